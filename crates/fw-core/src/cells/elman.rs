@@ -1,0 +1,159 @@
+//! The Elman network: plain, as an IRNN, or layer-normalised.
+
+use burn::config::Config;
+use burn::module::{Module, Param};
+use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::tensor::{Device, Tensor};
+
+use crate::error::{expect_valid, require_size};
+use crate::{Activation, ConfigError, HiddenInitializer, Recurrent};
+
+/// Configuration of [`Elman`].
+///
+/// ```
+/// use fw_core::{Activation, ElmanConfig};
+///
+/// let plain = ElmanConfig::new(8, 16);
+/// let irnn = ElmanConfig::irnn(8, 16);
+/// let normalized = ElmanConfig::new(8, 16).with_layer_norm(true).with_activation(Activation::Relu);
+/// # assert!(plain.validate().and(irnn.validate()).and(normalized.validate()).is_ok());
+/// ```
+#[derive(Config, Debug)]
+pub struct ElmanConfig {
+    /// Width of the input, at least 1.
+    pub d_input: usize,
+    /// Width of the hidden state, at least 1.
+    pub d_hidden: usize,
+    /// f. Default tanh.
+    #[config(default = "Activation::Tanh")]
+    pub activation: Activation,
+    /// Whether states are layer-normalised. Default false.
+    #[config(default = false)]
+    pub layer_norm: bool,
+    /// Start value of W. Default uniform in ±1/√d_hidden.
+    #[config(default = "HiddenInitializer::Uniform")]
+    pub hidden_initializer: HiddenInitializer,
+}
+
+/// The Elman network, the simplest recurrent layer.
+///
+/// ```text
+/// h_t = f(LN(x_t C + h_{t-1} W + b))            h_0 = 0
+/// ```
+///
+/// where `C` and `b` are [`input`](Self::input), `W` is [`w_hidden`](Self::w_hidden), `LN` is
+/// [`norm`](Self::norm) if there is one, and f is the configured activation.
+///
+/// # Shapes
+/// - input: `[batch_size, seq_length, d_input]`
+/// - output: `[batch_size, seq_length, d_hidden]`, every `h_t`
+/// - state: `[batch_size, d_hidden]`, the last `h_t`
+///
+/// # Source
+///
+/// J. Elman, "Finding Structure in Time", Cognitive Science 1990; with relu and an identity start
+/// ([`ElmanConfig::irnn`]): Q. Le, N. Jaitly, G. Hinton, "A Simple Way to Initialize Recurrent Networks
+/// of Rectified Linear Units", 2015.
+///
+/// # Example
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use fw_core::{ElmanConfig, Recurrent};
+///
+/// let device = Device::flex();
+/// // An IRNN without input keeps its state.
+/// let irnn = ElmanConfig::irnn(1, 2).init(&device);
+/// let weight = irnn.w_hidden.val().try_into_vec_as::<f32>().unwrap();
+/// assert_eq!(weight, [1.0, 0.0, 0.0, 1.0]);
+/// # let _ = irnn.step(Tensor::zeros([1, 1], &device), irnn.initial_state(1, &device));
+/// ```
+#[derive(Module, Debug)]
+pub struct Elman {
+    /// `x C + b`.
+    pub input: Linear,
+    /// W, `[d_hidden, d_hidden]`.
+    pub w_hidden: Param<Tensor<2>>,
+    /// LN, if states are normalised.
+    pub norm: Option<LayerNorm>,
+    #[module(skip)]
+    activation: Activation,
+}
+
+impl ElmanConfig {
+    /// The IRNN: relu, and the identity as the start of W.
+    pub fn irnn(d_input: usize, d_hidden: usize) -> Self {
+        ElmanConfig::new(d_input, d_hidden)
+            .with_activation(Activation::Relu)
+            .with_hidden_initializer(HiddenInitializer::ScaledIdentity(1.0))
+    }
+
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// A size of 0, or an initializer with a factor that is not finite.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        require_size("d_input", self.d_input)?;
+        require_size("d_hidden", self.d_hidden)?;
+        self.hidden_initializer.validate()
+    }
+
+    /// The layer, with fresh parameters on `device`.
+    ///
+    /// # Panics
+    /// If [`validate`](Self::validate) finds an error; [`try_init`](Self::try_init) returns it instead.
+    #[track_caller]
+    pub fn init(&self, device: &Device) -> Elman {
+        expect_valid(self.try_init(device))
+    }
+
+    /// The layer, with fresh parameters on `device`.
+    ///
+    /// # Errors
+    /// What [`validate`](Self::validate) finds.
+    pub fn try_init(&self, device: &Device) -> Result<Elman, ConfigError> {
+        self.validate()?;
+        Ok(Elman {
+            input: LinearConfig::new(self.d_input, self.d_hidden).init(device),
+            w_hidden: self.hidden_initializer.init(self.d_hidden, 1, device),
+            norm: self
+                .layer_norm
+                .then(|| LayerNormConfig::new(self.d_hidden).init(device)),
+            activation: self.activation,
+        })
+    }
+}
+
+impl Recurrent for Elman {
+    type State = Tensor<2>;
+
+    fn d_input(&self) -> usize {
+        self.input.weight.dims()[0]
+    }
+
+    fn d_output(&self) -> usize {
+        self.input.weight.dims()[1]
+    }
+
+    fn state_size(&self, _seq_length: usize) -> usize {
+        self.d_output()
+    }
+
+    fn initial_state(&self, batch_size: usize, device: &Device) -> Tensor<2> {
+        let dtype = self.w_hidden.val().dtype();
+        Tensor::zeros([batch_size, self.d_output()], (device, dtype))
+    }
+
+    fn project(&self, input: Tensor<3>) -> Tensor<3> {
+        self.input.forward(input)
+    }
+
+    fn advance(&self, projected_t: Tensor<2>, hidden: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
+        let pre_activation = projected_t + hidden.matmul(self.w_hidden.val());
+        let hidden = self.activation.apply(match &self.norm {
+            Some(norm) => norm.forward(pre_activation),
+            None => pre_activation,
+        });
+        (hidden.clone(), hidden)
+    }
+}

@@ -1,0 +1,186 @@
+//! The gated recurrent unit, plain or layer-normalised.
+
+use burn::config::Config;
+use burn::module::Module;
+use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::tensor::{Device, Tensor, activation::sigmoid};
+
+use crate::error::{expect_valid, require_size};
+use crate::initializer::uniform;
+use crate::{ConfigError, Recurrent};
+
+/// Configuration of [`Gru`].
+#[derive(Config, Debug)]
+pub struct GruConfig {
+    /// Width of the input, at least 1.
+    pub d_input: usize,
+    /// Width of the hidden state, at least 1.
+    pub d_hidden: usize,
+    /// Whether what enters the gates is layer-normalised. Default false.
+    #[config(default = false)]
+    pub layer_norm: bool,
+}
+
+/// The gated recurrent unit.
+///
+/// ```text
+/// u, r, n = x_t C + b                           three blocks of d_hidden, from the input
+/// u', r', n' = h_{t-1} W + b'                   and from the state
+/// [u r], [u' r'], n, n' are layer-normalised, each by its own gain and bias, if so configured
+/// ũ = σ(u + u')     r̃ = σ(r + r')     ñ = tanh(n + r̃ n')
+/// h_t = (1 - ũ) ñ + ũ h_{t-1}                   h_0 = 0
+/// ```
+///
+/// where `C` and `b` are [`input`](Self::input), `W` and `b'` are [`hidden`](Self::hidden). Without layer
+/// normalisation it is the same function as Burn's `nn::Gru` (reset after the product) and PyTorch's.
+///
+/// # Shapes
+/// - input: `[batch_size, seq_length, d_input]`
+/// - output: `[batch_size, seq_length, d_hidden]`, every `h_t`
+/// - state: `[batch_size, d_hidden]`, the last `h_t`
+///
+/// # Differences from the paper
+///
+/// The update gate keeps the old state where it is 1 (the papers write it the other way round).
+///
+/// # Source
+///
+/// K. Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder for Statistical Machine
+/// Translation", 2014; layer normalisation: J. Ba, J. Kiros, G. Hinton, "Layer Normalization", 2016,
+/// supplement.
+///
+/// # Example
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use fw_core::{GruConfig, Recurrent};
+///
+/// let gru = GruConfig::new(8, 16).with_layer_norm(true).init(&Device::flex());
+/// let (output, _) = gru.forward(Tensor::ones([2, 5, 8], &Device::flex()), None);
+/// // A state is a convex mix of values in (-1, 1).
+/// assert!(output.abs().max().into_scalar::<f32>() < 1.0);
+/// ```
+#[derive(Module, Debug)]
+pub struct Gru {
+    /// `x C + b`, blocks in the order update, reset, new.
+    pub input: Linear,
+    /// `h W + b'`, in the same order.
+    pub hidden: Linear,
+    /// The layer normalisations, if there are any.
+    pub norm: Option<GruNorm>,
+}
+
+/// The layer normalisations of a [`Gru`].
+#[derive(Module, Debug)]
+pub struct GruNorm {
+    /// Of `[u r]`, 2 d_hidden wide.
+    pub input_gates: LayerNorm,
+    /// Of `[u' r']`, 2 d_hidden wide.
+    pub hidden_gates: LayerNorm,
+    /// Of `n`.
+    pub input_new: LayerNorm,
+    /// Of `n'`.
+    pub hidden_new: LayerNorm,
+}
+
+impl GruConfig {
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// A size of 0.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        require_size("d_input", self.d_input)?;
+        require_size("d_hidden", self.d_hidden)
+    }
+
+    /// The layer, with fresh parameters on `device`: weights and biases uniform in ±1/√d_hidden.
+    ///
+    /// # Panics
+    /// If [`validate`](Self::validate) finds an error; [`try_init`](Self::try_init) returns it instead.
+    #[track_caller]
+    pub fn init(&self, device: &Device) -> Gru {
+        expect_valid(self.try_init(device))
+    }
+
+    /// The layer, with fresh parameters on `device`.
+    ///
+    /// # Errors
+    /// What [`validate`](Self::validate) finds.
+    pub fn try_init(&self, device: &Device) -> Result<Gru, ConfigError> {
+        self.validate()?;
+        let linear = |d_input| {
+            LinearConfig::new(d_input, 3 * self.d_hidden)
+                .with_initializer(uniform(self.d_hidden))
+                .init(device)
+        };
+        let norm = |width| LayerNormConfig::new(width).init(device);
+        Ok(Gru {
+            input: linear(self.d_input),
+            hidden: linear(self.d_hidden),
+            norm: self.layer_norm.then(|| GruNorm {
+                input_gates: norm(2 * self.d_hidden),
+                hidden_gates: norm(2 * self.d_hidden),
+                input_new: norm(self.d_hidden),
+                hidden_new: norm(self.d_hidden),
+            }),
+        })
+    }
+}
+
+impl Recurrent for Gru {
+    type State = Tensor<2>;
+
+    fn d_input(&self) -> usize {
+        self.input.weight.dims()[0]
+    }
+
+    fn d_output(&self) -> usize {
+        self.hidden.weight.dims()[0]
+    }
+
+    fn state_size(&self, _seq_length: usize) -> usize {
+        self.d_output()
+    }
+
+    fn initial_state(&self, batch_size: usize, device: &Device) -> Tensor<2> {
+        let dtype = self.hidden.weight.val().dtype();
+        Tensor::zeros([batch_size, self.d_output()], (device, dtype))
+    }
+
+    fn project(&self, input: Tensor<3>) -> Tensor<3> {
+        let projected = self.input.forward(input);
+        match &self.norm {
+            Some(norm) => normalize(projected, &norm.input_gates, &norm.input_new),
+            None => projected,
+        }
+    }
+
+    fn advance(&self, projected_t: Tensor<2>, hidden: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
+        let width = self.d_output();
+        let from_hidden = self.hidden.forward(hidden.clone());
+        let from_hidden = match &self.norm {
+            Some(norm) => normalize(from_hidden, &norm.hidden_gates, &norm.hidden_new),
+            None => from_hidden,
+        };
+        let gates = sigmoid(
+            projected_t.clone().narrow(1, 0, 2 * width)
+                + from_hidden.clone().narrow(1, 0, 2 * width),
+        );
+        let update = gates.clone().narrow(1, 0, width);
+        let reset = gates.narrow(1, width, width);
+        let new = (projected_t.narrow(1, 2 * width, width)
+            + reset * from_hidden.narrow(1, 2 * width, width))
+        .tanh();
+        // (1 - u) n + u h, with one product less.
+        let hidden = new.clone() + update * (hidden - new);
+        (hidden.clone(), hidden)
+    }
+}
+
+/// Normalises the first two thirds of the last axis together and the last third alone.
+fn normalize<const D: usize>(blocks: Tensor<D>, gates: &LayerNorm, new: &LayerNorm) -> Tensor<D> {
+    let width = blocks.dims()[D - 1] / 3;
+    let normalized_gates = gates.forward(blocks.clone().narrow(D - 1, 0, 2 * width));
+    let normalized_new = new.forward(blocks.narrow(D - 1, 2 * width, width));
+    Tensor::cat(alloc::vec![normalized_gates, normalized_new], D - 1)
+}

@@ -1,0 +1,325 @@
+//! The fast weights layer.
+
+use burn::config::Config;
+use burn::module::{Module, Param};
+use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::tensor::{Device, Tensor};
+
+use crate::error::{expect_valid, require, require_finite, require_size};
+use crate::ops::fast_weights as ops;
+use crate::recurrent::check_width;
+use crate::{Activation, ConfigError, HiddenInitializer, Recurrent};
+
+pub use ops::{Form, Memory, State as FastWeightsState, Write};
+
+/// Configuration of [`FastWeights`].
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use fw_core::{FastWeightsConfig, Recurrent};
+///
+/// let layer = FastWeightsConfig::new(8, 16).with_inner_steps(2).init(&Device::flex());
+/// let (output, _state) = layer.forward(Tensor::zeros([4, 10, 8], &Device::flex()), None);
+/// assert_eq!(output.dims(), [4, 10, 16]);
+/// ```
+#[derive(Config, Debug)]
+pub struct FastWeightsConfig {
+    /// Width of the input, at least 1.
+    pub d_input: usize,
+    /// Width of the hidden state, at least 1.
+    pub d_hidden: usize,
+    /// λ, what a step leaves of the fast weights: in `[0, 1]`. Default 0.95, as in the paper.
+    #[config(default = 0.95)]
+    pub decay: f64,
+    /// η, how strongly a step is written: any finite number. Default 0.5, as in the paper.
+    #[config(default = 0.5)]
+    pub fast_learning_rate: f64,
+    /// S, how often a step reads the fast weights. Default 1: more costs more and rarely helps.
+    #[config(default = 1)]
+    pub inner_steps: usize,
+    /// Whether states are layer-normalised. Default true: without it, η and λ have to be tuned so that
+    /// the memory does not explode.
+    #[config(default = true)]
+    pub layer_norm: bool,
+    /// Whether the preliminary state is normalised too. Default false: it slows learning down.
+    /// Needs `layer_norm`.
+    #[config(default = false)]
+    pub normalize_preliminary: bool,
+    /// What keeps the normalisation's division finite: above 0. Default 1e-5.
+    #[config(default = 1e-5)]
+    pub epsilon: f64,
+    /// When the memory is written. Default [`Write::Final`], the paper.
+    #[config(default = "Write::Final")]
+    pub write: Write,
+    /// f. Default relu, as in the paper.
+    #[config(default = "Activation::Relu")]
+    pub activation: Activation,
+    /// Start value of W. Default 0.05 times the identity, as in the paper.
+    #[config(default = "HiddenInitializer::ScaledIdentity(0.05)")]
+    pub hidden_initializer: HiddenInitializer,
+    /// How the memory is kept. Default [`Form::Auto`].
+    #[config(default = "Form::Auto")]
+    pub form: Form,
+}
+
+/// A recurrent layer with fast weights: beside its slow weights it carries, for each sample, an
+/// associative memory that every step writes and reads (Ba et al. 2016).
+///
+/// ```text
+/// z_t = x_t C + h_{t-1} W + b
+/// s_0 = f(z_t)
+/// s_i = f(LN(z_t + A_{t-1} s_{i-1}))            i = 1..S
+/// h_t = s_S
+/// A_t = λ A_{t-1} + η h_t h_tᵀ                  A_0 = 0, h_0 = 0
+/// ```
+///
+/// where `C` and `b` are [`input`](Self::input), `W` is [`w_hidden`](Self::w_hidden), `LN` is
+/// [`norm`](Self::norm), and λ, η, S and f are fields of the [configuration](FastWeightsConfig).
+///
+/// # Shapes
+/// - input: `[batch_size, seq_length, d_input]`
+/// - output: `[batch_size, seq_length, d_hidden]`, every `h_t`
+///
+/// # Differences from the paper
+///
+/// - The fast weights of step t hold the writes up to step t - 1; the paper's text leaves this open
+///   (see [`crate::ops::fast_weights`]). [`Write::Preliminary`] is the other common reading.
+/// - The preliminary state is not normalised unless
+///   [`normalize_preliminary`](FastWeightsConfig::normalize_preliminary) asks for it.
+///
+/// # Source
+///
+/// J. Ba, G. Hinton, V. Mnih, J. Leibo, C. Ionescu, "Using Fast Weights to Attend to the Recent
+/// Past", NIPS 2016, sections 3 and 4.
+///
+/// # Example
+///
+/// With S = 0 and zero weights, the output is the activation of the bias.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use fw_core::{FastWeightsConfig, Recurrent};
+///
+/// let device = Device::flex();
+/// let mut layer = FastWeightsConfig::new(1, 2).with_inner_steps(0).init(&device);
+/// layer.input.weight = layer.input.weight.map(|weight| weight.zeros_like());
+/// layer.input.bias = layer.input.bias.map(|bias| bias.map(|bias| bias.zeros_like() + 3.0));
+/// let (output, _) = layer.step(Tensor::zeros([1, 1], &device), layer.initial_state(1, &device));
+/// assert_eq!(output.try_into_vec_as::<f32>().unwrap(), [3.0, 3.0]);
+/// ```
+#[derive(Module, Debug)]
+pub struct FastWeights {
+    /// `x C + b`.
+    pub input: Linear,
+    /// W, `[d_hidden, d_hidden]`.
+    pub w_hidden: Param<Tensor<2>>,
+    /// LN, if states are normalised.
+    pub norm: Option<LayerNorm>,
+    epsilon: f64,
+    #[module(skip)]
+    options: ops::Options,
+    #[module(skip)]
+    form: Form,
+}
+
+impl FastWeightsConfig {
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// A size of 0, a decay outside `[0, 1]`, a rate that is not finite, or `normalize_preliminary`
+    /// without `layer_norm`.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        require_size("d_input", self.d_input)?;
+        require_size("d_hidden", self.d_hidden)?;
+        let in_range = (0.0..=1.0).contains(&self.decay);
+        require(in_range, "decay", self.decay, "lie in [0, 1]")?;
+        require_finite("fast_learning_rate", self.fast_learning_rate)?;
+        require(
+            self.layer_norm || !self.normalize_preliminary,
+            "normalize_preliminary",
+            self.normalize_preliminary,
+            "be false when layer_norm is false",
+        )?;
+        let positive = self.epsilon.is_finite() && self.epsilon > 0.0;
+        require(positive, "epsilon", self.epsilon, "be a number above 0")?;
+        self.hidden_initializer.validate()
+    }
+
+    /// The layer, with fresh parameters on `device`.
+    ///
+    /// # Panics
+    /// If [`validate`](Self::validate) finds an error; [`try_init`](Self::try_init) returns it instead.
+    #[track_caller]
+    pub fn init(&self, device: &Device) -> FastWeights {
+        expect_valid(self.try_init(device))
+    }
+
+    /// The layer, with fresh parameters on `device`.
+    ///
+    /// # Errors
+    /// What [`validate`](Self::validate) finds.
+    pub fn try_init(&self, device: &Device) -> Result<FastWeights, ConfigError> {
+        self.validate()?;
+        Ok(FastWeights {
+            input: LinearConfig::new(self.d_input, self.d_hidden).init(device),
+            w_hidden: self.hidden_initializer.init(self.d_hidden, 1, device),
+            norm: self.layer_norm.then(|| {
+                LayerNormConfig::new(self.d_hidden)
+                    .with_epsilon(self.epsilon)
+                    .init(device)
+            }),
+            epsilon: self.epsilon,
+            options: ops::Options {
+                decay: self.decay,
+                fast_learning_rate: self.fast_learning_rate,
+                inner_steps: self.inner_steps,
+                write: self.write,
+                activation: self.activation,
+                normalize_preliminary: self.normalize_preliminary,
+            },
+            form: self.form,
+        })
+    }
+}
+
+/// What [`FastWeights::forward_traced`] yields.
+#[derive(Clone, Debug)]
+pub struct FastWeightsTrace {
+    /// Every `h_t`, `[batch_size, seq_length, d_hidden]`.
+    pub output: Tensor<3>,
+    /// The state after the last step.
+    pub state: FastWeightsState,
+    /// The attention that each step paid to each earlier write, `[batch_size, seq_length, writes]`: the
+    /// coefficient `η λ^{t-1-τ} (h_τ · s)` of the last inner step, 0 where step t could not see write
+    /// τ. `writes` is `seq_length`, plus the history of the state that was given.
+    pub attention: Tensor<3>,
+}
+
+impl FastWeights {
+    /// [`forward`](Recurrent::forward) that also tells what each step attended to: for heat maps.
+    ///
+    /// It runs in the attention form, whatever form the layer has, and gives the same numbers.
+    ///
+    /// # Panics
+    /// As [`forward`](Recurrent::forward).
+    #[track_caller]
+    pub fn forward_traced(
+        &self,
+        input: Tensor<3>,
+        state: Option<FastWeightsState>,
+    ) -> FastWeightsTrace {
+        let (input, state) = self.prepare(input, state);
+        let (output, state, attention) =
+            ops::fast_weights_traced(input, state, &self.weights(), &self.options);
+        FastWeightsTrace {
+            output,
+            state,
+            attention,
+        }
+    }
+
+    /// The fast memory of a state as the matrix A, `[batch_size, d_hidden, d_hidden]`.
+    pub fn memory_matrix(&self, state: &FastWeightsState) -> Tensor<3> {
+        state
+            .memory
+            .clone()
+            .into_matrix(&state.hidden, &self.options)
+    }
+
+    #[track_caller]
+    fn prepare(
+        &self,
+        input: Tensor<3>,
+        state: Option<FastWeightsState>,
+    ) -> (Tensor<3>, FastWeightsState) {
+        let [batch_size, _, width] = input.dims();
+        check_width(width, self.d_input());
+        let state = state.unwrap_or_else(|| self.start(batch_size, &input.device()));
+        (input, state)
+    }
+
+    /// The state before the first step, with a memory that has no form yet.
+    fn start(&self, batch_size: usize, device: &Device) -> FastWeightsState {
+        let dtype = self.w_hidden.val().dtype();
+        FastWeightsState {
+            hidden: Tensor::zeros([batch_size, self.d_output()], (device, dtype)),
+            memory: Memory::empty(),
+        }
+    }
+
+    fn weights(&self) -> ops::Weights {
+        ops::Weights {
+            input: self.input.weight.val(),
+            hidden: self.w_hidden.val(),
+            bias: self
+                .input
+                .bias
+                .as_ref()
+                .expect("the input's linear map has a bias")
+                .val(),
+            norm: self.norm.as_ref().map(|norm| ops::Norm {
+                gain: norm.gamma.val(),
+                bias: norm
+                    .beta
+                    .as_ref()
+                    .expect("the layer normalisation has a bias")
+                    .val(),
+                epsilon: self.epsilon,
+            }),
+        }
+    }
+}
+
+impl Recurrent for FastWeights {
+    type State = FastWeightsState;
+
+    fn d_input(&self) -> usize {
+        self.input.weight.dims()[0]
+    }
+
+    fn d_output(&self) -> usize {
+        self.input.weight.dims()[1]
+    }
+
+    /// The hidden state, and the memory in the form that a run of `seq_length` steps uses.
+    fn state_size(&self, seq_length: usize) -> usize {
+        let d_hidden = self.d_output();
+        match self.form.resolve(0, seq_length, d_hidden) {
+            Form::Matrix => d_hidden + d_hidden * d_hidden,
+            _ => d_hidden + d_hidden * seq_length,
+        }
+    }
+
+    /// h = 0 and A = 0. The memory is a matrix unless the form is [`Form::Attention`], since how many
+    /// steps will follow is not known.
+    fn initial_state(&self, batch_size: usize, device: &Device) -> FastWeightsState {
+        let mut state = self.start(batch_size, device);
+        if self.form != Form::Attention {
+            state.memory = Memory::Matrix(self.memory_matrix(&state));
+        }
+        state
+    }
+
+    fn project(&self, input: Tensor<3>) -> Tensor<3> {
+        ops::project(input, &self.weights())
+    }
+
+    /// One step, in the form that the state's memory has.
+    fn advance(
+        &self,
+        projected_t: Tensor<2>,
+        state: FastWeightsState,
+    ) -> (Tensor<2>, FastWeightsState) {
+        ops::step(projected_t, state, &self.weights(), &self.options).output_and_state()
+    }
+
+    #[track_caller]
+    fn forward(
+        &self,
+        input: Tensor<3>,
+        state: Option<FastWeightsState>,
+    ) -> (Tensor<3>, FastWeightsState) {
+        let (input, state) = self.prepare(input, state);
+        ops::fast_weights(input, state, &self.weights(), &self.options, self.form)
+    }
+}

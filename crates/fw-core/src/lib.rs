@@ -1,0 +1,53 @@
+//! Memory mechanisms as layers for [Burn](https://burn.dev), on every device that Burn runs on.
+//!
+//! ```
+//! use burn::tensor::{Device, Tensor};
+//! use fw_core::{FastWeightsConfig, Recurrent};
+//!
+//! let device = Device::flex();
+//! let layer = FastWeightsConfig::new(3, 20).init(&device);
+//!
+//! let input = Tensor::zeros([2, 11, 3], &device); // [batch_size, seq_length, d_input]
+//! let (output, state) = layer.forward(input, None);
+//! assert_eq!(output.dims(), [2, 11, 20]);
+//!
+//! // A sequence goes on where the last one ended.
+//! let (_more, _state) = layer.forward(Tensor::zeros([2, 4, 3], &device), Some(state));
+//! ```
+//!
+//! # What is here
+//!
+//! | layer | what it is |
+//! |---|---|
+//! | [`FastWeights`] | a recurrent net with an associative memory that each step writes and reads (Ba et al. 2016) |
+//! | [`AssociativeLstm`] | an LSTM over a holographic memory of key-value pairs (Danihelka et al. 2016) |
+//! | [`Elman`], [`Lstm`], [`Gru`] | recurrent nets without such a memory: baselines, plain or layer-normalised |
+//!
+//! Each is made from its configuration (`FastWeightsConfig::new(d_input, d_hidden).init(&device)`) and
+//! implements [`Recurrent`]: `forward` over a sequence, `step` for one step, an explicit state. The
+//! tensor functions beneath, without parameters, are in [`ops`].
+//!
+//! # Cargo features
+//!
+//! `std` (default), and one for each Burn backend, passed through: `flex` (CPU), `ndarray` (CPU,
+//! deprecated by Burn), `wgpu`, `cuda`. Autodiff is a property of the device: `Device::flex().autodiff()`.
+#![cfg_attr(not(feature = "std"), no_std)]
+#![deny(missing_docs)]
+
+extern crate alloc;
+
+mod cells;
+mod error;
+mod fast_weights;
+mod initializer;
+pub mod ops;
+mod recurrent;
+
+pub use cells::*;
+pub use error::ConfigError;
+pub use fast_weights::{
+    FastWeights, FastWeightsConfig, FastWeightsState, FastWeightsTrace, Form, Memory, Write,
+};
+pub use initializer::HiddenInitializer;
+pub use ops::Activation;
+pub use recurrent::Recurrent;

@@ -1,0 +1,259 @@
+//! Fast weights: a memory that each step writes with an outer product and reads by attention to the
+//! recent past (Ba, Hinton, Mnih, Leibo, Ionescu 2016, "Using Fast Weights to Attend to the Recent
+//! Past").
+//!
+//! ```text
+//! z_t = x_t C + h_{t-1} W + b
+//! s_0 = f(z_t)                                  preliminary state
+//! s_i = f(LN(z_t + A_{t-1} s_{i-1}))            i = 1..S
+//! h_t = s_S
+//! A_t = λ A_{t-1} + η h_t h_tᵀ                  A_0 = 0, h_0 = 0
+//! ```
+//!
+//! where
+//! - `C` is the input's weight `[d_input, d_hidden]`, `W` the slow recurrent weight
+//!   `[d_hidden, d_hidden]`, `b` the bias;
+//! - `A` is the fast memory `[d_hidden, d_hidden]`, one for each sample, symmetric as long as its start is;
+//! - `λ` is the [decay](Options::decay), `η` the [fast learning rate](Options::fast_learning_rate);
+//! - `S` is the number of [inner steps](Options::inner_steps); with S = 0 the memory is never read;
+//! - `f` is the [activation](Options::activation), `LN` layer normalisation (left out when
+//!   [`Weights::norm`] is `None`).
+//!
+//! # Which reading of the paper this is
+//!
+//! The paper's equations leave open whether the fast weights of step t already hold step t's own
+//! write. Here they hold the writes up to step t - 1 ([`Write::Final`]), which is also the reading in
+//! which its attention form (a sum over the past states, without the present one) is exact. Several
+//! public implementations write the preliminary state first and read it at once:
+//! [`Write::Preliminary`].
+//!
+//! # Two forms of one sum
+//!
+//! ```text
+//! A_{t-1} s = λ^{t-1} A_0 s + η Σ_{τ<t} λ^{t-1-τ} h_τ (h_τ · s)
+//! ```
+//!
+//! The left side keeps a matrix (cost H² a step), the right side keeps the history (cost t·H a step).
+//! [`Memory`] holds either and reads the same from both.
+
+mod composed;
+mod memory;
+
+use alloc::vec::Vec;
+
+use burn::tensor::{Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+
+pub use composed::step;
+pub use memory::Memory;
+
+use super::{Activation, scan};
+
+/// When the fast weights are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Write {
+    /// With the step's final state, after it was computed: `A_t = λ A_{t-1} + η h_t h_tᵀ` (the paper).
+    #[default]
+    Final,
+    /// With the preliminary state, before the inner steps, and read at once:
+    /// `A_t = λ A_{t-1} + η s_0 s_0ᵀ`, `s_i = f(LN(z_t + A_t s_{i-1}))`.
+    Preliminary,
+}
+
+/// How the fast memory is kept. All forms give the same numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Form {
+    /// The cheaper one: the history while it is no longer than `d_hidden` steps, else the matrix.
+    #[default]
+    Auto,
+    /// The matrix `A`: cost `d_hidden²` a step, whatever the length.
+    Matrix,
+    /// The history of written states: cost `t · d_hidden` at step t, and a state that grows with it.
+    Attention,
+}
+
+impl Form {
+    /// The form that a run of `seq_length` more steps uses after `written` steps: never `Auto`.
+    pub fn resolve(self, written: usize, seq_length: usize, d_hidden: usize) -> Form {
+        match self {
+            Form::Auto if written + seq_length <= d_hidden => Form::Attention,
+            Form::Auto => Form::Matrix,
+            form => form,
+        }
+    }
+}
+
+/// The numbers and choices of the equations.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Options {
+    /// λ, in `[0, 1]`.
+    pub decay: f64,
+    /// η, any finite number.
+    pub fast_learning_rate: f64,
+    /// S, the number of times that the memory is read in a step.
+    pub inner_steps: usize,
+    /// When the memory is written.
+    pub write: Write,
+    /// f.
+    pub activation: Activation,
+    /// Whether the preliminary state is normalised too: `s_0 = f(LN(z_t))`.
+    pub normalize_preliminary: bool,
+}
+
+/// The slow weights, as tensors.
+#[derive(Clone, Debug)]
+pub struct Weights {
+    /// C, `[d_input, d_hidden]`.
+    pub input: Tensor<2>,
+    /// W, `[d_hidden, d_hidden]`.
+    pub hidden: Tensor<2>,
+    /// b, `[d_hidden]`.
+    pub bias: Tensor<1>,
+    /// Gain, bias and epsilon of the layer normalisation, if there is one.
+    pub norm: Option<Norm>,
+}
+
+/// The parameters of layer normalisation: `LN(v) = gain (v - mean) / √(variance + epsilon) + bias`.
+#[derive(Clone, Debug)]
+pub struct Norm {
+    /// `[d_hidden]`.
+    pub gain: Tensor<1>,
+    /// `[d_hidden]`.
+    pub bias: Tensor<1>,
+    /// What keeps the division finite.
+    pub epsilon: f64,
+}
+
+/// What is carried from step to step.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// h, `[batch_size, d_hidden]`.
+    pub hidden: Tensor<2>,
+    /// The fast memory.
+    pub memory: Memory,
+}
+
+/// The input's part of every step, `x C + b`: `[batch_size, seq_length, d_hidden]`.
+pub fn project(input: Tensor<3>, weights: &Weights) -> Tensor<3> {
+    let [batch_size, seq_length, d_input] = input.dims();
+    let [_, d_hidden] = weights.input.dims();
+    // One product of two matrices, not one for each sample.
+    input
+        .reshape([batch_size * seq_length, d_input])
+        .matmul(weights.input.clone())
+        .add(weights.bias.clone().unsqueeze())
+        .reshape([batch_size, seq_length, d_hidden])
+}
+
+/// Fast weights over a whole sequence.
+///
+/// # Shapes
+/// - input: `[batch_size, seq_length, d_input]`
+/// - output: `[batch_size, seq_length, d_hidden]`, every `h_t`
+///
+/// # Panics
+/// If `seq_length` is 0 or a shape does not fit.
+#[track_caller]
+pub fn fast_weights(
+    input: Tensor<3>,
+    state: State,
+    weights: &Weights,
+    options: &Options,
+    form: Form,
+) -> (Tensor<3>, State) {
+    let state = state.prepared(form, input.dims()[1], options);
+    scan(project(input, weights), state, |projected_t, state| {
+        step(projected_t, state, weights, options).output_and_state()
+    })
+}
+
+/// [`fast_weights`] in its attention form, with the attention that each step paid to each write.
+///
+/// The third value is `[batch_size, seq_length, writes]`: entry `(b, t, τ)` is the coefficient
+/// `η λ^{t-1-τ} (h_τ · s)` with which write τ entered step t in its last inner step; 0 for writes
+/// that step t could not see. `writes` counts the history that the given state carries, then this
+/// sequence's steps. What was read from a start matrix belongs to no single write and is not in it.
+///
+/// # Panics
+/// If `seq_length` is 0 or a shape does not fit.
+#[track_caller]
+pub fn fast_weights_traced(
+    input: Tensor<3>,
+    state: State,
+    weights: &Weights,
+    options: &Options,
+) -> (Tensor<3>, State, Tensor<3>) {
+    let [batch_size, seq_length, _] = input.dims();
+    let state = state.prepared(Form::Attention, seq_length, options);
+    let earlier = state.memory.written();
+    let mut queries = Vec::with_capacity(seq_length);
+    let (output, state) = scan(project(input, weights), state, |projected_t, state| {
+        let step = step(projected_t, state, weights, options);
+        queries.extend(step.query.clone());
+        step.output_and_state()
+    });
+    let n_writes = earlier + seq_length;
+    let attention = match (&state.memory, queries.is_empty()) {
+        (
+            Memory::History {
+                writes: Some(writes),
+                ..
+            },
+            false,
+        ) => {
+            let coefficients = attention_coefficients(earlier, seq_length, options, &output);
+            Tensor::stack::<3>(queries, 1).matmul(writes.clone().swap_dims(1, 2)) // [B, T, writes]
+                * coefficients.unsqueeze()
+        }
+        _ => Tensor::zeros(
+            [batch_size, seq_length, n_writes],
+            (&output.device(), output.dtype()),
+        ),
+    };
+    (output, state, attention)
+}
+
+/// `η λ^age` for each pair of step and write, 0 where the write comes too late: `[T, writes]`.
+fn attention_coefficients(
+    earlier: usize,
+    seq_length: usize,
+    options: &Options,
+    like: &Tensor<3>,
+) -> Tensor<2> {
+    let own_write_is_seen = options.write == Write::Preliminary;
+    let mut coefficients = Vec::with_capacity(seq_length * (earlier + seq_length));
+    for t in 0..seq_length {
+        let visible = earlier + t + usize::from(own_write_is_seen);
+        for write in 0..earlier + seq_length {
+            coefficients.push(if write < visible {
+                let age = visible - 1 - write;
+                options.fast_learning_rate * powi(options.decay, age)
+            } else {
+                0.0
+            });
+        }
+    }
+    Tensor::from_data(
+        TensorData::new(coefficients, [seq_length, earlier + seq_length]),
+        (&like.device(), like.dtype()),
+    )
+}
+
+/// `base^exponent`; `0^0` is 1, so that a decay of 0 keeps the last write.
+fn powi(base: f64, exponent: usize) -> f64 {
+    (0..exponent).fold(1.0, |power, _| power * base)
+}
+
+impl State {
+    /// The state in the form that a run of `seq_length` steps uses.
+    fn prepared(mut self, form: Form, seq_length: usize, options: &Options) -> State {
+        let d_hidden = self.hidden.dims()[1];
+        self.memory = match form.resolve(self.memory.written(), seq_length, d_hidden) {
+            Form::Matrix => Memory::Matrix(self.memory.into_matrix(&self.hidden, options)),
+            _ => self.memory.into_history(),
+        };
+        self
+    }
+}

@@ -1,0 +1,125 @@
+//! The trait that every recurrent layer of this crate implements.
+
+use core::fmt::Debug;
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+
+use crate::ops::scan;
+
+/// A layer that reads a sequence step by step and carries an explicit state.
+///
+/// ```text
+/// p_t      = project(x_t)                 what depends on the input alone, for all steps at once
+/// y_t, s_t = advance(p_t, s_{t-1})        one step
+/// ```
+///
+/// A layer gives [`initial_state`](Self::initial_state), [`advance`](Self::advance) and its sizes;
+/// [`step`](Self::step) and [`forward`](Self::forward) follow. The sequence loop stands once, in
+/// [`scan`], so that a sequence run in two halves with the state carried over equals the whole.
+///
+/// # Shapes
+/// - input of `forward`: `[batch_size, seq_length, d_input]`
+/// - output of `forward`: `[batch_size, seq_length, d_output]`
+/// - input and output of `step`: the same without `seq_length`
+///
+/// # Example
+///
+/// A layer of one's own: a running mean with decay 0.9, without parameters.
+///
+/// ```
+/// use burn::module::Module;
+/// use burn::tensor::{Device, Tensor};
+/// use fw_core::Recurrent;
+///
+/// #[derive(Module, Debug)]
+/// struct RunningMean {
+///     width: usize,
+/// }
+///
+/// impl Recurrent for RunningMean {
+///     type State = Tensor<2>;
+///
+///     fn d_input(&self) -> usize {
+///         self.width
+///     }
+///     fn d_output(&self) -> usize {
+///         self.width
+///     }
+///     fn state_size(&self, _seq_length: usize) -> usize {
+///         self.width
+///     }
+///     fn initial_state(&self, batch_size: usize, device: &Device) -> Tensor<2> {
+///         Tensor::zeros([batch_size, self.width], device)
+///     }
+///     fn advance(&self, input_t: Tensor<2>, mean: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
+///         let mean = mean * 0.9 + input_t * 0.1;
+///         (mean.clone(), mean)
+///     }
+/// }
+///
+/// let ones = Tensor::<3>::ones([1, 2, 1], &Device::flex());
+/// let (output, _) = RunningMean { width: 1 }.forward(ones, None);
+/// let values: Vec<f32> = output.try_into_vec_as().unwrap();
+/// assert!((values[0] - 0.1).abs() < 1e-6 && (values[1] - 0.19).abs() < 1e-6);
+/// ```
+pub trait Recurrent: Module {
+    /// What is carried from one step to the next.
+    type State: Clone + Debug + Send;
+
+    /// Width of one input step.
+    fn d_input(&self) -> usize;
+
+    /// Width of one output step.
+    fn d_output(&self) -> usize;
+
+    /// Numbers carried for each sample after `seq_length` steps, in elements.
+    fn state_size(&self, seq_length: usize) -> usize;
+
+    /// The state before the first step.
+    fn initial_state(&self, batch_size: usize, device: &Device) -> Self::State;
+
+    /// The part of a step that depends on the input alone, for all steps in one operation:
+    /// `[batch_size, seq_length, d_input]` to `[batch_size, seq_length, any]`. The identity, if a
+    /// layer has no such part.
+    fn project(&self, input: Tensor<3>) -> Tensor<3> {
+        input
+    }
+
+    /// One step, from the projected input `[batch_size, any]`.
+    fn advance(&self, projected_t: Tensor<2>, state: Self::State) -> (Tensor<2>, Self::State);
+
+    /// One step, from the input `[batch_size, d_input]`.
+    ///
+    /// # Panics
+    /// If the width of `input_t` is not `d_input`.
+    #[track_caller]
+    fn step(&self, input_t: Tensor<2>, state: Self::State) -> (Tensor<2>, Self::State) {
+        check_width(input_t.dims()[1], self.d_input());
+        let projected = self.project(input_t.unsqueeze_dim(1));
+        self.advance(projected.squeeze_dim(1), state)
+    }
+
+    /// The whole sequence, from `state` or else from [`initial_state`](Self::initial_state).
+    ///
+    /// # Panics
+    /// If the width of `input` is not `d_input`, or the sequence has no steps.
+    #[track_caller]
+    fn forward(&self, input: Tensor<3>, state: Option<Self::State>) -> (Tensor<3>, Self::State) {
+        let [batch_size, _, width] = input.dims();
+        check_width(width, self.d_input());
+        let state = state.unwrap_or_else(|| self.initial_state(batch_size, &input.device()));
+        scan(self.project(input), state, |projected_t, state| {
+            self.advance(projected_t, state)
+        })
+    }
+}
+
+/// Panics unless the input is as wide as the layer expects.
+#[track_caller]
+pub(crate) fn check_width(width: usize, d_input: usize) {
+    assert_eq!(
+        width, d_input,
+        "the input is {width} wide; this layer has d_input = {d_input}"
+    );
+}
