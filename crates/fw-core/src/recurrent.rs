@@ -2,7 +2,7 @@
 
 use core::fmt::Debug;
 
-use burn::module::Module;
+use burn::module::{Module, ModuleDisplay};
 use burn::tensor::{Device, Tensor};
 
 use crate::ops::scan;
@@ -63,7 +63,7 @@ use crate::ops::scan;
 /// let values: Vec<f32> = output.try_into_vec_as().unwrap();
 /// assert!((values[0] - 0.1).abs() < 1e-6 && (values[1] - 0.19).abs() < 1e-6);
 /// ```
-pub trait Recurrent: Module {
+pub trait Recurrent: Module + ModuleDisplay {
     /// What is carried from one step to the next.
     type State: Clone + Debug + Send;
 

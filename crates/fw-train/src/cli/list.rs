@@ -1,0 +1,42 @@
+//! `fw-train list`
+
+use clap::Args;
+
+use crate::Error;
+use crate::device::DeviceName;
+use crate::models::ModelConfig;
+use crate::tasks::TaskConfig;
+use crate::training::OptimizerConfig;
+
+/// List the tasks, models, optimisers and devices of this build.
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {}
+
+impl ListArgs {
+    pub fn run(self) -> Result<(), Error> {
+        print("tasks", TaskConfig::KINDS);
+        print("models", ModelConfig::KINDS);
+        print("optimizers", OptimizerConfig::KINDS);
+        println!("devices");
+        for device in DeviceName::ALL {
+            let state = if device.is_in_build() {
+                ""
+            } else {
+                " (not in this build)"
+            };
+            println!("  {:<22} {}{state}", device.name(), device.description());
+            for adapter in device.adapters() {
+                println!("  {:<22}   {adapter}", "");
+            }
+        }
+        Ok(())
+    }
+}
+
+fn print(title: &str, kinds: &[(&str, &str)]) {
+    println!("{title}");
+    for (name, about) in kinds {
+        println!("  {name:<22} {about}");
+    }
+    println!();
+}

@@ -1,0 +1,88 @@
+//! What the commands that use a trained model have in common.
+
+use std::path::PathBuf;
+
+use burn::tensor::Device;
+use clap::Args;
+
+use crate::device::DeviceName;
+use crate::experiment::Experiment;
+use crate::models::{Model, WithModel};
+use crate::tasks::Split;
+use crate::training::{Checkpoint, RunFolder};
+use crate::{CheckpointChoice, Error};
+
+/// Which trained model, on which data, where.
+#[derive(Debug, Args)]
+pub(super) struct ModelArgs {
+    /// The run's folder
+    run: PathBuf,
+
+    /// Which part of the data
+    #[arg(long, value_enum, default_value_t = Split::Test)]
+    pub split: Split,
+
+    /// Which checkpoint: the one with the best validation error, or the newest
+    #[arg(long, value_enum, default_value_t = CheckpointChoice::Best)]
+    checkpoint: CheckpointChoice,
+
+    /// Change the task, for example task.pairs=6 (may be repeated)
+    #[arg(long = "set", value_name = "task.FIELD=VALUE")]
+    assignments: Vec<String>,
+
+    /// Where to compute: flex, ndarray, wgpu or cuda [default: flex]
+    #[arg(long)]
+    device: Option<DeviceName>,
+}
+
+/// An opened run: what is known before the model is loaded.
+pub(super) struct Loaded {
+    pub experiment: Experiment,
+    pub checkpoint: Checkpoint,
+    pub device: Device,
+}
+
+impl ModelArgs {
+    pub fn load(&self) -> Result<Loaded, Error> {
+        let is_task = |assignment: &&String| assignment.trim_start().starts_with("task.");
+        if let Some(other) = self
+            .assignments
+            .iter()
+            .find(|assignment| !is_task(assignment))
+        {
+            return Err(Error::usage(format!(
+                "--set {other} would change what was trained; here only the task can be set, \
+                 for example --set task.pairs=6"
+            )));
+        }
+        let run = RunFolder::open(&self.run)?;
+        Ok(Loaded {
+            experiment: run.experiment(&self.assignments)?,
+            checkpoint: run.checkpoint(self.checkpoint)?,
+            device: self
+                .device
+                .unwrap_or_else(DeviceName::default_of_build)
+                .open()?,
+        })
+    }
+}
+
+impl Loaded {
+    /// Hands the trained model, without autodiff, to `action`.
+    pub fn with_model<A: WithModel>(&self, action: A) -> Result<A::Output, Error> {
+        struct LoadFirst<'a, A>(&'a Checkpoint, A);
+        impl<A: WithModel> WithModel for LoadFirst<'_, A> {
+            type Output = A::Output;
+
+            fn run<M: Model>(self, model: M) -> Result<A::Output, Error> {
+                self.1.run(self.0.load_model(model)?)
+            }
+        }
+        let task = self.experiment.task.task();
+        let action = LoadFirst(&self.checkpoint, action);
+        let seed = self.experiment.training.seed;
+        self.experiment
+            .model
+            .with_model(task, seed, &self.device, action)
+    }
+}

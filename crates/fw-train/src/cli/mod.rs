@@ -1,0 +1,47 @@
+//! What was typed.
+
+mod data;
+mod list;
+mod loaded;
+mod plot;
+mod sample;
+mod test;
+mod train;
+
+use clap::{Parser, Subcommand};
+
+use crate::Error;
+
+/// Train, test and compare memory mechanisms: fast weights and the recurrent nets they compete with.
+///
+/// Begin with `fw-train train`: it trains fast weights to look up the value of a key, in about a minute.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Train(train::TrainArgs),
+    Test(test::TestArgs),
+    Sample(sample::SampleArgs),
+    Plot(plot::PlotArgs),
+    List(list::ListArgs),
+    Data(data::DataArgs),
+}
+
+impl Cli {
+    /// Does what was asked for.
+    pub fn run(self) -> Result<(), Error> {
+        match self.command {
+            Command::Train(args) => args.run(),
+            Command::Test(args) => args.run(),
+            Command::Sample(args) => args.run(),
+            Command::Plot(args) => args.run(),
+            Command::List(args) => args.run(),
+            Command::Data(args) => args.run(),
+        }
+    }
+}

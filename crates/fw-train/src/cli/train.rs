@@ -1,0 +1,111 @@
+//! `fw-train train`
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::device::DeviceName;
+use crate::experiment::Experiment;
+use crate::training::{self, RunResult};
+use crate::{Error, settings};
+
+/// Train a model, or continue a run that was stopped.
+///
+/// Without a file the default experiment is trained: fast weights, 20 units, on associative retrieval
+/// with 4 pairs. The run's folder then holds all that `test`, `sample` and `plot` need.
+#[derive(Debug, Args)]
+pub(super) struct TrainArgs {
+    /// The experiment, a TOML file with the sections [task], [model], [optimizer] and [training]
+    #[arg(conflicts_with = "resume")]
+    experiment: Option<PathBuf>,
+
+    /// Set one field of the experiment, for example training.steps=2000 (may be repeated)
+    #[arg(
+        long = "set",
+        value_name = "SECTION.FIELD=VALUE",
+        conflicts_with = "resume"
+    )]
+    assignments: Vec<String>,
+
+    /// The seed of the model's start values: short for --set training.seed=N
+    #[arg(long, conflicts_with = "resume")]
+    seed: Option<u64>,
+
+    /// The run's folder, which must not exist yet [default: runs/NAME-seedN]
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    out: Option<PathBuf>,
+
+    /// Continue the run in this folder from its newest checkpoint, as if it had never stopped
+    #[arg(long, value_name = "RUN")]
+    resume: Option<PathBuf>,
+
+    /// Where to compute: flex, ndarray, wgpu or cuda [default: flex, or what a resumed run began on]
+    #[arg(long)]
+    device: Option<DeviceName>,
+}
+
+impl TrainArgs {
+    pub fn run(self) -> Result<(), Error> {
+        if let Some(run) = &self.resume {
+            let result = training::resume(run, self.device)?;
+            print_result(&result, run);
+            return Ok(());
+        }
+        let mut document = match &self.experiment {
+            Some(path) => Experiment::read_document(path)?,
+            None => Experiment::default_document(),
+        };
+        if let Some(seed) = self.seed {
+            settings::set(&mut document, &format!("training.seed={seed}"))?;
+        }
+        let experiment = Experiment::from_document(document, &self.assignments)?;
+        let out = match self.out {
+            Some(out) => out,
+            None => unused_folder(self.experiment.as_deref(), experiment.training.seed),
+        };
+        let device = self.device.unwrap_or_else(DeviceName::default_of_build);
+        eprintln!(
+            "training {} ({} units, seed {}) on {} for {} steps of {}, on {device} -> {}",
+            experiment.model.kind(),
+            experiment.model.d_hidden(),
+            experiment.training.seed,
+            experiment.task.kind(),
+            experiment.training.steps,
+            experiment.training.batch_size,
+            out.display()
+        );
+        let result = training::train(&out, &experiment, device)?;
+        print_result(&result, &out);
+        Ok(())
+    }
+}
+
+/// `runs/NAME-seedN`, with a number behind it if that is taken.
+fn unused_folder(experiment: Option<&Path>, seed: u64) -> PathBuf {
+    let stem = experiment.and_then(Path::file_stem);
+    let name = stem.map_or("default".into(), |stem| stem.to_string_lossy());
+    let first = format!("{name}-seed{seed}");
+    let mut names = std::iter::once(first.clone()).chain((2..).map(|n| format!("{first}-{n}")));
+    names
+        .find_map(|name| {
+            let path = Path::new("runs").join(name);
+            (!path.exists()).then_some(path)
+        })
+        .expect("the names never end")
+}
+
+fn print_result(result: &RunResult, run: &Path) {
+    println!(
+        "test error {:.2} %, validation error {:.2} % (step {} of {}), {:.0} s, {} parameters",
+        100.0 * result.test.error,
+        100.0 * result.validation.error,
+        result.best_step,
+        result.steps,
+        result.seconds,
+        result.parameters
+    );
+    println!(
+        "look at it:  fw-train sample {0} -n 5  |  fw-train plot {0}",
+        run.display()
+    );
+}

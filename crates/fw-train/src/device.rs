@@ -1,0 +1,161 @@
+//! Which device a run computes on.
+
+use std::fmt::{Display, Formatter};
+use std::str::FromStr;
+
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// A device by its name on the command line. Which of them a build can open depends on its cargo features.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeviceName {
+    /// The CPU, Burn's own backend.
+    Flex,
+    /// The CPU, through ndarray (deprecated by Burn).
+    Ndarray,
+    /// A GPU through WebGPU, Vulkan or Metal.
+    Wgpu,
+    /// An NVIDIA GPU through CUDA.
+    Cuda,
+}
+
+impl DeviceName {
+    /// Every device, in this build or not.
+    pub const ALL: [DeviceName; 4] = [
+        DeviceName::Flex,
+        DeviceName::Ndarray,
+        DeviceName::Wgpu,
+        DeviceName::Cuda,
+    ];
+
+    /// The name, which is also the name of the cargo feature.
+    pub fn name(self) -> &'static str {
+        match self {
+            DeviceName::Flex => "flex",
+            DeviceName::Ndarray => "ndarray",
+            DeviceName::Wgpu => "wgpu",
+            DeviceName::Cuda => "cuda",
+        }
+    }
+
+    /// A line about it.
+    pub fn description(self) -> &'static str {
+        match self {
+            DeviceName::Flex => "CPU, Burn's own backend",
+            DeviceName::Ndarray => "CPU, through ndarray (deprecated by Burn)",
+            DeviceName::Wgpu => "GPU, through WebGPU, Vulkan or Metal",
+            DeviceName::Cuda => "NVIDIA GPU, through CUDA",
+        }
+    }
+
+    /// Whether this build has it.
+    pub fn is_in_build(self) -> bool {
+        match self {
+            DeviceName::Flex => cfg!(feature = "flex"),
+            DeviceName::Ndarray => cfg!(feature = "ndarray"),
+            DeviceName::Wgpu => cfg!(feature = "wgpu"),
+            DeviceName::Cuda => cfg!(feature = "cuda"),
+        }
+    }
+
+    /// The device to use when none is named: the first of [`ALL`](Self::ALL) in this build.
+    pub fn default_of_build() -> DeviceName {
+        let mut all = DeviceName::ALL.into_iter();
+        all.find(|device| device.is_in_build())
+            .unwrap_or(DeviceName::Flex)
+    }
+
+    /// The Burn device, without autodiff.
+    ///
+    /// # Errors
+    /// If it is not in this build, or no adapter is found.
+    pub fn open(self) -> Result<Device, Error> {
+        if !self.is_in_build() {
+            return Err(self.not_in_build());
+        }
+        match self {
+            #[cfg(feature = "flex")]
+            DeviceName::Flex => Ok(Device::flex()),
+            #[cfg(feature = "ndarray")]
+            #[allow(deprecated, reason = "selectable as long as Burn has it")]
+            DeviceName::Ndarray => Ok(Device::ndarray()),
+            #[cfg(feature = "wgpu")]
+            DeviceName::Wgpu => {
+                self.require_adapter()?;
+                Ok(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice))
+            }
+            #[cfg(feature = "cuda")]
+            DeviceName::Cuda => {
+                self.require_adapter()?;
+                Ok(Device::cuda(burn::tensor::DeviceIndex::Default))
+            }
+            #[allow(unreachable_patterns, reason = "unless a feature is off")]
+            _ => Err(self.not_in_build()),
+        }
+    }
+
+    /// The adapters that a GPU backend of this build finds; empty for a CPU.
+    pub fn adapters(self) -> Vec<String> {
+        match self {
+            #[cfg(feature = "wgpu")]
+            DeviceName::Wgpu => list_adapters(burn::tensor::DeviceType::Wgpu),
+            #[cfg(feature = "cuda")]
+            DeviceName::Cuda => list_adapters(burn::tensor::DeviceType::Cuda),
+            _ => Vec::new(),
+        }
+    }
+
+    #[cfg(any(feature = "wgpu", feature = "cuda"))]
+    fn require_adapter(self) -> Result<(), Error> {
+        if !self.adapters().is_empty() {
+            return Ok(());
+        }
+        Err(Error::usage(format!(
+            "no adapter for device {self} was found. A GPU needs its driver (for Vulkan: the vendor's, or \
+             mesa-vulkan-drivers, which also runs on a CPU for tests); `--device flex` runs on the CPU"
+        )))
+    }
+
+    fn not_in_build(self) -> Error {
+        let in_build: Vec<&str> = DeviceName::ALL
+            .into_iter()
+            .filter(|device| device.is_in_build())
+            .map(DeviceName::name)
+            .collect();
+        Error::usage(format!(
+            "device {self} is not in this build, which has: {}. Build it in with \
+             `cargo build --release --features {self}`",
+            in_build.join(", ")
+        ))
+    }
+}
+
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+fn list_adapters(kind: burn::tensor::DeviceType) -> Vec<String> {
+    Device::enumerate(kind)
+        .into_iter()
+        .map(|device| match device.identity() {
+            Some(identity) => identity.name,
+            None => format!("{device:?}"),
+        })
+        .collect()
+}
+
+impl Display for DeviceName {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+impl FromStr for DeviceName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut all = DeviceName::ALL.into_iter();
+        all.find(|device| device.name() == text)
+            .ok_or_else(|| "it must be one of: flex, ndarray, wgpu, cuda".to_owned())
+    }
+}

@@ -1,0 +1,106 @@
+//! What can go wrong, in words for the person at the shell.
+
+use std::path::{Path, PathBuf};
+
+/// An error of this crate. The message says what was found, the rule, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// What was asked for does not make sense: a setting, a name, a path that is in the way. Exit code 2.
+    #[error("{0}")]
+    Usage(String),
+
+    /// A layer's configuration breaks a rule. Exit code 2.
+    #[error("in [model]")]
+    Layer(#[from] fw_core::ConfigError),
+
+    /// A file or folder could not be read or written.
+    #[error("cannot {action} {}", path.display())]
+    File {
+        /// `read`, `write`, ..
+        action: &'static str,
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+
+    /// A run's folder lacks something or holds something unreadable.
+    #[error("{} is not a usable run folder: {problem}", path.display())]
+    Run {
+        /// The run's folder.
+        path: PathBuf,
+        /// What is missing or broken, and what to do.
+        problem: String,
+    },
+
+    /// The training loss or a gradient became NaN or infinite.
+    #[error(
+        "training diverged at step {step}: the {what} is not finite{}; {advice}",
+        parameter.as_ref().map(|name| format!(" (first in parameter {name})")).unwrap_or_default()
+    )]
+    NotFinite {
+        /// The step.
+        step: usize,
+        /// `loss` or `gradient`.
+        what: &'static str,
+        /// The first parameter whose value is not finite, if one is.
+        parameter: Option<String>,
+        /// What to try, and which checkpoint is good.
+        advice: String,
+    },
+
+    /// A figure could not be drawn.
+    #[error("cannot draw {}: {problem}", path.display())]
+    Figure {
+        /// The figure's file.
+        path: PathBuf,
+        /// Why.
+        problem: String,
+    },
+}
+
+impl Error {
+    /// The process's exit code: 2 when the request was wrong, 1 when carrying it out failed.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Usage(_) | Error::Layer(_) => 2,
+            _ => 1,
+        }
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Error::Usage(message.into())
+    }
+
+    pub(crate) fn run(path: &Path, problem: impl Into<String>) -> Self {
+        Error::Run {
+            path: path.to_owned(),
+            problem: problem.into(),
+        }
+    }
+
+    /// For `map_err`: a file error with its action and path.
+    pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Error::File {
+            action,
+            path,
+            source,
+        }
+    }
+}
+
+/// `Ok` when `holds`, else a usage error that names the field, the value and the rule.
+pub(crate) fn require(
+    holds: bool,
+    field: &str,
+    value: impl std::fmt::Display,
+    rule: &str,
+) -> Result<(), Error> {
+    if holds {
+        Ok(())
+    } else {
+        Err(Error::Usage(format!("{field} is {value}; it must {rule}")))
+    }
+}

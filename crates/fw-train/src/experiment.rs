@@ -1,0 +1,139 @@
+//! An experiment: what is trained, on what, and how.
+
+use std::path::Path;
+
+use serde::Serialize;
+use toml::Table;
+
+use crate::Error;
+use crate::models::ModelConfig;
+use crate::settings::{self, Section};
+use crate::tasks::TaskConfig;
+use crate::training::{OptimizerConfig, TrainingConfig};
+
+/// A validated experiment: the four sections of a TOML file, every default filled in.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Experiment {
+    /// `[task]`
+    pub task: TaskConfig,
+    /// `[model]`
+    pub model: ModelConfig,
+    /// `[optimizer]`
+    pub optimizer: OptimizerConfig,
+    /// `[training]`
+    pub training: TrainingConfig,
+}
+
+/// The experiment of `train` without a file.
+const DEFAULT: &str = include_str!("../default.toml");
+
+impl Experiment {
+    /// The default experiment, as TOML.
+    pub fn default_document() -> Table {
+        DEFAULT.parse().expect("default.toml is valid TOML")
+    }
+
+    /// A TOML file, not yet validated.
+    pub fn read_document(path: &Path) -> Result<Table, Error> {
+        let text = std::fs::read_to_string(path).map_err(Error::file("read", path))?;
+        text.parse().map_err(|error: toml::de::Error| {
+            Error::usage(format!("{} is not valid TOML\n{error}", path.display()))
+        })
+    }
+
+    /// The experiment that a TOML document describes, after `section.field=value` assignments.
+    pub fn from_document(mut document: Table, assignments: &[String]) -> Result<Self, Error> {
+        for assignment in assignments {
+            settings::set(&mut document, assignment)?;
+        }
+        let task = Section::take(&mut document, "task")?;
+        let model = Section::take(&mut document, "model")?;
+        let optimizer = Section::take(&mut document, "optimizer")?;
+        let training = Section::take(&mut document, "training")?;
+        if let Some(unknown) = document.keys().next() {
+            return Err(Error::usage(format!(
+                "[{unknown}] is not a section of an experiment; \
+                 the sections are [task], [model], [optimizer] and [training]"
+            )));
+        }
+        Ok(Experiment {
+            task: TaskConfig::from_section(task)?,
+            model: ModelConfig::from_section(model)?,
+            optimizer: OptimizerConfig::from_section(optimizer)?,
+            training: TrainingConfig::from_section(training)?,
+        })
+    }
+
+    /// The experiment as TOML, every default written out.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("an experiment can be written as TOML")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Experiment, String> {
+        let document = text.parse().expect("valid TOML");
+        Experiment::from_document(document, &[]).map_err(|error| error.to_string())
+    }
+
+    const SMALLEST: &str = "task.kind = 'associative-retrieval'\nmodel.kind = 'lstm'\n\
+                            optimizer.kind = 'adam'\n";
+
+    #[test]
+    fn an_experiment_written_out_reads_back_the_same() {
+        for kind in ModelConfig::KINDS {
+            let text = SMALLEST.replace("lstm", kind.0);
+            let experiment = parse(&text).expect("a valid experiment");
+            assert_eq!(
+                parse(&experiment.to_toml()).as_ref(),
+                Ok(&experiment),
+                "{}",
+                kind.0
+            );
+        }
+        let default = Experiment::from_document(Experiment::default_document(), &[]);
+        assert!(default.is_ok(), "{default:?}");
+    }
+
+    #[test]
+    fn errors_name_the_section_the_field_and_the_rule() {
+        for (more, message) in [
+            (
+                "model.d_hiden = 3",
+                "in [model]: unknown field `d_hiden`, expected",
+            ),
+            (
+                "model.d_hidden = -3",
+                "in [model]: invalid value: integer `-3`, expected usize",
+            ),
+            (
+                "task.pairs = 27",
+                "task.pairs is 27; it must lie between 1 and 26",
+            ),
+            (
+                "training.batch_size = 0",
+                "training.batch_size is 0; it must be at least 1",
+            ),
+            (
+                "optimizer.learning_rate = -1.0",
+                "optimizer.learning_rate is -1; it must",
+            ),
+            (
+                "trainig.steps = 3",
+                "[trainig] is not a section of an experiment",
+            ),
+            (
+                "training.evaluate_every = 150",
+                "training.evaluate_every is 150; it must be a multiple",
+            ),
+        ] {
+            let error = parse(&format!("{SMALLEST}{more}")).expect_err(more);
+            assert!(error.contains(message), "{more}: {error}");
+        }
+        let unknown = parse(&SMALLEST.replace("lstm", "lstn")).expect_err("no such kind");
+        assert!(unknown.contains("model.kind is \"lstn\"; it must be one of: fast-weights, rnn"));
+    }
+}

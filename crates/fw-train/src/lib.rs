@@ -1,0 +1,38 @@
+//! Trains models with memory mechanisms, on any device that Burn runs on.
+//!
+//! The binary `fw-train` is a thin shell around this library:
+//!
+//! | part | what it does |
+//! |---|---|
+//! | [`Experiment`] | a validated experiment, from TOML |
+//! | [`tasks`] | where samples come from |
+//! | [`models`] | what is trained: layers of `fw-core` between an embedding and a head |
+//! | [`training`] | the loop, checkpoints, the run's folder |
+//! | [`report`] | learning curves |
+//! | [`cli`] | what was typed |
+#![deny(missing_docs)]
+
+pub mod cli;
+mod device;
+mod error;
+mod experiment;
+mod files;
+pub mod models;
+pub mod report;
+mod settings;
+pub mod tasks;
+pub mod training;
+
+pub use device::DeviceName;
+pub use error::Error;
+pub use experiment::Experiment;
+
+/// Which checkpoint of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum CheckpointChoice {
+    /// The one with the lowest validation error.
+    #[default]
+    Best,
+    /// The newest.
+    Last,
+}

@@ -1,0 +1,127 @@
+//! A recurrent layer that reads tokens and answers with a class after the last one.
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
+use burn::tensor::activation::relu;
+use burn::tensor::module::embedding;
+use burn::tensor::{Device, Int, Tensor};
+use fw_core::Recurrent;
+use serde::{Deserialize, Serialize};
+
+use crate::models::Model;
+use crate::tasks::Task;
+
+/// What stands before and after the recurrent layer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SequenceClassifierConfig {
+    /// Width of the embedding of a token, followed by a ReLU. 0 leaves it out: the layer reads one-hot
+    /// vectors. Default 100, as in Ba et al. 2016.
+    pub d_embedding: usize,
+    /// Width of the ReLU layer between the recurrent layer and the softmax. 0 leaves it out. Default 100, as in
+    /// Ba et al. 2016.
+    pub d_head: usize,
+}
+
+impl Default for SequenceClassifierConfig {
+    fn default() -> Self {
+        SequenceClassifierConfig {
+            d_embedding: 100,
+            d_head: 100,
+        }
+    }
+}
+
+/// A recurrent layer R that reads tokens and answers with a class after the last one (Ba et al. 2016,
+/// section 4.1).
+///
+/// ```text
+/// x_t    = relu(E[token_t])                 or a one-hot vector
+/// y_t    = R(x_1 .. x_t)                    t = 1..T
+/// logits = relu(y_T W + b) W' + b'          or y_T W' + b'
+/// ```
+///
+/// # Shapes
+/// - tokens: `[batch_size, seq_length]`
+/// - logits: `[batch_size, n_classes]`
+#[derive(Module, Debug)]
+pub struct SequenceClassifier<R: Module> {
+    embedding: Option<Embedding>,
+    layer: R,
+    head: Option<Linear>,
+    output: Linear,
+    n_tokens: usize,
+}
+
+impl SequenceClassifierConfig {
+    /// The names of the fields.
+    pub(super) const FIELDS: &[&str] = &["d_embedding", "d_head"];
+
+    /// The width that the recurrent layer has to read.
+    pub fn d_layer_input(&self, task: &dyn Task) -> usize {
+        match self.d_embedding {
+            0 => task.n_tokens(),
+            width => width,
+        }
+    }
+
+    /// The model around a layer, with every parameter drawn from `seed`.
+    pub fn init<R: Recurrent>(
+        &self,
+        task: &dyn Task,
+        layer: R,
+        seed: u64,
+        device: &Device,
+    ) -> SequenceClassifier<R> {
+        let d_layer = layer.d_output();
+        let (head, d_output) = match self.d_head {
+            0 => (None, d_layer),
+            width => (Some(LinearConfig::new(d_layer, width).init(device)), width),
+        };
+        let model = SequenceClassifier {
+            embedding: (self.d_embedding > 0)
+                .then(|| EmbeddingConfig::new(task.n_tokens(), self.d_embedding).init(device)),
+            layer,
+            head,
+            output: LinearConfig::new(d_output, task.n_classes()).init(device),
+            n_tokens: task.n_tokens(),
+        };
+        device.seed(seed);
+        draw_parameters(&model);
+        model
+    }
+}
+
+/// Draws the parameters now, in the module's order: left alone, each is drawn when it is first used.
+fn draw_parameters<M: Module>(model: &M) {
+    struct Draw;
+    impl ModuleVisitor for Draw {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            param.val();
+        }
+    }
+    model.visit(&mut Draw);
+}
+
+impl<R: Recurrent> Model for SequenceClassifier<R> {
+    fn logits(&self, tokens: Tensor<2, Int>) -> Tensor<2> {
+        let input = match &self.embedding {
+            // The ReLU of the table costs less than the ReLU of what is looked up in it.
+            Some(table) => embedding(relu(table.weight.val()), tokens),
+            None => tokens.one_hot::<3>(self.n_tokens).float(),
+        };
+        let [batch_size, seq_length, _] = input.dims();
+        let (outputs, _) = self.layer.forward(input, None);
+        let last = outputs
+            .narrow(1, seq_length - 1, 1)
+            .reshape([batch_size, self.layer.d_output()]);
+        self.output.forward(match &self.head {
+            Some(head) => relu(head.forward(last)),
+            None => last,
+        })
+    }
+
+    fn state_size(&self, seq_length: usize) -> usize {
+        self.layer.state_size(seq_length)
+    }
+}

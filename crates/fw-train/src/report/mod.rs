@@ -1,0 +1,5 @@
+//! Figures from run folders.
+
+mod curves;
+
+pub use curves::draw_curves;

@@ -1,0 +1,147 @@
+//! Reading settings from TOML with errors that name the section and the field.
+
+use serde::de::DeserializeOwned;
+use toml::{Table, Value};
+
+use crate::Error;
+
+/// One section of an experiment, such as `[model]`.
+pub(crate) struct Section {
+    name: &'static str,
+    table: Table,
+}
+
+impl Section {
+    /// Takes a section out of a document; an absent one is empty.
+    pub fn take(document: &mut Table, name: &'static str) -> Result<Self, Error> {
+        match document.remove(name) {
+            None => Ok(Section {
+                name,
+                table: Table::new(),
+            }),
+            Some(Value::Table(table)) => Ok(Section { name, table }),
+            Some(other) => Err(Error::usage(format!(
+                "{name} is {other}; it must be a section: [{name}]"
+            ))),
+        }
+    }
+
+    /// Takes `kind`, which says what the section is about.
+    pub fn take_kind(&mut self) -> Result<String, Error> {
+        let name = self.name;
+        match self.table.remove("kind") {
+            Some(Value::String(kind)) => Ok(kind),
+            Some(other) => Err(Error::usage(format!(
+                "{name}.kind is {other}; it must be a name in quotes (see `fw-train list`)"
+            ))),
+            None => Err(Error::usage(format!(
+                "[{name}] has no kind; add kind = \"..\" (see `fw-train list`)"
+            ))),
+        }
+    }
+
+    /// Takes the given keys into a section of their own, under the same name.
+    pub fn take_keys(&mut self, keys: &[&str]) -> Section {
+        let mut table = Table::new();
+        for &key in keys {
+            if let Some(value) = self.table.remove(key) {
+                table.insert(key.to_owned(), value);
+            }
+        }
+        Section {
+            name: self.name,
+            table,
+        }
+    }
+
+    /// The section as a value; unknown fields and wrong types are errors.
+    pub fn parse<T: DeserializeOwned>(self) -> Result<T, Error> {
+        let name = self.name;
+        T::deserialize(self.table).map_err(|error| {
+            let message = error.to_string();
+            let message = message.trim().replace('\n', " ");
+            Error::usage(format!("in [{name}]: {message}"))
+        })
+    }
+}
+
+/// The error for a `kind` that nothing is called by.
+pub(crate) fn unknown_kind(section: &str, kind: &str, kinds: &[(&str, &str)]) -> Error {
+    let names: Vec<&str> = kinds.iter().map(|(name, _)| *name).collect();
+    Error::usage(format!(
+        "{section}.kind is \"{kind}\"; it must be one of: {}",
+        names.join(", ")
+    ))
+}
+
+/// Sets `section.field` to a value written as in TOML; what is not TOML is taken as text.
+pub(crate) fn set(document: &mut Table, assignment: &str) -> Result<(), Error> {
+    let malformed = || {
+        Error::usage(format!(
+            "--set {assignment} is not an assignment; write it as section.field=value, \
+             for example --set training.steps=2000"
+        ))
+    };
+    let (path, text) = assignment.split_once('=').ok_or_else(malformed)?;
+    let mut keys: Vec<&str> = path.trim().split('.').collect();
+    let field = keys
+        .pop()
+        .filter(|_| !keys.is_empty())
+        .ok_or_else(malformed)?;
+    if field.is_empty() || keys.iter().any(|key| key.is_empty()) {
+        return Err(malformed());
+    }
+    let mut table = document;
+    for key in keys {
+        let entry = table
+            .entry(key)
+            .or_insert_with(|| Value::Table(Table::new()));
+        table = entry
+            .as_table_mut()
+            .ok_or_else(|| Error::usage(format!("--set {assignment}: {key} is not a section")))?;
+    }
+    let value = format!("value = {text}")
+        .parse::<Table>()
+        .ok()
+        .and_then(|mut parsed| parsed.remove("value"))
+        .unwrap_or_else(|| Value::String(text.trim().to_owned()));
+    table.insert(field.to_owned(), value);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(assignment: &str) -> String {
+        let mut document: Table = "[training]\nsteps = 1".parse().expect("valid TOML");
+        set(&mut document, assignment)
+            .map_or_else(|error| error.to_string(), |()| document.to_string())
+    }
+
+    #[test]
+    fn an_assignment_replaces_one_field() {
+        assert_eq!(after("training.steps=20"), "[training]\nsteps = 20\n");
+        assert_eq!(
+            after("training.seed = 7"),
+            "[training]\nseed = 7\nsteps = 1\n"
+        );
+    }
+
+    #[test]
+    fn a_value_that_is_not_toml_is_text() {
+        assert!(after("model.kind=lstm").contains("kind = \"lstm\""));
+        assert!(after("optimizer.clip={ norm = 1.0 }").contains("[optimizer.clip]\nnorm = 1.0"));
+    }
+
+    #[test]
+    fn what_is_not_an_assignment_is_refused() {
+        for wrong in ["steps", "steps=3", ".steps=3", "training.=3"] {
+            assert!(
+                after(wrong).contains("write it as section.field=value"),
+                "{wrong}"
+            );
+        }
+        assert!(after("training.steps.x=3").contains("steps is not a section"));
+    }
+}

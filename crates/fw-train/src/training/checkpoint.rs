@@ -1,0 +1,148 @@
+//! Checkpoints: folders that are there whole or not at all.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use burn::module::Module;
+use burn::optim::ModuleOptimizer;
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+use crate::files::sync_folder;
+
+/// Where a training stands, besides its model and optimiser.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Updates done.
+    pub step: usize,
+    /// Time spent, in seconds, over all sessions.
+    pub seconds: f64,
+    /// The best evaluation so far.
+    pub best: Option<Best>,
+    /// Evaluations in a row without a better error.
+    pub evaluations_without_improvement: usize,
+}
+
+/// The best evaluation on the validation split.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// Updates done then.
+    pub step: usize,
+    /// Share of wrong answers, 0 to 1.
+    pub error: f64,
+    /// Mean cross entropy, in nats.
+    pub loss: f64,
+}
+
+const MODEL: &str = "model.bpk";
+const OPTIMIZER: &str = "optimizer.bpk";
+const PROGRESS: &str = "progress.json";
+
+/// One checkpoint on disk: `checkpoints/step-00000500`.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    path: PathBuf,
+    /// Updates done.
+    pub step: usize,
+}
+
+impl Checkpoint {
+    /// Every checkpoint in a folder, oldest first.
+    pub fn all(folder: &Path) -> Result<Vec<Checkpoint>, Error> {
+        let entries = match fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(Error::file("read", folder)(error)),
+        };
+        let mut checkpoints = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(Error::file("read", folder))?.path();
+            let name = path.file_name().and_then(|name| name.to_str());
+            let step = name.and_then(|name| name.strip_prefix("step-")?.parse().ok());
+            if let Some(step) = step {
+                checkpoints.push(Checkpoint { path, step });
+            }
+        }
+        checkpoints.sort_by_key(|checkpoint| checkpoint.step);
+        Ok(checkpoints)
+    }
+
+    /// Writes a checkpoint into a folder, then removes those that are neither the newest nor the best.
+    pub fn write<M: Module>(
+        folder: &Path,
+        model: &M,
+        optimizer: &ModuleOptimizer,
+        progress: &Progress,
+    ) -> Result<(), Error> {
+        let path = folder.join(format!("step-{:08}", progress.step));
+        let fail = Error::file("write", &path);
+        write_folder(folder, &path, model, optimizer, progress).map_err(fail)?;
+        let best = progress.best.map(|best| best.step);
+        for old in Checkpoint::all(folder)? {
+            if old.step != progress.step && Some(old.step) != best {
+                fs::remove_dir_all(&old.path).map_err(Error::file("remove", &old.path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The model's parameters, put into `model`.
+    pub fn load_model<M: Module>(&self, model: M) -> Result<M, Error> {
+        let path = self.path.join(MODEL);
+        model
+            .try_load_file(&path)
+            .map_err(|error| self.broken(MODEL, error))
+    }
+
+    /// The optimiser's state, put into `optimizer`.
+    pub fn load_optimizer(&self, optimizer: ModuleOptimizer) -> Result<ModuleOptimizer, Error> {
+        let path = self.path.join(OPTIMIZER);
+        optimizer
+            .load(&path)
+            .map_err(|error| self.broken(OPTIMIZER, error))
+    }
+
+    /// Where the training stood.
+    pub fn load_progress(&self) -> Result<Progress, Error> {
+        let path = self.path.join(PROGRESS);
+        let bytes = fs::read(&path).map_err(Error::file("read", &path))?;
+        serde_json::from_slice(&bytes).map_err(|error| self.broken(PROGRESS, error))
+    }
+
+    fn broken(&self, file: &str, error: impl std::fmt::Display) -> Error {
+        Error::run(
+            &self.path,
+            format!(
+                "{file} is missing or damaged ({error}); remove this checkpoint to go on from the one before"
+            ),
+        )
+    }
+}
+
+/// Writes all files under another name, then renames the folder.
+fn write_folder<M: Module>(
+    folder: &Path,
+    path: &Path,
+    model: &M,
+    optimizer: &ModuleOptimizer,
+    progress: &Progress,
+) -> std::io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let unfinished = tempfile::Builder::new()
+        .prefix(".unfinished-")
+        .tempdir_in(folder)?;
+    let failed = |error: burn::store::RecordError| std::io::Error::other(error.to_string());
+    let file = |name| unfinished.path().join(name);
+    model.clone().save_file(file(MODEL)).map_err(failed)?;
+    optimizer.save(file(OPTIMIZER)).map_err(failed)?;
+    fs::write(file(PROGRESS), serde_json::to_vec_pretty(progress)?)?;
+    for name in [MODEL, OPTIMIZER, PROGRESS] {
+        File::open(file(name))?.sync_all()?;
+    }
+    // What was left at this step by a run that was killed after writing it and before recording it.
+    if path.exists() {
+        fs::remove_dir_all(path)?;
+    }
+    fs::rename(unfinished.keep(), path)?;
+    sync_folder(folder)
+}

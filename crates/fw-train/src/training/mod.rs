@@ -1,0 +1,102 @@
+//! Training: the loop, and what it keeps on disk.
+
+mod checkpoint;
+mod evaluate;
+mod optimizer;
+mod order;
+mod progress;
+mod run_folder;
+mod trainer;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+use crate::error::require;
+use crate::settings::Section;
+
+pub use checkpoint::{Best, Checkpoint, Progress};
+pub use evaluate::{Evaluation, evaluate};
+pub use optimizer::{Clip, OptimizerConfig, OptimizerKind, Schedule};
+pub use run_folder::{Environment, Record, RunFolder, RunResult};
+pub use trainer::{resume, train};
+
+/// The `[training]` section of an experiment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainingConfig {
+    /// Parameter updates. Default 30,000.
+    pub steps: usize,
+    /// Sequences in each update. Default 128.
+    pub batch_size: usize,
+    /// The model seed: start values of the parameters. Default 0.
+    pub seed: u64,
+    /// Steps between two training records (mean loss and error since the last one). Default 100.
+    pub log_every: usize,
+    /// Steps between two evaluations on the validation split, each with a checkpoint; a multiple of
+    /// `log_every`. Default 500.
+    pub evaluate_every: usize,
+    /// When to stop before `steps`. Default `"never"`.
+    pub early_stop: EarlyStop,
+}
+
+/// When to stop before the last step, looked at after each evaluation.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EarlyStop {
+    /// Run all steps.
+    Never,
+    /// Stop once the validation error, a share from 0 to 1, is this low.
+    Error(f64),
+    /// Stop after this many evaluations in a row without a better validation error.
+    Patience(usize),
+}
+
+impl Default for TrainingConfig {
+    fn default() -> Self {
+        TrainingConfig {
+            steps: 30_000,
+            batch_size: 128,
+            seed: 0,
+            log_every: 100,
+            evaluate_every: 500,
+            early_stop: EarlyStop::Never,
+        }
+    }
+}
+
+impl TrainingConfig {
+    pub(crate) fn from_section(section: Section) -> Result<Self, Error> {
+        let config: TrainingConfig = section.parse()?;
+        for (field, size) in [
+            ("training.steps", config.steps),
+            ("training.batch_size", config.batch_size),
+            ("training.log_every", config.log_every),
+            ("training.evaluate_every", config.evaluate_every),
+        ] {
+            require(size >= 1, field, size, "be at least 1")?;
+        }
+        // A checkpoint in the middle of a record's window could not be resumed exactly.
+        require(
+            config.evaluate_every.is_multiple_of(config.log_every),
+            "training.evaluate_every",
+            config.evaluate_every,
+            &format!("be a multiple of training.log_every ({})", config.log_every),
+        )?;
+        match config.early_stop {
+            EarlyStop::Never => {}
+            EarlyStop::Error(error) => require(
+                (0.0..=1.0).contains(&error),
+                "training.early_stop.error",
+                error,
+                "lie in [0, 1]",
+            )?,
+            EarlyStop::Patience(patience) => require(
+                patience >= 1,
+                "training.early_stop.patience",
+                patience,
+                "be at least 1",
+            )?,
+        }
+        Ok(config)
+    }
+}

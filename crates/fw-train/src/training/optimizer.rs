@@ -1,0 +1,334 @@
+//! The optimiser: which one, its learning rate by step, and gradient clipping.
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::decay::WeightDecayConfig;
+use burn::optim::momentum::MomentumConfig;
+use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer, RmsPropConfig, SgdConfig};
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+use crate::error::require;
+use crate::settings::{Section, unknown_kind};
+
+/// The `[optimizer]` section of an experiment.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OptimizerConfig {
+    /// Which optimiser, with its own settings.
+    #[serde(flatten)]
+    pub kind: OptimizerKind,
+    /// What all of them have.
+    #[serde(flatten)]
+    pub common: CommonSettings,
+}
+
+/// Settings that every optimiser has.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CommonSettings {
+    /// The learning rate before any schedule: above 0. Default 0.001.
+    pub learning_rate: f64,
+    /// Steps over which the rate grows from 0 to `learning_rate`. Default 0.
+    pub warmup_steps: usize,
+    /// How the rate goes on. Default `"constant"`.
+    pub schedule: Schedule,
+    /// How gradients are limited. Default `"none"`.
+    pub clip: Clip,
+    /// L2 penalty, at least 0. Default 0.
+    pub weight_decay: f64,
+}
+
+impl Default for CommonSettings {
+    fn default() -> Self {
+        CommonSettings {
+            learning_rate: 1e-3,
+            warmup_steps: 0,
+            schedule: Schedule::Constant,
+            clip: Clip::None,
+            weight_decay: 0.0,
+        }
+    }
+}
+
+impl CommonSettings {
+    const FIELDS: &[&str] = &[
+        "learning_rate",
+        "warmup_steps",
+        "schedule",
+        "clip",
+        "weight_decay",
+    ];
+}
+
+/// An optimiser with its own settings.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum OptimizerKind {
+    /// Kingma, Ba 2015.
+    Adam(AdamSettings),
+    /// Hinton 2012, with momentum.
+    RmsProp(RmsPropSettings),
+    /// Stochastic gradient descent, with momentum if it is above 0.
+    Sgd(SgdSettings),
+}
+
+/// Settings of Adam.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdamSettings {
+    /// Decay of the gradient's mean. Default 0.9.
+    pub beta_1: f32,
+    /// Decay of the squared gradient's mean. Default 0.999.
+    pub beta_2: f32,
+    /// What keeps the division finite. Default 1e-8, as in the paper.
+    pub epsilon: f32,
+}
+
+impl Default for AdamSettings {
+    fn default() -> Self {
+        AdamSettings {
+            beta_1: 0.9,
+            beta_2: 0.999,
+            epsilon: 1e-8,
+        }
+    }
+}
+
+/// Settings of RMSProp.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RmsPropSettings {
+    /// Decay of the squared gradient's mean. Default 0.95.
+    pub alpha: f32,
+    /// Default 0.9.
+    pub momentum: f32,
+    /// What keeps the division finite. Default 1e-8.
+    pub epsilon: f32,
+    /// Whether the gradient's mean is subtracted from its square's (Graves 2013). Default false.
+    pub centered: bool,
+}
+
+impl Default for RmsPropSettings {
+    fn default() -> Self {
+        RmsPropSettings {
+            alpha: 0.95,
+            momentum: 0.9,
+            epsilon: 1e-8,
+            centered: false,
+        }
+    }
+}
+
+/// Settings of stochastic gradient descent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SgdSettings {
+    /// Default 0.9; 0 is plain gradient descent.
+    pub momentum: f64,
+    /// Whether the momentum is Nesterov's. Default false.
+    pub nesterov: bool,
+}
+
+impl Default for SgdSettings {
+    fn default() -> Self {
+        SgdSettings {
+            momentum: 0.9,
+            nesterov: false,
+        }
+    }
+}
+
+/// The learning rate's course after the warm-up, to the last step.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Schedule {
+    /// It stays.
+    Constant,
+    /// A straight line down to this share of the rate.
+    Linear(f64),
+    /// Half a cosine down to this share of the rate.
+    Cosine(f64),
+}
+
+/// A limit on gradients.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Clip {
+    /// No limit.
+    None,
+    /// All gradients are scaled down together when the norm of all of them exceeds this.
+    Norm(f64),
+    /// Each number is cut to ± this.
+    Value(f64),
+}
+
+impl OptimizerConfig {
+    /// Each kind's name and a line about it.
+    pub const KINDS: &[(&str, &str)] = &[
+        ("adam", "Kingma, Ba 2015"),
+        ("rms-prop", "Hinton 2012, with momentum"),
+        ("sgd", "stochastic gradient descent with momentum"),
+    ];
+
+    pub(crate) fn from_section(mut section: Section) -> Result<Self, Error> {
+        let kind = section.take_kind()?;
+        let common: CommonSettings = section.take_keys(CommonSettings::FIELDS).parse()?;
+        let kind = match kind.as_str() {
+            "adam" => OptimizerKind::Adam(section.parse()?),
+            "rms-prop" => OptimizerKind::RmsProp(section.parse()?),
+            "sgd" => OptimizerKind::Sgd(section.parse()?),
+            _ => return Err(unknown_kind("optimizer", &kind, Self::KINDS)),
+        };
+        let above_zero = |value: f64| value.is_finite() && value > 0.0;
+        let rate = common.learning_rate;
+        let rule = "be a number above 0";
+        require(above_zero(rate), "optimizer.learning_rate", rate, rule)?;
+        let decay = common.weight_decay;
+        require(
+            decay.is_finite() && decay >= 0.0,
+            "optimizer.weight_decay",
+            decay,
+            "be a number of at least 0",
+        )?;
+        if let Clip::Norm(limit) | Clip::Value(limit) = common.clip {
+            require(above_zero(limit), "optimizer.clip", limit, rule)?;
+        }
+        if let Schedule::Linear(share) | Schedule::Cosine(share) = common.schedule {
+            let in_range = (0.0..=1.0).contains(&share);
+            require(in_range, "optimizer.schedule", share, "lie in [0, 1]")?;
+        }
+        Ok(OptimizerConfig { kind, common })
+    }
+
+    /// The optimiser, with no state yet.
+    pub fn init(&self) -> ModuleOptimizer {
+        let decay = (self.common.weight_decay > 0.0).then(|| WeightDecayConfig {
+            penalty: self.common.weight_decay as f32,
+        });
+        match &self.kind {
+            OptimizerKind::Adam(settings) => AdamConfig::new()
+                .with_beta_1(settings.beta_1)
+                .with_beta_2(settings.beta_2)
+                .with_epsilon(settings.epsilon)
+                .with_weight_decay(decay)
+                .init(),
+            OptimizerKind::RmsProp(settings) => RmsPropConfig::new()
+                .with_alpha(settings.alpha)
+                .with_momentum(settings.momentum)
+                .with_epsilon(settings.epsilon)
+                .with_centered(settings.centered)
+                .with_weight_decay(decay)
+                .init(),
+            OptimizerKind::Sgd(settings) => {
+                let momentum = MomentumConfig::new()
+                    .with_momentum(settings.momentum)
+                    .with_dampening(0.0)
+                    .with_nesterov(settings.nesterov);
+                SgdConfig::new()
+                    .with_momentum((settings.momentum > 0.0).then_some(momentum))
+                    .with_weight_decay(decay)
+                    .init()
+            }
+        }
+    }
+
+    /// The learning rate of update `step`, counted from 1, of `steps`.
+    pub fn learning_rate(&self, step: usize, steps: usize) -> f64 {
+        let CommonSettings {
+            learning_rate,
+            warmup_steps,
+            schedule,
+            ..
+        } = self.common;
+        if step <= warmup_steps {
+            return learning_rate * step as f64 / warmup_steps as f64;
+        }
+        let done = (step - warmup_steps - 1) as f64 / (steps - warmup_steps) as f64;
+        learning_rate
+            * match schedule {
+                Schedule::Constant => 1.0,
+                Schedule::Linear(last) => 1.0 - (1.0 - last) * done,
+                Schedule::Cosine(last) => {
+                    last + (1.0 - last) * 0.5 * (1.0 + (std::f64::consts::PI * done).cos())
+                }
+            }
+    }
+}
+
+impl Clip {
+    /// Limits the gradients. The norm is [`gradient_norm`] of the same gradients; it is only looked at
+    /// when the limit is on the norm.
+    pub fn apply<M: Module>(
+        self,
+        gradients: GradientsParams,
+        norm: impl FnOnce(&GradientsParams) -> Tensor<1>,
+        model: &M,
+    ) -> GradientsParams {
+        match self {
+            Clip::None => gradients,
+            Clip::Norm(limit) => {
+                // A tensor all the way: nothing waits for the device.
+                let factor = (norm(&gradients) + f64::from(f32::MIN_POSITIVE))
+                    .recip()
+                    .mul_scalar(limit)
+                    .clamp_max(1.0);
+                map_gradients(gradients, model, Rescale(factor))
+            }
+            Clip::Value(limit) => map_gradients(gradients, model, Cut(limit)),
+        }
+    }
+}
+
+/// The norm of all gradients together, `[1]`.
+pub fn gradient_norm<M: Module>(gradients: &GradientsParams, model: &M) -> Tensor<1> {
+    struct SquaredNorms<'a>(&'a GradientsParams, Vec<Tensor<1>>);
+    impl ModuleVisitor for SquaredNorms<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some(gradient) = self.0.get::<D>(param.id) {
+                self.1.push(gradient.square().sum());
+            }
+        }
+    }
+    let mut visitor = SquaredNorms(gradients, Vec::new());
+    model.visit(&mut visitor);
+    Tensor::cat(visitor.1, 0).sum().sqrt()
+}
+
+/// A change of one gradient.
+trait GradientMap {
+    fn map<const D: usize>(&self, gradient: Tensor<D>) -> Tensor<D>;
+}
+
+struct Rescale(Tensor<1>);
+
+impl GradientMap for Rescale {
+    fn map<const D: usize>(&self, gradient: Tensor<D>) -> Tensor<D> {
+        gradient * self.0.clone().unsqueeze()
+    }
+}
+
+struct Cut(f64);
+
+impl GradientMap for Cut {
+    fn map<const D: usize>(&self, gradient: Tensor<D>) -> Tensor<D> {
+        gradient.clamp(-self.0, self.0)
+    }
+}
+
+fn map_gradients<M: Module>(
+    gradients: GradientsParams,
+    model: &M,
+    map: impl GradientMap,
+) -> GradientsParams {
+    struct Visitor<G>(GradientsParams, G);
+    impl<G: GradientMap> ModuleVisitor for Visitor<G> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some(gradient) = self.0.remove::<D>(param.id) {
+                self.0.register(param.id, self.1.map(gradient));
+            }
+        }
+    }
+    let mut visitor = Visitor(gradients, map);
+    model.visit(&mut visitor);
+    visitor.0
+}

@@ -1,0 +1,107 @@
+//! In which order training goes over its samples.
+
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+use crate::tasks::{Split, Task};
+
+/// The random streams of orders begin behind those of the splits.
+const FIRST_ORDER_STREAM: u64 = 1 << 32;
+
+/// The sample that comes at each position: every sample once in each pass, in an order of that pass's own, or the
+/// position itself where samples are endless. A function of the data seed and the position alone.
+pub struct TrainingOrder {
+    seed: u64,
+    n_samples: Option<u64>,
+    pass: u64,
+    order: Vec<u32>,
+}
+
+impl TrainingOrder {
+    pub fn new(task: &dyn Task) -> Self {
+        let mut order = TrainingOrder {
+            seed: task.seed(),
+            n_samples: task.n_samples(Split::Train),
+            pass: 0,
+            order: Vec::new(),
+        };
+        order.shuffle(0);
+        order
+    }
+
+    /// The samples of update `step`, counted from 1.
+    pub fn batch(&mut self, step: usize, batch_size: usize) -> Vec<u64> {
+        let first = (step as u64 - 1) * batch_size as u64;
+        (first..first + batch_size as u64)
+            .map(|position| self.at(position))
+            .collect()
+    }
+
+    fn at(&mut self, position: u64) -> u64 {
+        let Some(n_samples) = self.n_samples else {
+            return position;
+        };
+        let pass = position / n_samples;
+        if pass != self.pass {
+            self.shuffle(pass);
+        }
+        u64::from(self.order[(position % n_samples) as usize])
+    }
+
+    fn shuffle(&mut self, pass: u64) {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        rng.set_stream(FIRST_ORDER_STREAM + pass);
+        self.pass = pass;
+        self.order = (0..self.n_samples.unwrap_or(0) as u32).collect();
+        self.order.shuffle(&mut rng);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tasks::AssociativeRetrieval;
+
+    #[test]
+    fn each_pass_visits_every_sample_once_in_its_own_order() {
+        let task = AssociativeRetrieval {
+            train_samples: 60,
+            ..Default::default()
+        };
+        let mut order = TrainingOrder::new(&task);
+        let mut passes: Vec<Vec<u64>> = Vec::new();
+        for pass in 0..2 {
+            let steps = pass * 3 + 1..=pass * 3 + 3;
+            passes.push(steps.flat_map(|step| order.batch(step, 20)).collect());
+        }
+        assert_ne!(passes[0], passes[1]);
+        for mut pass in passes {
+            pass.sort_unstable();
+            assert_eq!(pass, (0..60).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_batch_depends_on_its_step_alone() {
+        let task = AssociativeRetrieval {
+            train_samples: 50,
+            ..Default::default()
+        };
+        let mut from_the_start = TrainingOrder::new(&task);
+        let steps: Vec<_> = (1..=9).map(|step| from_the_start.batch(step, 16)).collect();
+        assert_eq!(TrainingOrder::new(&task).batch(9, 16), steps[8]);
+    }
+
+    #[test]
+    fn endless_samples_are_never_repeated() {
+        let task = AssociativeRetrieval {
+            fresh: true,
+            ..Default::default()
+        };
+        assert_eq!(
+            TrainingOrder::new(&task).batch(1_000_000, 2),
+            [1_999_998, 1_999_999]
+        );
+    }
+}

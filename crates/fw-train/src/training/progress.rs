@@ -1,0 +1,98 @@
+//! What a person sees while a model trains.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::training::checkpoint::{Best, Progress};
+use crate::training::evaluate::Evaluation;
+
+/// Plain lines come at evaluations, and no more often than this in between.
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// A progress bar on a terminal, plain lines elsewhere; both on standard error.
+pub struct ProgressDisplay {
+    bar: Option<ProgressBar>,
+    steps: usize,
+    first_step: usize,
+    started: Instant,
+    last_line: Instant,
+    best: Option<Best>,
+}
+
+impl ProgressDisplay {
+    pub fn new(progress: &Progress, steps: usize) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar =
+                ProgressBar::with_draw_target(Some(steps as u64), ProgressDrawTarget::stderr());
+            let template = "{bar:24} {pos}/{len} steps  {per_sec}  {msg}  {eta} left";
+            bar.set_style(ProgressStyle::with_template(template).expect("a valid template"));
+            bar.set_position(progress.step as u64);
+            bar.reset_eta();
+            bar
+        });
+        ProgressDisplay {
+            bar,
+            steps,
+            first_step: progress.step,
+            started: Instant::now(),
+            last_line: Instant::now(),
+            best: progress.best,
+        }
+    }
+
+    /// After a training record.
+    pub fn trained(&mut self, step: usize, loss: f64, error: f64) {
+        match &self.bar {
+            Some(bar) => {
+                bar.set_position(step as u64);
+                bar.set_message(self.summary(loss, error));
+            }
+            None if self.last_line.elapsed() >= LINE_INTERVAL => self.line(step, loss, error),
+            None => {}
+        }
+    }
+
+    /// After an evaluation on the validation split.
+    pub fn evaluated(&mut self, progress: &Progress, evaluation: Evaluation, train: (f64, f64)) {
+        self.best = progress.best;
+        match &self.bar {
+            Some(bar) => bar.set_message(self.summary(train.0, train.1)),
+            None => {
+                self.line(progress.step, train.0, train.1);
+                eprintln!(
+                    "  validation: loss {:.4}, error {:.2} %",
+                    evaluation.loss,
+                    100.0 * evaluation.error
+                );
+            }
+        }
+    }
+
+    pub fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.abandon();
+        }
+    }
+
+    fn summary(&self, loss: f64, error: f64) -> String {
+        let best = self.best.map_or(String::new(), |best| {
+            format!(", validation {:.2} %", 100.0 * best.error)
+        });
+        format!("loss {loss:.4}, error {:.2} %{best}", 100.0 * error)
+    }
+
+    fn line(&mut self, step: usize, loss: f64, error: f64) {
+        self.last_line = Instant::now();
+        let seconds = self.started.elapsed().as_secs_f64();
+        let rate = (step - self.first_step) as f64 / seconds;
+        let left = Duration::from_secs_f64((self.steps - step) as f64 / rate.max(1e-9));
+        eprintln!(
+            "step {step}/{}  loss {loss:.4}  error {:.2} %  {rate:.0} steps/s  {} left",
+            self.steps,
+            100.0 * error,
+            HumanDuration(left)
+        );
+    }
+}

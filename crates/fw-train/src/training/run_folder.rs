@@ -1,0 +1,338 @@
+//! The folder of a run: all that `test`, `sample`, `plot` and `--resume` need.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::device::DeviceName;
+use crate::experiment::Experiment;
+use crate::files::write_atomically;
+use crate::tasks::Split;
+use crate::training::checkpoint::{Checkpoint, Progress};
+use crate::training::evaluate::Evaluation;
+use crate::{CheckpointChoice, Error};
+
+const CONFIG: &str = "config.toml";
+const ENVIRONMENT: &str = "environment.json";
+const METRICS: &str = "metrics.jsonl";
+const RESULT: &str = "result.json";
+
+/// A run's folder.
+///
+/// ```text
+/// config.toml          the experiment, every default written out
+/// environment.json     version, device, threads, date
+/// metrics.jsonl        a record a line: training every log_every steps, validation every evaluate_every
+/// checkpoints/         the newest and the best: model, optimiser, progress
+/// result.json          the result, once training has ended
+/// ```
+#[derive(Clone, Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+}
+
+/// Where and when a run was made.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Environment {
+    /// Version of fw-train.
+    pub version: String,
+    /// Version of Burn.
+    pub burn: String,
+    /// The device's name on the command line.
+    pub device: DeviceName,
+    /// Threads that the CPU work may use.
+    pub threads: usize,
+    /// Operating system and processor architecture.
+    pub system: String,
+    /// When the run was started, RFC 3339.
+    pub started: String,
+}
+
+impl Environment {
+    /// The environment of a run that starts now.
+    pub fn now(device: DeviceName) -> Self {
+        Environment {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            burn: "0.22.1".to_owned(),
+            device,
+            threads: std::env::var("RAYON_NUM_THREADS")
+                .ok()
+                .and_then(|threads| threads.parse().ok())
+                .or_else(|| std::thread::available_parallelism().ok().map(usize::from))
+                .unwrap_or(1),
+            system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            started: jiff::Timestamp::now()
+                .strftime("%Y-%m-%dT%H:%M:%SZ")
+                .to_string(),
+        }
+    }
+}
+
+/// One line of `metrics.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Updates done.
+    pub step: usize,
+    /// `train`: means since the last record. `validation`: the whole split.
+    pub split: RecordSplit,
+    /// Mean cross entropy, in nats.
+    pub loss: f64,
+    /// Share of wrong answers, 0 to 1.
+    pub error: f64,
+    /// Norm of all gradients together before clipping, at this step (training only).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gradient_norm: Option<f64>,
+    /// At this step (training only).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub learning_rate: Option<f64>,
+    /// Time spent so far, in seconds.
+    pub seconds: f64,
+}
+
+/// What a record is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RecordSplit {
+    /// Training.
+    Train,
+    /// Validation.
+    Validation,
+}
+
+/// `result.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RunResult {
+    /// On the test split, with the best checkpoint.
+    pub test: Evaluation,
+    /// On the validation split, with the best checkpoint.
+    pub validation: Evaluation,
+    /// Updates done.
+    pub steps: usize,
+    /// The step of the best checkpoint.
+    pub best_step: usize,
+    /// Training time, evaluations included, in seconds.
+    pub seconds: f64,
+    /// Numbers that are learned.
+    pub parameters: usize,
+    /// Numbers carried for each sample at the end of a sequence.
+    pub state_size: usize,
+    /// The task's kind.
+    pub task: String,
+    /// The model's kind.
+    pub model: String,
+    /// Width of the recurrent layer.
+    pub d_hidden: usize,
+    /// The model seed.
+    pub seed: u64,
+}
+
+impl RunFolder {
+    /// Makes the folder of a new run.
+    ///
+    /// # Errors
+    /// If there is something at `path` already, or it cannot be written.
+    pub fn create(
+        path: &Path,
+        experiment: &Experiment,
+        environment: &Environment,
+    ) -> Result<Self, Error> {
+        if path.exists() {
+            return Err(Error::usage(format!(
+                "{} exists; nothing was overwritten. Choose another --out, or continue that run with \
+                 `fw-train train --resume {0}`",
+                path.display()
+            )));
+        }
+        fs::create_dir_all(path).map_err(Error::file("create", path))?;
+        let run = RunFolder {
+            path: path.to_owned(),
+        };
+        write_atomically(&run.file(ENVIRONMENT), &pretty_json(environment))?;
+        write_atomically(&run.file(METRICS), b"")?;
+        // Last: a folder with a configuration is a run.
+        write_atomically(&run.file(CONFIG), experiment.to_toml().as_bytes())?;
+        Ok(run)
+    }
+
+    /// Opens the folder of a run.
+    ///
+    /// # Errors
+    /// If it is not there, or has no configuration.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let run = RunFolder {
+            path: path.to_owned(),
+        };
+        if !path.is_dir() {
+            return Err(Error::run(
+                path,
+                "there is no such folder; give one that `fw-train train` has made",
+            ));
+        }
+        if !run.file(CONFIG).is_file() {
+            return Err(Error::run(
+                path,
+                format!("it has no {CONFIG}; give a folder that `fw-train train` has made"),
+            ));
+        }
+        Ok(run)
+    }
+
+    /// The folder's path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The experiment that was, or is being, run.
+    pub fn experiment(&self, assignments: &[String]) -> Result<Experiment, Error> {
+        let document = Experiment::read_document(&self.file(CONFIG))?;
+        Experiment::from_document(document, assignments)
+    }
+
+    /// Where and when it was made.
+    pub fn environment(&self) -> Result<Environment, Error> {
+        let bytes = self.read(ENVIRONMENT)?;
+        serde_json::from_slice(&bytes)
+            .map_err(|error| Error::run(&self.path, format!("{ENVIRONMENT} is damaged ({error})")))
+    }
+
+    /// The folder of the checkpoints.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoints")
+    }
+
+    /// The newest checkpoint, or the one with the best validation error.
+    pub fn checkpoint(&self, choice: CheckpointChoice) -> Result<Checkpoint, Error> {
+        let mut all = Checkpoint::all(&self.checkpoints())?;
+        let last = all.pop().ok_or_else(|| {
+            Error::run(
+                &self.path,
+                "it has no checkpoint yet; training writes the first one at its first evaluation",
+            )
+        })?;
+        if choice == CheckpointChoice::Last {
+            return Ok(last);
+        }
+        let best = last.load_progress()?.best.map(|best| best.step);
+        if best == Some(last.step) {
+            return Ok(last);
+        }
+        all.into_iter()
+            .find(|checkpoint| Some(checkpoint.step) == best)
+            .ok_or_else(|| {
+                let missing = "its best checkpoint is missing; use --checkpoint last";
+                Error::run(&self.path, missing)
+            })
+    }
+
+    /// Every record of `metrics.jsonl`.
+    ///
+    /// # Errors
+    /// If a line but the last is damaged. A damaged last line was cut off by a kill, and is left out.
+    pub fn records(&self) -> Result<Vec<Record>, Error> {
+        let bytes = self.read(METRICS)?;
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<&str> = text.lines().collect();
+        let mut records = Vec::with_capacity(lines.len());
+        for (index, line) in lines.iter().enumerate() {
+            match serde_json::from_str(line) {
+                Ok(record) => records.push(record),
+                Err(_) if index + 1 == lines.len() => {}
+                Err(error) => {
+                    let place = format!("{METRICS} is damaged in line {} ({error})", index + 1);
+                    return Err(Error::run(&self.path, place));
+                }
+            }
+        }
+        Ok(records)
+    }
+
+    /// Leaves only the records up to the given progress, and opens the file for more.
+    pub(super) fn metrics_after(&self, progress: &Progress) -> Result<MetricsLog, Error> {
+        let path = self.file(METRICS);
+        let mut kept = Vec::new();
+        for record in self.records()? {
+            if record.step <= progress.step {
+                serde_json::to_writer(&mut kept, &record).expect("a record can be written as JSON");
+                kept.push(b'\n');
+            }
+        }
+        write_atomically(&path, &kept)?;
+        let file = File::options().append(true).open(&path);
+        Ok(MetricsLog {
+            file: file.map_err(Error::file("write", &path))?,
+            path,
+        })
+    }
+
+    /// Writes `result.json`.
+    pub(super) fn write_result(&self, result: &RunResult) -> Result<(), Error> {
+        write_atomically(&self.file(RESULT), &pretty_json(result))
+    }
+
+    /// The result, once training has ended.
+    pub fn result(&self) -> Result<Option<RunResult>, Error> {
+        if !self.file(RESULT).is_file() {
+            return Ok(None);
+        }
+        let bytes = self.read(RESULT)?;
+        serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|error| Error::run(&self.path, format!("{RESULT} is damaged ({error})")))
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    fn read(&self, name: &str) -> Result<Vec<u8>, Error> {
+        let path = self.file(name);
+        fs::read(&path).map_err(Error::file("read", &path))
+    }
+}
+
+/// `metrics.jsonl`, open for appending.
+pub(super) struct MetricsLog {
+    file: File,
+    path: PathBuf,
+}
+
+impl MetricsLog {
+    pub fn write(&mut self, record: &Record) -> Result<(), Error> {
+        let mut line = serde_json::to_vec(record).expect("a record can be written as JSON");
+        line.push(b'\n');
+        self.file
+            .write_all(&line)
+            .map_err(Error::file("write", &self.path))
+    }
+}
+
+impl Record {
+    pub(super) fn validation(progress: &Progress, evaluation: Evaluation) -> Self {
+        Record {
+            step: progress.step,
+            split: RecordSplit::Validation,
+            loss: evaluation.loss,
+            error: evaluation.error,
+            gradient_norm: None,
+            learning_rate: None,
+            seconds: progress.seconds,
+        }
+    }
+}
+
+impl From<RecordSplit> for Split {
+    fn from(split: RecordSplit) -> Self {
+        match split {
+            RecordSplit::Train => Split::Train,
+            RecordSplit::Validation => Split::Validation,
+        }
+    }
+}
+
+pub(crate) fn pretty_json(value: &impl Serialize) -> Vec<u8> {
+    let mut json = serde_json::to_vec_pretty(value).expect("plain data can be written as JSON");
+    json.push(b'\n');
+    json
+}

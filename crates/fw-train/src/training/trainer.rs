@@ -1,0 +1,309 @@
+//! The training loop.
+
+use std::path::Path;
+use std::time::Instant;
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::{GradientsParams, ModuleOptimizer};
+use burn::tensor::{Device, Tensor};
+
+use crate::device::DeviceName;
+use crate::experiment::Experiment;
+use crate::models::{Model, WithModel};
+use crate::tasks::{Split, Task};
+use crate::training::EarlyStop;
+use crate::training::checkpoint::{Best, Checkpoint, Progress};
+use crate::training::evaluate::{Evaluation, cross_entropy, error_rate, evaluate};
+use crate::training::optimizer::gradient_norm;
+use crate::training::order::TrainingOrder;
+use crate::training::progress::ProgressDisplay;
+use crate::training::run_folder::{Environment, Record, RecordSplit, RunFolder, RunResult};
+use crate::{CheckpointChoice, Error};
+
+/// Trains a new run in a folder that does not exist yet.
+///
+/// # Errors
+/// If the folder exists, the device is not to be had, a file cannot be written, or training diverges.
+pub fn train(path: &Path, experiment: &Experiment, device: DeviceName) -> Result<RunResult, Error> {
+    // Before anything is written.
+    let on = device.open()?;
+    let run = RunFolder::create(path, experiment, &Environment::now(device))?;
+    run_to_end(&run, experiment, &on)
+}
+
+/// Goes on with a run that was stopped, from its newest checkpoint, with the same numbers as if it had not been.
+/// A run that has ended is left as it is.
+///
+/// # Errors
+/// If the folder is not that of a run, the device is not to be had, a file cannot be written, or
+/// training diverges.
+pub fn resume(path: &Path, device: Option<DeviceName>) -> Result<RunResult, Error> {
+    let run = RunFolder::open(path)?;
+    if let Some(result) = run.result()? {
+        return Ok(result);
+    }
+    let experiment = run.experiment(&[])?;
+    let device = match device {
+        Some(device) => device,
+        None => run.environment()?.device,
+    };
+    run_to_end(&run, &experiment, &device.open()?)
+}
+
+fn run_to_end(
+    run: &RunFolder,
+    experiment: &Experiment,
+    device: &Device,
+) -> Result<RunResult, Error> {
+    let session = Session {
+        run,
+        experiment,
+        task: experiment.task.task(),
+        device: device.clone(),
+    };
+    let seed = experiment.training.seed;
+    let device = device.clone().autodiff();
+    experiment
+        .model
+        .with_model(session.task, seed, &device, session)
+}
+
+/// One call of `train` or `resume`.
+struct Session<'a> {
+    run: &'a RunFolder,
+    experiment: &'a Experiment,
+    task: &'a dyn Task,
+    /// Without autodiff.
+    device: Device,
+}
+
+impl WithModel for Session<'_> {
+    type Output = RunResult;
+
+    fn run<M: Model>(self, model: M) -> Result<RunResult, Error> {
+        let config = &self.experiment.training;
+        let (mut model, mut optimizer, mut progress) = self.start(model)?;
+        let mut log = self.run.metrics_after(&progress)?;
+        let mut order = TrainingOrder::new(self.task);
+        let mut display = ProgressDisplay::new(&progress, config.steps);
+        let earlier = progress.seconds;
+        let started = Instant::now();
+        let mut window = Window::default();
+        let mut latest = (f64::NAN, f64::NAN);
+
+        while progress.step < config.steps && !self.should_stop(&progress) {
+            let step = progress.step + 1;
+            let batch = self.task.batch(
+                Split::Train,
+                order.batch(step, config.batch_size),
+                &self.device.clone().autodiff(),
+            );
+            let logits = model.logits(batch.tokens);
+            let loss = cross_entropy(logits.clone(), batch.classes.clone());
+            let gradients = GradientsParams::from_grads(loss.backward(), &model);
+            window.add(
+                loss.inner(),
+                error_rate(logits.inner(), batch.classes.inner()),
+            );
+
+            let is_last = step == config.steps;
+            let rate = self.experiment.optimizer.learning_rate(step, config.steps);
+            let logs = is_last || step.is_multiple_of(config.log_every);
+            let norm = logs.then(|| gradient_norm(&gradients, &model));
+            let norm_of = |gradients: &_| {
+                norm.clone()
+                    .unwrap_or_else(|| gradient_norm(gradients, &model))
+            };
+            let clip = self.experiment.optimizer.common.clip;
+            let gradients = clip.apply(gradients, norm_of, &model);
+            model = optimizer.step(rate, model, gradients);
+            progress.step = step;
+
+            if let Some(norm) = norm {
+                progress.seconds = earlier + started.elapsed().as_secs_f64();
+                latest = window.take();
+                let norm = f64::from(norm.into_scalar::<f32>());
+                self.check_finite(step, latest.0, norm, &model)?;
+                log.write(&Record {
+                    step,
+                    split: RecordSplit::Train,
+                    loss: latest.0,
+                    error: latest.1,
+                    gradient_norm: Some(norm),
+                    learning_rate: Some(rate),
+                    seconds: progress.seconds,
+                })?;
+                display.trained(step, latest.0, latest.1);
+            }
+            if is_last || step.is_multiple_of(config.evaluate_every) {
+                let evaluation =
+                    evaluate(&model.valid(), self.task, Split::Validation, &self.device);
+                progress.seconds = earlier + started.elapsed().as_secs_f64();
+                progress.take_in(evaluation);
+                log.write(&Record::validation(&progress, evaluation))?;
+                Checkpoint::write(&self.run.checkpoints(), &model, &optimizer, &progress)?;
+                display.evaluated(&progress, evaluation, latest);
+            }
+        }
+        display.finish();
+        self.finish(model, &progress)
+    }
+}
+
+impl Session<'_> {
+    /// Where to begin: the newest checkpoint, or the fresh model.
+    fn start<M: Model>(&self, model: M) -> Result<(M, ModuleOptimizer, Progress), Error> {
+        let optimizer = self.experiment.optimizer.init();
+        if Checkpoint::all(&self.run.checkpoints())?.is_empty() {
+            let progress = Progress {
+                step: 0,
+                seconds: 0.0,
+                best: None,
+                evaluations_without_improvement: 0,
+            };
+            return Ok((model, optimizer, progress));
+        }
+        let checkpoint = self.run.checkpoint(CheckpointChoice::Last)?;
+        Ok((
+            checkpoint.load_model(model)?,
+            checkpoint.load_optimizer(optimizer)?,
+            checkpoint.load_progress()?,
+        ))
+    }
+
+    fn should_stop(&self, progress: &Progress) -> bool {
+        match self.experiment.training.early_stop {
+            EarlyStop::Never => false,
+            EarlyStop::Error(error) => progress.best.is_some_and(|best| best.error <= error),
+            EarlyStop::Patience(patience) => progress.evaluations_without_improvement >= patience,
+        }
+    }
+
+    fn check_finite<M: Model>(
+        &self,
+        step: usize,
+        loss: f64,
+        norm: f64,
+        model: &M,
+    ) -> Result<(), Error> {
+        let what = match (loss.is_finite(), norm.is_finite()) {
+            (true, true) => return Ok(()),
+            (false, _) => "loss",
+            (true, false) => "gradient",
+        };
+        let checkpoints = Checkpoint::all(&self.run.checkpoints())?;
+        let kept = checkpoints
+            .last()
+            .map_or("no checkpoint was written yet".to_owned(), |last| {
+                format!("the checkpoint of step {} is kept", last.step)
+            });
+        Err(Error::NotFinite {
+            step,
+            what,
+            parameter: first_non_finite_parameter(model),
+            advice: format!(
+                "try a lower optimizer.learning_rate or optimizer.clip = {{ norm = 1.0 }}; {kept}"
+            ),
+        })
+    }
+
+    /// Tests the best checkpoint and writes the result.
+    fn finish<M: Model>(&self, model: M, progress: &Progress) -> Result<RunResult, Error> {
+        let best = self.run.checkpoint(CheckpointChoice::Best)?;
+        let model = best.load_model(model)?;
+        let test = evaluate(&model.valid(), self.task, Split::Test, &self.device);
+        let best = progress.best.expect("training ends with an evaluation");
+        let result = RunResult {
+            test,
+            validation: Evaluation {
+                loss: best.loss,
+                error: best.error,
+            },
+            steps: progress.step,
+            best_step: best.step,
+            seconds: progress.seconds,
+            parameters: model.num_params(),
+            state_size: model.state_size(self.task.seq_length()),
+            task: self.experiment.task.kind().to_owned(),
+            model: self.experiment.model.kind().to_owned(),
+            d_hidden: self.experiment.model.d_hidden(),
+            seed: self.experiment.training.seed,
+        };
+        self.run.write_result(&result)?;
+        Ok(result)
+    }
+}
+
+impl Progress {
+    /// Takes in an evaluation made now. Of two equal errors the lower loss is better.
+    fn take_in(&mut self, evaluation: Evaluation) {
+        let better = self
+            .best
+            .is_none_or(|best| (evaluation.error, evaluation.loss) < (best.error, best.loss));
+        if better {
+            self.best = Some(Best {
+                step: self.step,
+                error: evaluation.error,
+                loss: evaluation.loss,
+            });
+            self.evaluations_without_improvement = 0;
+        } else {
+            self.evaluations_without_improvement += 1;
+        }
+    }
+}
+
+/// Sums since the last record, kept on the device so that no step waits for it.
+#[derive(Default)]
+struct Window {
+    sums: Option<(Tensor<1>, Tensor<1>)>,
+    steps: usize,
+}
+
+impl Window {
+    fn add(&mut self, loss: Tensor<1>, error: Tensor<1>) {
+        self.steps += 1;
+        self.sums = Some(match self.sums.take() {
+            Some((losses, errors)) => (losses + loss, errors + error),
+            None => (loss, error),
+        });
+    }
+
+    /// Mean loss and error; the window starts anew.
+    fn take(&mut self) -> (f64, f64) {
+        let steps = self.steps as f64;
+        self.steps = 0;
+        let (losses, errors) = self
+            .sums
+            .take()
+            .expect("a record follows at least one step");
+        let mean = |sum: Tensor<1>| f64::from(sum.into_scalar::<f32>()) / steps;
+        (mean(losses), mean(errors))
+    }
+}
+
+fn first_non_finite_parameter<M: Module>(model: &M) -> Option<String> {
+    #[derive(Default)]
+    struct Search {
+        path: Vec<String>,
+        found: Option<String>,
+    }
+    impl ModuleVisitor for Search {
+        fn enter_module(&mut self, name: &str, _container_type: &str) {
+            self.path.push(name.to_owned());
+        }
+        fn exit_module(&mut self, _name: &str, _container_type: &str) {
+            self.path.pop();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            // A sum is finite only if every number is.
+            let sum = param.val().inner().abs().sum().into_scalar::<f32>();
+            if self.found.is_none() && !sum.is_finite() {
+                self.found = Some(self.path.join("."));
+            }
+        }
+    }
+    let mut search = Search::default();
+    model.visit(&mut search);
+    search.found
+}
