@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::error::{expect_valid, require, require_finite, require_size};
 use crate::ops::fast_weights as ops;
-use crate::recurrent::check_width;
+use crate::recurrent::{check_input, empty_output};
 use crate::{Activation, ConfigError, HiddenInitializer, Recurrent};
 
 pub use ops::{Form, Memory, State as FastWeightsState, Write};
@@ -232,9 +232,8 @@ impl FastWeights {
         input: Tensor<3>,
         state: Option<FastWeightsState>,
     ) -> (Tensor<3>, FastWeightsState) {
-        let [batch_size, _, width] = input.dims();
-        check_width(width, self.d_input());
-        let state = state.unwrap_or_else(|| self.start(batch_size, &input.device()));
+        check_input(&input, self.d_input());
+        let state = state.unwrap_or_else(|| self.start(input.dims()[0], &input.device()));
         (input, state)
     }
 
@@ -301,7 +300,7 @@ impl Recurrent for FastWeights {
     }
 
     fn project(&self, input: Tensor<3>) -> Tensor<3> {
-        ops::project(input, &self.weights())
+        self.weights().project(input)
     }
 
     /// One step, in the form that the state's memory has.
@@ -320,6 +319,9 @@ impl Recurrent for FastWeights {
         state: Option<FastWeightsState>,
     ) -> (Tensor<3>, FastWeightsState) {
         let (input, state) = self.prepare(input, state);
+        if input.dims()[0] == 0 {
+            return (empty_output(self, &input), state);
+        }
         ops::fast_weights(input, state, &self.weights(), &self.options, self.form)
     }
 }

@@ -95,8 +95,9 @@ pub trait Recurrent: Module + ModuleDisplay {
     /// If the width of `input_t` is not `d_input`.
     #[track_caller]
     fn step(&self, input_t: Tensor<2>, state: Self::State) -> (Tensor<2>, Self::State) {
-        check_width(input_t.dims()[1], self.d_input());
-        let projected = self.project(input_t.unsqueeze_dim(1));
+        let input = input_t.unsqueeze_dim(1);
+        check_input(&input, self.d_input());
+        let projected = self.project(input);
         self.advance(projected.squeeze_dim(1), state)
     }
 
@@ -106,20 +107,35 @@ pub trait Recurrent: Module + ModuleDisplay {
     /// If the width of `input` is not `d_input`, or the sequence has no steps.
     #[track_caller]
     fn forward(&self, input: Tensor<3>, state: Option<Self::State>) -> (Tensor<3>, Self::State) {
-        let [batch_size, _, width] = input.dims();
-        check_width(width, self.d_input());
+        check_input(&input, self.d_input());
+        let batch_size = input.dims()[0];
         let state = state.unwrap_or_else(|| self.initial_state(batch_size, &input.device()));
+        if batch_size == 0 {
+            return (empty_output(self, &input), state);
+        }
         scan(self.project(input), state, |projected_t, state| {
             self.advance(projected_t, state)
         })
     }
 }
 
-/// Panics unless the input is as wide as the layer expects.
+/// The output for no samples at all. It is not computed: Burn 0.22.1 reads out of bounds when it multiplies
+/// a batch of no matrices on flex.
+pub(crate) fn empty_output<R: Recurrent>(layer: &R, input: &Tensor<3>) -> Tensor<3> {
+    let [_, seq_length, _] = input.dims();
+    Tensor::zeros(
+        [0, seq_length, layer.d_output()],
+        (&input.device(), input.dtype()),
+    )
+}
+
+/// Panics unless the sequence has a step and is as wide as the layer expects.
 #[track_caller]
-pub(crate) fn check_width(width: usize, d_input: usize) {
-    assert_eq!(
-        width, d_input,
+pub(crate) fn check_input(input: &Tensor<3>, d_input: usize) {
+    let [_, seq_length, width] = input.dims();
+    assert!(
+        width == d_input,
         "the input is {width} wide; this layer has d_input = {d_input}"
     );
+    assert!(seq_length >= 1, "seq_length is 0; it must be at least 1");
 }

@@ -8,6 +8,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData, activation::sigmoid};
 use crate::error::{expect_valid, require, require_finite, require_size};
 use crate::initializer::uniform;
 use crate::ops::holographic::{bound, complex_product, copy_permutations, permuted_copies};
+use crate::ops::project_by;
 use crate::{ConfigError, Recurrent};
 
 /// Configuration of [`AssociativeLstm`].
@@ -166,7 +167,7 @@ impl Recurrent for AssociativeLstm {
     }
 
     fn project(&self, input: Tensor<3>) -> Tensor<3> {
-        self.input.forward(input)
+        project_by(&self.input, input)
     }
 
     fn advance(

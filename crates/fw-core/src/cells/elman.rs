@@ -6,6 +6,7 @@ use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 
 use crate::error::{expect_valid, require_size};
+use crate::ops::project_by;
 use crate::{Activation, ConfigError, HiddenInitializer, Recurrent};
 
 /// Configuration of [`Elman`].
@@ -145,7 +146,7 @@ impl Recurrent for Elman {
     }
 
     fn project(&self, input: Tensor<3>) -> Tensor<3> {
-        self.input.forward(input)
+        project_by(&self.input, input)
     }
 
     fn advance(&self, projected_t: Tensor<2>, hidden: Tensor<2>) -> (Tensor<2>, Tensor<2>) {

@@ -7,6 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData, activation::sigmoid};
 
 use crate::error::{expect_valid, require_finite, require_size};
 use crate::initializer::uniform;
+use crate::ops::project_by;
 use crate::{ConfigError, Recurrent};
 
 /// Configuration of [`Lstm`].
@@ -137,7 +138,7 @@ impl Recurrent for Lstm {
     }
 
     fn project(&self, input: Tensor<3>) -> Tensor<3> {
-        self.input.forward(input)
+        project_by(&self.input, input)
     }
 
     fn advance(&self, projected_t: Tensor<2>, state: LstmState) -> (Tensor<2>, LstmState) {

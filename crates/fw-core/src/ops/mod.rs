@@ -6,7 +6,10 @@
 mod activation;
 pub mod fast_weights;
 pub mod holographic;
+mod projection;
 mod scan;
 
 pub use activation::Activation;
+pub use projection::project;
+pub(crate) use projection::project_by;
 pub use scan::scan;

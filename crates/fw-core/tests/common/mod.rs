@@ -35,7 +35,8 @@ pub fn randomized<M: Module>(layer: M, rng: &mut ChaCha8Rng, dtype: DType) -> M 
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
             let value = param.val();
             let fresh = random(self.0, value.dims(), &value.device(), self.1);
-            Param::initialized(param.id, fresh.require_grad())
+            let is_autodiff = fresh.is_autodiff();
+            Param::initialized(param.id, fresh.set_require_grad(is_autodiff))
         }
     }
     layer.map(&mut Randomize(rng, dtype))
@@ -213,4 +214,146 @@ impl FlatState for FastWeights {
             1,
         )
     }
+}
+
+/// What a run of a layer yields: outputs, last state, and the gradient of a fixed linear function of both with
+/// respect to the input, the first state and every parameter.
+pub struct Outcome {
+    pub output: Vec<f64>,
+    pub state: Vec<f64>,
+    pub gradients: Vec<Vec<f64>>,
+}
+
+/// Runs a layer from a flat state. `run` says how: whole, in steps, in parts.
+pub fn outcome<L: FlatState>(
+    layer: &L,
+    input: &Tensor<3>,
+    state: &Tensor<2>,
+    run: impl Fn(&L, Tensor<3>, L::State) -> (Tensor<3>, L::State),
+) -> Outcome {
+    let input = input.clone().detach().require_grad();
+    let state = state.clone().detach().require_grad();
+    let (output, last) = run(layer, input.clone(), layer.state_from(state.clone()));
+    let last = layer.state_to(&last);
+    let gradients = weighted_sum(output.clone(), last.clone()).backward();
+    let mut all = vec![
+        values(input.grad(&gradients).expect("the input is reached")),
+        values(
+            state
+                .grad(&gradients)
+                .unwrap_or_else(|| state.inner().zeros_like()),
+        ),
+    ];
+    all.extend(parameter_gradients(layer, &gradients));
+    Outcome {
+        output: values(output),
+        state: values(last),
+        gradients: all,
+    }
+}
+
+/// A fixed linear function of the outputs and the last state.
+pub fn weighted_sum(output: Tensor<3>, state: Tensor<2>) -> Tensor<1> {
+    let mut rng = rng(99);
+    let (device, dtype) = (output.device(), output.dtype());
+    let on_output = random(&mut rng, output.dims(), &device, dtype);
+    let on_state = random(&mut rng, state.dims(), &device, dtype);
+    (output * on_output).sum() + (state * on_state).sum()
+}
+
+impl Outcome {
+    /// Compares with another way of computing the same, by the ratio of root mean squares.
+    #[track_caller]
+    pub fn assert_equals(&self, other: &Outcome, what: &str, forward: f64, backward: f64) {
+        let check = |name: &str, actual: &[f64], expected: &[f64], tolerance: f64| {
+            let ratio = rms_ratio(actual, expected);
+            assert!(
+                ratio <= tolerance,
+                "{what}, {name}: RMS ratio {ratio:.3e} is above {tolerance:.0e}"
+            );
+        };
+        check("output", &self.output, &other.output, forward);
+        check("last state", &self.state, &other.state, forward);
+        assert_eq!(self.gradients.len(), other.gradients.len());
+        for (index, (actual, expected)) in self.gradients.iter().zip(&other.gradients).enumerate() {
+            check(&format!("gradient {index}"), actual, expected, backward);
+        }
+    }
+}
+
+/// RMS of the difference over RMS of what is expected.
+fn rms_ratio(actual: &[f64], expected: &[f64]) -> f64 {
+    assert_eq!(actual.len(), expected.len(), "number of values");
+    let squares = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+    let difference = squares(&mut actual.iter().zip(expected).map(|(a, b)| a - b));
+    let scale = squares(&mut expected.iter().copied());
+    if difference == 0.0 {
+        0.0
+    } else {
+        difference / scale
+    }
+}
+
+/// Calls `check(name, layer)`, a generic function, with each layer of the crate, parameters random.
+#[macro_export]
+macro_rules! for_each_layer {
+    ($d_input:expr, $d_hidden:expr, $device:expr, $dtype:expr, $check:ident) => {{
+        use fw_core::*;
+        let (d_input, d_hidden, device, dtype) = ($d_input, $d_hidden, $device, $dtype);
+        let mut rng = common::rng(17);
+        macro_rules! one {
+            ($name:literal, $config:expr) => {
+                $check(
+                    $name,
+                    common::randomized($config.init(&device), &mut rng, dtype),
+                )
+            };
+        }
+        let fast = FastWeightsConfig::new(d_input, d_hidden).with_fast_learning_rate(0.3);
+        one!("fast weights", fast.clone());
+        one!("fast weights, matrix", fast.clone().with_form(Form::Matrix));
+        one!(
+            "fast weights, attention",
+            fast.clone().with_form(Form::Attention)
+        );
+        one!(
+            "fast weights, three inner steps",
+            fast.clone().with_inner_steps(3)
+        );
+        one!(
+            "fast weights, no inner step",
+            fast.clone().with_inner_steps(0)
+        );
+        one!(
+            "fast weights, written early",
+            fast.clone()
+                .with_write(Write::Preliminary)
+                .with_normalize_preliminary(true)
+        );
+        one!(
+            "fast weights, tanh, not normalised",
+            fast.with_layer_norm(false)
+                .with_activation(Activation::Tanh)
+                .with_fast_learning_rate(0.1)
+        );
+        let elman = ElmanConfig::new(d_input, d_hidden);
+        one!("elman", elman.clone());
+        one!(
+            "elman, normalised",
+            elman
+                .with_layer_norm(true)
+                .with_activation(Activation::Relu)
+        );
+        one!("lstm", LstmConfig::new(d_input, d_hidden));
+        one!("gru", GruConfig::new(d_input, d_hidden));
+        one!(
+            "gru, normalised",
+            GruConfig::new(d_input, d_hidden).with_layer_norm(true)
+        );
+        let even = d_hidden + d_hidden % 2;
+        one!(
+            "associative lstm",
+            AssociativeLstmConfig::new(d_input, even).with_n_copies(3)
+        );
+    }};
 }

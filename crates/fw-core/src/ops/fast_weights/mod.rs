@@ -47,7 +47,7 @@ use serde::{Deserialize, Serialize};
 pub use composed::step;
 pub use memory::Memory;
 
-use super::{Activation, scan};
+use super::{Activation, project, scan};
 
 /// When the fast weights are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,6 +115,13 @@ pub struct Weights {
     pub norm: Option<Norm>,
 }
 
+impl Weights {
+    /// The input's part of every step, `x C + b`: `[batch_size, seq_length, d_hidden]`.
+    pub fn project(&self, input: Tensor<3>) -> Tensor<3> {
+        project(input, self.input.clone(), Some(self.bias.clone()))
+    }
+}
+
 /// The parameters of layer normalisation: `LN(v) = gain (v - mean) / √(variance + epsilon) + bias`.
 #[derive(Clone, Debug)]
 pub struct Norm {
@@ -135,18 +142,6 @@ pub struct State {
     pub memory: Memory,
 }
 
-/// The input's part of every step, `x C + b`: `[batch_size, seq_length, d_hidden]`.
-pub fn project(input: Tensor<3>, weights: &Weights) -> Tensor<3> {
-    let [batch_size, seq_length, d_input] = input.dims();
-    let [_, d_hidden] = weights.input.dims();
-    // One product of two matrices, not one for each sample.
-    input
-        .reshape([batch_size * seq_length, d_input])
-        .matmul(weights.input.clone())
-        .add(weights.bias.clone().unsqueeze())
-        .reshape([batch_size, seq_length, d_hidden])
-}
-
 /// Fast weights over a whole sequence.
 ///
 /// # Shapes
@@ -164,7 +159,7 @@ pub fn fast_weights(
     form: Form,
 ) -> (Tensor<3>, State) {
     let state = state.prepared(form, input.dims()[1], options);
-    scan(project(input, weights), state, |projected_t, state| {
+    scan(weights.project(input), state, |projected_t, state| {
         step(projected_t, state, weights, options).output_and_state()
     })
 }
@@ -189,7 +184,7 @@ pub fn fast_weights_traced(
     let state = state.prepared(Form::Attention, seq_length, options);
     let earlier = state.memory.written();
     let mut queries = Vec::with_capacity(seq_length);
-    let (output, state) = scan(project(input, weights), state, |projected_t, state| {
+    let (output, state) = scan(weights.project(input), state, |projected_t, state| {
         let step = step(projected_t, state, weights, options);
         queries.extend(step.query.clone());
         step.output_and_state()

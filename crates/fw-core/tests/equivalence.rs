@@ -1,0 +1,409 @@
+//! Different ways to compute the same agree: in outputs, last state and every gradient.
+
+mod common;
+
+use burn::module::Param;
+use burn::nn;
+use burn::tensor::{DType, Device, Tensor};
+use common::{FlatState, Outcome, outcome, random, randomized, rng, values};
+use fw_core::{
+    Activation, AssociativeLstmConfig, Elman, ElmanConfig, FastWeights, FastWeightsConfig, Form,
+    GruConfig, LstmConfig, Recurrent, Write,
+};
+
+const D_INPUT: usize = 5;
+const D_HIDDEN: usize = 7;
+const LENGTHS: [usize; 4] = [1, 2, 7, 63];
+
+/// Tolerances of outputs and gradients in each type.
+const PRECISIONS: [(DType, f64, f64); 2] = [(DType::F64, 1e-10, 1e-10), (DType::F32, 1e-4, 1e-3)];
+
+/// Input and flat start state for a layer: 3 samples.
+fn start<L: FlatState>(layer: &L, seq_length: usize, dtype: DType) -> (Tensor<3>, Tensor<2>) {
+    let device = Device::flex().autodiff();
+    let mut rng = rng(seq_length as u64);
+    let input = random(&mut rng, [3, seq_length, layer.d_input()], &device, dtype);
+    let state = random(&mut rng, [3, layer.flat_width()], &device, dtype) * 0.5;
+    (input, state)
+}
+
+fn whole<L: FlatState>(layer: &L, input: &Tensor<3>, state: &Tensor<2>) -> Outcome {
+    outcome(layer, input, state, |layer, input, state| {
+        layer.forward(input, Some(state))
+    })
+}
+
+#[test]
+fn step_by_step_equals_the_whole() {
+    fn check<L: FlatState>(name: &str, layer: L) {
+        for seq_length in [1, 2, 7] {
+            let (input, state) = start(&layer, seq_length, DType::F64);
+            let steps = outcome(&layer, &input, &state, |layer, input, mut state| {
+                let mut outputs = Vec::new();
+                for input_t in input.iter_dim(1) {
+                    let (output, next) = layer.step(input_t.squeeze_dim(1), state);
+                    outputs.push(output);
+                    state = next;
+                }
+                (Tensor::stack(outputs, 1), state)
+            });
+            let expected = whole(&layer, &input, &state);
+            steps.assert_equals(
+                &expected,
+                &format!("{name}, T = {seq_length}"),
+                1e-10,
+                1e-10,
+            );
+        }
+    }
+    for_each_layer!(
+        D_INPUT,
+        D_HIDDEN,
+        Device::flex().autodiff(),
+        DType::F64,
+        check
+    );
+}
+
+#[test]
+fn two_halves_with_the_state_carried_over_equal_the_whole() {
+    fn check<L: FlatState>(name: &str, layer: L) {
+        for (seq_length, cut) in [(2, 1), (7, 3), (63, 40)] {
+            let (input, state) = start(&layer, seq_length, DType::F64);
+            let halves = outcome(&layer, &input, &state, |layer, input, state| {
+                let first = input.clone().narrow(1, 0, cut);
+                let second = input.narrow(1, cut, seq_length - cut);
+                let (first, state) = layer.forward(first, Some(state));
+                let (second, state) = layer.forward(second, Some(state));
+                (Tensor::cat(vec![first, second], 1), state)
+            });
+            let expected = whole(&layer, &input, &state);
+            halves.assert_equals(
+                &expected,
+                &format!("{name}, T = {seq_length}"),
+                1e-10,
+                1e-10,
+            );
+        }
+    }
+    for_each_layer!(
+        D_INPUT,
+        D_HIDDEN,
+        Device::flex().autodiff(),
+        DType::F64,
+        check
+    );
+}
+
+#[test]
+fn no_state_is_the_initial_state() {
+    fn check<L: FlatState>(name: &str, layer: L) {
+        let (input, _) = start(&layer, 4, DType::F64);
+        let initial = layer.initial_state(3, &input.device());
+        let zeros = layer.state_to(&initial).zeros_like();
+        assert_eq!(values(layer.state_to(&initial)), values(zeros), "{name}");
+        let (expected, _) = layer.forward(input.clone(), Some(initial));
+        let (output, _) = layer.forward(input, None);
+        common::assert_close(name, &values(output), &values(expected), 1e-12);
+    }
+    for_each_layer!(
+        D_INPUT,
+        D_HIDDEN,
+        Device::flex().autodiff(),
+        DType::F64,
+        check
+    );
+}
+
+#[test]
+fn forms_of_fast_weights_agree() {
+    let base = FastWeightsConfig::new(D_INPUT, D_HIDDEN).with_fast_learning_rate(0.3);
+    let mut variants = Vec::new();
+    for inner_steps in [0, 1, 3] {
+        for write in [Write::Final, Write::Preliminary] {
+            for activation in [Activation::Relu, Activation::Tanh] {
+                for norm in [true, false] {
+                    let (decay, rate) = if norm { (0.95, 0.3) } else { (0.5, 0.01) };
+                    let variant = base.clone().with_inner_steps(inner_steps).with_write(write);
+                    let variant = variant.with_activation(activation).with_layer_norm(norm);
+                    variants.push(variant.with_decay(decay).with_fast_learning_rate(rate));
+                }
+            }
+        }
+    }
+    for (dtype, forward, backward) in PRECISIONS {
+        for config in &variants {
+            for seq_length in LENGTHS {
+                let what = format!("{config:?}, T = {seq_length}, {dtype:?}");
+                // The parameters are drawn from the same stream for each form. Without normalisation, small
+                // ones keep 63 steps from exploding.
+                let build = |form| -> FastWeights {
+                    let layer = config
+                        .clone()
+                        .with_form(form)
+                        .init(&Device::flex().autodiff());
+                    let layer = randomized(layer, &mut rng(5), dtype);
+                    if config.layer_norm {
+                        layer
+                    } else {
+                        shrunk(layer, 0.3)
+                    }
+                };
+                let (input, state) = start(&build(Form::Matrix), seq_length, dtype);
+                let matrix = whole(&build(Form::Matrix), &input, &state);
+                let attention = whole(&build(Form::Attention), &input, &state);
+                let auto = whole(&build(Form::Auto), &input, &state);
+                attention.assert_equals(&matrix, &what, forward, backward);
+                auto.assert_equals(&matrix, &what, forward, backward);
+            }
+        }
+    }
+}
+
+/// The layer with its recurrent weight scaled down.
+fn shrunk(mut layer: FastWeights, factor: f64) -> FastWeights {
+    layer.w_hidden = layer.w_hidden.map(|w| (w * factor).detach().require_grad());
+    layer
+}
+
+#[test]
+fn without_a_fast_learning_rate_fast_weights_are_an_elman_network() {
+    let device = Device::flex().autodiff();
+    let config = FastWeightsConfig::new(D_INPUT, D_HIDDEN).with_fast_learning_rate(0.0);
+    let fast = randomized(config.init(&device), &mut rng(3), DType::F64);
+    let elman = ElmanConfig::new(D_INPUT, D_HIDDEN)
+        .with_layer_norm(true)
+        .with_activation(Activation::Relu);
+    let mut elman: Elman = elman.init(&device);
+    elman.input = fast.input.clone();
+    elman.w_hidden = fast.w_hidden.clone();
+    elman.norm = fast.norm.clone();
+    let (input, _) = start(&elman, 7, DType::F64);
+    let (expected, _) = elman.forward(input.clone(), None);
+    let (output, _) = fast.forward(input, None);
+    common::assert_close("output", &values(output), &values(expected), 1e-12);
+}
+
+#[test]
+fn the_trace_has_the_output_of_forward_and_the_attention_behind_it() {
+    let device = Device::flex();
+    for write in [Write::Final, Write::Preliminary] {
+        // One inner step without normalisation: the output can be rebuilt from the attention.
+        let config = FastWeightsConfig::new(D_INPUT, D_HIDDEN)
+            .with_layer_norm(false)
+            .with_fast_learning_rate(0.1)
+            .with_activation(Activation::Tanh)
+            .with_write(write);
+        let layer = randomized(config.init(&device), &mut rng(8), DType::F64);
+        let mut rng = rng(4);
+        let input = random(&mut rng, [2, 6, D_INPUT], &device, DType::F64);
+        let (first, second) = (input.clone().narrow(1, 0, 2), input.clone().narrow(1, 2, 4));
+
+        let (expected, _) = layer.forward(input, None);
+        let before = layer.forward_traced(first, None);
+        let trace = layer.forward_traced(second.clone(), Some(before.state.clone()));
+        let rest = expected.narrow(1, 2, 4);
+        common::assert_close(
+            "output",
+            &values(trace.output.clone()),
+            &values(rest),
+            1e-10,
+        );
+        assert_eq!(trace.attention.dims(), [2, 4, 6]);
+
+        let fw_core::Memory::History {
+            writes: Some(writes),
+            ..
+        } = trace.state.memory.clone()
+        else {
+            panic!("a trace keeps the history");
+        };
+        let recalled = trace.attention.matmul(writes); // Σ_τ coefficient h_τ
+        let previous = Tensor::cat(
+            vec![
+                before.state.hidden.unsqueeze_dim(1),
+                trace.output.clone().narrow(1, 0, 3),
+            ],
+            1,
+        );
+        let z = layer.project(second) + previous.matmul(layer.w_hidden.val().unsqueeze());
+        let rebuilt = (z + recalled).tanh();
+        common::assert_close("rebuilt", &values(rebuilt), &values(trace.output), 1e-10);
+    }
+}
+
+/// Burn keeps a pair of linear maps for each gate; ours are those side by side.
+struct Joined {
+    input_weight: Tensor<2>,
+    input_bias: Tensor<1>,
+    hidden_weight: Tensor<2>,
+    hidden_bias: Tensor<1>,
+}
+
+impl Joined {
+    fn new(gates: &[&nn::GateController]) -> Self {
+        let bias = |map: &nn::Linear| map.bias.as_ref().expect("a bias").val();
+        let input = gates.iter().map(|gate| &gate.input_transform);
+        let hidden = gates.iter().map(|gate| &gate.hidden_transform);
+        Joined {
+            input_weight: Tensor::cat(input.clone().map(|map| map.weight.val()).collect(), 1),
+            input_bias: Tensor::cat(input.map(bias).collect(), 0),
+            hidden_weight: Tensor::cat(hidden.clone().map(|map| map.weight.val()).collect(), 1),
+            hidden_bias: Tensor::cat(hidden.map(bias).collect(), 0),
+        }
+    }
+}
+
+/// Burn's layers make their output in the device's default type, so this comparison is in f32.
+#[test]
+fn lstm_equals_the_one_of_burn() {
+    let device = Device::flex();
+    let burns = nn::LstmConfig::new(D_INPUT, D_HIDDEN, true).init(&device);
+    let burns = randomized(burns, &mut rng(1), DType::F32);
+    let forget = burns
+        .forget_gate
+        .as_ref()
+        .expect("not coupled to the input gate");
+    let gates = [
+        &burns.input_gate,
+        forget,
+        &burns.cell_gate,
+        &burns.output_gate,
+    ];
+    let joined = Joined::new(&gates);
+    let mut ours = LstmConfig::new(D_INPUT, D_HIDDEN).init(&device);
+    ours.input.weight = Param::from_tensor(joined.input_weight);
+    ours.input.bias = Some(Param::from_tensor(joined.input_bias + joined.hidden_bias));
+    ours.w_hidden = Param::from_tensor(joined.hidden_weight);
+
+    let input = random(&mut rng(2), [3, 7, D_INPUT], &device, DType::F32);
+    let (expected, expected_state) = burns.forward(input.clone(), None);
+    let (output, state) = ours.forward(input, None);
+    common::assert_close("output", &values(output), &values(expected), 1e-5);
+    common::assert_close(
+        "cell",
+        &values(state.cell),
+        &values(expected_state.cell),
+        1e-5,
+    );
+}
+
+#[test]
+fn gru_equals_the_one_of_burn() {
+    let device = Device::flex();
+    let burns = nn::GruConfig::new(D_INPUT, D_HIDDEN, true).init(&device);
+    let burns = randomized(burns, &mut rng(1), DType::F32);
+    let joined = Joined::new(&[&burns.update_gate, &burns.reset_gate, &burns.new_gate]);
+    let mut ours = GruConfig::new(D_INPUT, D_HIDDEN).init(&device);
+    ours.input.weight = Param::from_tensor(joined.input_weight);
+    ours.input.bias = Some(Param::from_tensor(joined.input_bias));
+    ours.hidden.weight = Param::from_tensor(joined.hidden_weight);
+    ours.hidden.bias = Some(Param::from_tensor(joined.hidden_bias));
+
+    let input = random(&mut rng(2), [3, 7, D_INPUT], &device, DType::F32);
+    let expected = burns.forward(input.clone(), None);
+    let (output, _) = ours.forward(input, None);
+    common::assert_close("output", &values(output), &values(expected), 1e-5);
+}
+
+#[test]
+fn elman_equals_the_one_of_burn() {
+    let device = Device::flex();
+    let burns = nn::RnnConfig::new(D_INPUT, D_HIDDEN, true).init(&device);
+    let burns = randomized(burns, &mut rng(1), DType::F32);
+    let joined = Joined::new(&[&burns.gate]);
+    let mut ours = ElmanConfig::new(D_INPUT, D_HIDDEN).init(&device);
+    ours.input.weight = Param::from_tensor(joined.input_weight);
+    ours.input.bias = Some(Param::from_tensor(joined.input_bias + joined.hidden_bias));
+    ours.w_hidden = Param::from_tensor(joined.hidden_weight);
+
+    let input = random(&mut rng(2), [3, 7, D_INPUT], &device, DType::F32);
+    let (expected, _) = burns.forward(input.clone(), None);
+    let (output, _) = ours.forward(input, None);
+    common::assert_close("output", &values(output), &values(expected), 1e-5);
+}
+
+/// A complex number, for a reference that is written number by number.
+#[derive(Clone, Copy, Default)]
+struct Complex(f64, f64);
+
+impl Complex {
+    fn times(self, other: Complex) -> Complex {
+        Complex(
+            self.0 * other.0 - self.1 * other.1,
+            self.0 * other.1 + self.1 * other.0,
+        )
+    }
+    fn plus(self, other: Complex) -> Complex {
+        Complex(self.0 + other.0, self.1 + other.1)
+    }
+    fn scaled(self, factor: f64) -> Complex {
+        Complex(self.0 * factor, self.1 * factor)
+    }
+    fn bounded(self) -> Complex {
+        self.scaled(1.0 / self.0.hypot(self.1).max(1.0))
+    }
+}
+
+#[test]
+fn associative_lstm_equals_its_equations_written_number_by_number() {
+    const COMPONENTS: usize = 3;
+    const WIDTH: usize = 2 * COMPONENTS;
+    const COPIES: usize = 4;
+    const STEPS: usize = 5;
+    let device = Device::flex();
+    let config = AssociativeLstmConfig::new(D_INPUT, WIDTH).with_n_copies(COPIES);
+    let layer = randomized(config.init(&device), &mut rng(6), DType::F64);
+    let input = random(&mut rng(7), [1, STEPS, D_INPUT], &device, DType::F64);
+
+    let (w_input, w_hidden) = (
+        values(layer.input.weight.val()),
+        values(layer.w_hidden.val()),
+    );
+    let bias = values(layer.input.bias.as_ref().expect("a bias").val());
+    let positions: Vec<i64> = layer
+        .permutations
+        .val()
+        .try_into_vec_as()
+        .expect("positions");
+    let inputs = values(input.clone());
+    let n_blocks = bias.len();
+    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+
+    let mut hidden = vec![0.0; WIDTH];
+    let mut memory = [[Complex::default(); COMPONENTS]; COPIES];
+    let mut expected = Vec::new();
+    for x in inputs.chunks(D_INPUT) {
+        let blocks: Vec<f64> = (0..n_blocks)
+            .map(|j| {
+                let from_input: f64 = (0..D_INPUT).map(|i| x[i] * w_input[i * n_blocks + j]).sum();
+                let from_hidden: f64 = (0..WIDTH)
+                    .map(|i| hidden[i] * w_hidden[i * n_blocks + j])
+                    .sum();
+                bias[j] + from_input + from_hidden
+            })
+            .collect();
+        let gate = |block: usize, k: usize| sigmoid(blocks[block * COMPONENTS + k]);
+        let vector = |block: usize, k: usize| {
+            let start = 3 * COMPONENTS + block * WIDTH;
+            Complex(blocks[start + k], blocks[start + COMPONENTS + k]).bounded()
+        };
+        for k in 0..COMPONENTS {
+            let mut read = Complex::default();
+            for (s, copy) in memory.iter_mut().enumerate() {
+                let from = positions[s * WIDTH + k] as usize;
+                let value = vector(2, k).scaled(gate(1, k));
+                copy[k] = copy[k]
+                    .scaled(gate(0, k))
+                    .plus(vector(0, from).times(value));
+                read = read.plus(vector(1, from).times(copy[k]).scaled(1.0 / COPIES as f64));
+            }
+            let output = read.bounded().scaled(gate(2, k));
+            (hidden[k], hidden[COMPONENTS + k]) = (output.0, output.1);
+        }
+        expected.extend_from_slice(&hidden);
+    }
+
+    let (output, _) = layer.forward(input, None);
+    common::assert_close("output", &values(output), &expected, 1e-10);
+}
