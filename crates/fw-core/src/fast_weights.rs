@@ -273,11 +273,11 @@ impl Recurrent for FastWeights {
     type State = FastWeightsState;
 
     fn d_input(&self) -> usize {
-        self.input.weight.dims()[0]
+        self.input.weight.lazy_shape()[0]
     }
 
     fn d_output(&self) -> usize {
-        self.input.weight.dims()[1]
+        self.input.weight.lazy_shape()[1]
     }
 
     /// The hidden state, and the memory in the form that a run of `seq_length` steps uses.

@@ -138,7 +138,7 @@ impl AssociativeLstmConfig {
 
 impl AssociativeLstm {
     fn n_copies(&self) -> usize {
-        self.permutations.val().dims()[0] / self.d_output()
+        self.permutations.lazy_shape()[0] / self.d_output()
     }
 }
 
@@ -146,11 +146,11 @@ impl Recurrent for AssociativeLstm {
     type State = AssociativeLstmState;
 
     fn d_input(&self) -> usize {
-        self.input.weight.dims()[0]
+        self.input.weight.lazy_shape()[0]
     }
 
     fn d_output(&self) -> usize {
-        self.w_hidden.dims()[0]
+        self.w_hidden.lazy_shape()[0]
     }
 
     fn state_size(&self, _seq_length: usize) -> usize {

@@ -129,11 +129,11 @@ impl Recurrent for Elman {
     type State = Tensor<2>;
 
     fn d_input(&self) -> usize {
-        self.input.weight.dims()[0]
+        self.input.weight.lazy_shape()[0]
     }
 
     fn d_output(&self) -> usize {
-        self.input.weight.dims()[1]
+        self.input.weight.lazy_shape()[1]
     }
 
     fn state_size(&self, _seq_length: usize) -> usize {

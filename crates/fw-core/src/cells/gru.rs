@@ -132,11 +132,11 @@ impl Recurrent for Gru {
     type State = Tensor<2>;
 
     fn d_input(&self) -> usize {
-        self.input.weight.dims()[0]
+        self.input.weight.lazy_shape()[0]
     }
 
     fn d_output(&self) -> usize {
-        self.hidden.weight.dims()[0]
+        self.hidden.weight.lazy_shape()[0]
     }
 
     fn state_size(&self, _seq_length: usize) -> usize {

@@ -117,11 +117,11 @@ impl Recurrent for Lstm {
     type State = LstmState;
 
     fn d_input(&self) -> usize {
-        self.input.weight.dims()[0]
+        self.input.weight.lazy_shape()[0]
     }
 
     fn d_output(&self) -> usize {
-        self.w_hidden.dims()[0]
+        self.w_hidden.lazy_shape()[0]
     }
 
     fn state_size(&self, _seq_length: usize) -> usize {

@@ -220,12 +220,10 @@ impl ModelConfig {
         action: A,
     ) -> Result<A::Output, Error> {
         let d_input = self.classifier.d_layer_input(task);
+        device.seed(seed);
         macro_rules! run {
             ($layer:expr) => {
-                action.run(
-                    self.classifier
-                        .init(task, $layer.try_init(device)?, seed, device),
-                )
+                action.run(self.classifier.init(task, $layer.try_init(device)?, device))
             };
         }
         match &self.layer {

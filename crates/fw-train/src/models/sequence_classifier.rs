@@ -65,12 +65,11 @@ impl SequenceClassifierConfig {
         }
     }
 
-    /// The model around a layer, with every parameter drawn from `seed`.
+    /// The model around a layer. Its parameters are drawn here, from the random numbers that `device.seed` begins.
     pub fn init<R: Recurrent>(
         &self,
         task: &dyn Task,
         layer: R,
-        seed: u64,
         device: &Device,
     ) -> SequenceClassifier<R> {
         let d_layer = layer.d_output();
@@ -86,7 +85,6 @@ impl SequenceClassifierConfig {
             output: LinearConfig::new(d_output, task.n_classes()).init(device),
             n_tokens: task.n_tokens(),
         };
-        device.seed(seed);
         draw_parameters(&model);
         model
     }

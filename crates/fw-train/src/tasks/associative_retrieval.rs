@@ -182,8 +182,11 @@ mod tests {
         let task = AssociativeRetrieval::default();
         let first =
             [Split::Train, Split::Validation, Split::Test].map(|split| text(&task, split, 0));
-        assert_eq!(first, ["", "", ""]);
-        assert_eq!(text(&task, Split::Train, 99_999), "");
+        assert_eq!(
+            first,
+            ["r7t4o6p0??r -> 7", "u7l7y5e9??l -> 7", "c3d9w6t0??d -> 9"]
+        );
+        assert_eq!(text(&task, Split::Train, 99_999), "q0a3v7l1??v -> 7");
     }
 
     #[test]

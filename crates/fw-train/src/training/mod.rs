@@ -17,7 +17,7 @@ use crate::settings::Section;
 pub use checkpoint::{Best, Checkpoint, Progress};
 pub use evaluate::{Evaluation, evaluate};
 pub use optimizer::{Clip, OptimizerConfig, OptimizerKind, Schedule};
-pub use run_folder::{Environment, Record, RunFolder, RunResult};
+pub use run_folder::{Environment, Record, RecordSplit, RunFolder, RunResult};
 pub use trainer::{resume, train};
 
 /// The `[training]` section of an experiment.

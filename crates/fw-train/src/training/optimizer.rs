@@ -202,7 +202,7 @@ impl OptimizerConfig {
 
     /// The optimiser, with no state yet.
     pub fn init(&self) -> ModuleOptimizer {
-        let decay = (self.common.weight_decay > 0.0).then(|| WeightDecayConfig {
+        let decay = (self.common.weight_decay > 0.0).then_some(WeightDecayConfig {
             penalty: self.common.weight_decay as f32,
         });
         match &self.kind {

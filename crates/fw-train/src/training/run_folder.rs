@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use crate::device::DeviceName;
 use crate::experiment::Experiment;
 use crate::files::write_atomically;
-use crate::tasks::Split;
 use crate::training::checkpoint::{Checkpoint, Progress};
 use crate::training::evaluate::Evaluation;
 use crate::{CheckpointChoice, Error};
@@ -318,15 +317,6 @@ impl Record {
             gradient_norm: None,
             learning_rate: None,
             seconds: progress.seconds,
-        }
-    }
-}
-
-impl From<RecordSplit> for Split {
-    fn from(split: RecordSplit) -> Self {
-        match split {
-            RecordSplit::Train => Split::Train,
-            RecordSplit::Validation => Split::Validation,
         }
     }
 }

@@ -1,0 +1,527 @@
+//! The real binary, from the outside.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// An experiment that trains in about a second.
+const TINY: &[&str] = &[
+    "task.pairs=2",
+    "task.train_samples=640",
+    "task.validation_samples=200",
+    "task.test_samples=300",
+    "model.d_hidden=8",
+    "model.d_embedding=12",
+    "model.d_head=0",
+    "training.batch_size=16",
+    "training.steps=60",
+    "training.log_every=10",
+    "training.evaluate_every=20",
+];
+
+fn fw_train(folder: &Path) -> Command {
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("fw-train"));
+    command.current_dir(folder).stdin(Stdio::null());
+    command
+}
+
+/// `train` of the tiny experiment into `out`, with more arguments.
+fn train_tiny(folder: &Path, out: &str, more: &[&str]) -> Command {
+    let mut command = fw_train(folder);
+    command.args(["train", "--out", out]);
+    for setting in TINY {
+        command.args(["--set", setting]);
+    }
+    command.args(more);
+    command
+}
+
+#[track_caller]
+fn succeed(command: &mut Command) -> String {
+    let output = command.output().expect("the binary starts");
+    assert!(output.status.success(), "{command:?}\n{}", stderr(&output));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// The message of a command that fails with the given exit code.
+#[track_caller]
+fn fail(command: &mut Command, code: i32) -> String {
+    let output = command.output().expect("the binary starts");
+    let message = stderr(&output);
+    assert_eq!(output.status.code(), Some(code), "{command:?}\n{message}");
+    message
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn json(path: PathBuf) -> Value {
+    let text =
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).expect("JSON")
+}
+
+/// Every number that a run has written, without times.
+fn numbers(run: &Path) -> (Vec<Value>, Value) {
+    let text = fs::read_to_string(run.join("metrics.jsonl")).expect("metrics");
+    let without_seconds = |mut value: Value| {
+        let seconds = value.as_object_mut().expect("an object").remove("seconds");
+        assert!(seconds.is_some_and(|seconds| seconds.is_number()));
+        value
+    };
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a record"));
+    (
+        lines.map(without_seconds).collect(),
+        without_seconds(json(run.join("result.json"))),
+    )
+}
+
+#[test]
+fn train_then_test_sample_and_plot() {
+    let folder = TempDir::new().expect("a folder");
+    let here = folder.path();
+    let printed = succeed(&mut train_tiny(here, "run", &[]));
+    assert!(printed.contains("test error"), "{printed}");
+
+    let result = json(here.join("run/result.json"));
+    for (field, expected) in [("task", "associative-retrieval"), ("model", "fast-weights")] {
+        assert_eq!(result[field], expected);
+    }
+    assert_eq!(result["steps"], 60);
+    assert_eq!(result["seed"], 0);
+    // Embedding 37*12; C, b, W, gain and bias: 12*8 + 8 + 64 + 16; output 8*10 + 10.
+    assert_eq!(result["parameters"], 37 * 12 + 12 * 8 + 8 + 64 + 16 + 90);
+    // Seven steps of eight numbers, and the hidden state.
+    assert_eq!(result["state_size"], 7 * 8 + 8);
+    for split in ["test", "validation"] {
+        assert!(result[split]["error"].is_number() && result[split]["loss"].is_number());
+    }
+    let config = fs::read_to_string(here.join("run/config.toml")).expect("a configuration");
+    assert!(
+        config.contains("fast_learning_rate = 0.5"),
+        "defaults are written out: {config}"
+    );
+    assert_eq!(json(here.join("run/environment.json"))["device"], "flex");
+
+    let text = succeed(fw_train(here).args(["test", "run", "--json"]));
+    let tested: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(tested["error"], result["test"]["error"]);
+    assert_eq!(tested["loss"], result["test"]["loss"]);
+    assert_eq!(tested["samples"], 300);
+    let longer = succeed(fw_train(here).args(["test", "run", "--set", "task.pairs=5"]));
+    assert!(longer.contains("on the test split"), "{longer}");
+
+    let samples = succeed(fw_train(here).args(["sample", "run", "-n", "4"]));
+    let lines: Vec<&str> = samples.lines().collect();
+    assert_eq!(lines.len(), 5, "{samples}");
+    assert!(
+        lines[0].contains("??") && lines[0].contains(" target ") && lines[0].contains(" answer ")
+    );
+    assert!(lines[4].ends_with("of 4 right"));
+
+    succeed(fw_train(here).args(["plot", "run"]));
+    let figure = fs::read_to_string(here.join("run/curves.svg")).expect("a figure");
+    for text in [
+        "<svg",
+        "loss (nats)",
+        "error (%)",
+        "gradient norm",
+        "step",
+        "run",
+    ] {
+        assert!(figure.contains(text), "{text}");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_numbers_and_another_seed_others() {
+    let folder = TempDir::new().expect("a folder");
+    let here = folder.path();
+    succeed(&mut train_tiny(here, "one", &["--seed", "3"]));
+    succeed(&mut train_tiny(here, "two", &["--seed", "3"]));
+    succeed(&mut train_tiny(here, "other", &["--seed", "4"]));
+    assert_eq!(numbers(&here.join("one")), numbers(&here.join("two")));
+    assert_ne!(numbers(&here.join("one")).0, numbers(&here.join("other")).0);
+}
+
+#[test]
+fn a_run_that_was_killed_goes_on_with_the_same_numbers() {
+    let folder = TempDir::new().expect("a folder");
+    let here = folder.path();
+    // The schedule, the momentum and the order of the second pass all have to be right again.
+    let longer = [
+        "--set",
+        "training.steps=400",
+        "--set",
+        "optimizer.schedule={ cosine = 0.1 }",
+        "--set",
+        "optimizer.clip={ norm = 1.0 }",
+    ];
+    for optimizer in ["adam", "rms-prop", "sgd"] {
+        let kind = format!("optimizer.kind={optimizer}");
+        let more = [&longer[..], &["--set", &kind]].concat();
+        let (whole, killed) = (format!("{optimizer}-whole"), format!("{optimizer}-killed"));
+        succeed(&mut train_tiny(here, &whole, &more));
+
+        let mut command = train_tiny(here, &killed, &more);
+        kill_after_first_checkpoint(command.stderr(Stdio::null()), &here.join(&killed));
+        assert!(
+            !here.join(&killed).join("result.json").exists(),
+            "it was killed too late to tell"
+        );
+        succeed(fw_train(here).args(["train", "--resume", &killed]));
+        assert_eq!(
+            numbers(&here.join(&killed)),
+            numbers(&here.join(&whole)),
+            "{optimizer}"
+        );
+    }
+}
+
+/// Starts a training and kills it, without a chance to clean up, once it has written a checkpoint.
+fn kill_after_first_checkpoint(command: &mut Command, run: &Path) {
+    let mut child: Child = command.spawn().expect("the binary starts");
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let has_checkpoint = || {
+        let entries = fs::read_dir(run.join("checkpoints"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        entries
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with("step-"))
+            .count()
+            > 0
+    };
+    while !has_checkpoint() {
+        assert!(Instant::now() < deadline, "no checkpoint in two minutes");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().expect("the process can be killed");
+    child.wait().expect("the process ends");
+}
+
+#[test]
+fn resuming_a_run_that_has_ended_changes_nothing() {
+    let folder = TempDir::new().expect("a folder");
+    let here = folder.path();
+    let first = succeed(&mut train_tiny(here, "run", &[]));
+    let before = fs::read(here.join("run/metrics.jsonl")).expect("metrics");
+    let again = succeed(fw_train(here).args(["train", "--resume", "run"]));
+    assert_eq!(first, again);
+    assert_eq!(
+        before,
+        fs::read(here.join("run/metrics.jsonl")).expect("metrics")
+    );
+}
+
+#[test]
+fn early_stop_ends_a_run() {
+    let folder = TempDir::new().expect("a folder");
+    let here = folder.path();
+    succeed(&mut train_tiny(
+        here,
+        "run",
+        &["--set", "training.early_stop={ error = 0.95 }"],
+    ));
+    assert_eq!(json(here.join("run/result.json"))["steps"], 20);
+    // With a rate this low nothing improves: evaluations at 20 (the first is the best), 40, 60.
+    let idle = [
+        "--set",
+        "training.early_stop={ patience = 1 }",
+        "--set",
+        "optimizer.learning_rate=1e-30",
+    ];
+    succeed(&mut train_tiny(here, "idle", &idle));
+    assert_eq!(json(here.join("idle/result.json"))["steps"], 40);
+}
+
+#[test]
+fn data_writes_the_sequences_that_training_sees() {
+    let folder = TempDir::new().expect("a folder");
+    let here = folder.path();
+    let data = |more: &[&str]| {
+        let mut command = fw_train(here);
+        command.args(["data", "associative-retrieval"]).args(more);
+        command
+    };
+    succeed(&mut data(&[
+        "--split",
+        "train",
+        "-n",
+        "3",
+        "--out",
+        "train.jsonl",
+    ]));
+    let text = fs::read_to_string(here.join("train.jsonl")).expect("a file");
+    let lines: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    assert_eq!(lines.len(), 3);
+    for line in &lines {
+        let input = line["input"].as_str().expect("text");
+        let asked = input.chars().last().expect("a question");
+        let value = input.chars().nth(input.find(asked).expect("was shown") + 1);
+        assert_eq!(line["target"].as_str(), value.map(String::from).as_deref());
+        assert_eq!(line["tokens"].as_array().map(Vec::len), Some(11));
+    }
+
+    let settings = ["--set", "task.pairs=3", "-n", "5", "--first", "2"];
+    succeed(&mut data(
+        &[
+            &settings[..],
+            &["--split", "test", "--out", "test.safetensors"],
+        ]
+        .concat(),
+    ));
+    let bytes = fs::read(here.join("test.safetensors")).expect("a file");
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).expect("a safetensors file");
+    assert_eq!(tensors.tensor("tokens").expect("tokens").shape(), [5, 9]);
+    assert_eq!(tensors.tensor("classes").expect("classes").shape(), [5]);
+
+    let message = fail(&mut data(&["-n", "3", "--out", "train.jsonl"]), 2);
+    assert!(
+        message.contains("exists; nothing was overwritten"),
+        "{message}"
+    );
+    assert_eq!(
+        fs::read_to_string(here.join("train.jsonl")).expect("a file"),
+        text
+    );
+    let message = fail(&mut data(&["-n", "3", "--out", "train.csv"]), 2);
+    assert!(
+        message.contains("must end in .jsonl or .safetensors"),
+        "{message}"
+    );
+    let message = fail(
+        &mut data(&["-n", "30000", "--split", "test", "--out", "more.jsonl"]),
+        2,
+    );
+    assert!(message.contains("the test split has 20000"), "{message}");
+    assert!(!here.join("more.jsonl").exists());
+}
+
+#[test]
+fn list_names_what_this_build_has() {
+    let folder = TempDir::new().expect("a folder");
+    let listed = succeed(fw_train(folder.path()).arg("list"));
+    for name in [
+        "associative-retrieval",
+        "fast-weights",
+        "a-lstm",
+        "gru",
+        "rms-prop",
+        "flex",
+    ] {
+        assert!(listed.contains(name), "{name}: {listed}");
+    }
+}
+
+#[test]
+fn bad_settings_are_refused_before_anything_is_written() {
+    let folder = TempDir::new().expect("a folder");
+    let here = folder.path();
+    for (setting, expected) in [
+        ("model.d_hiden=3", "in [model]: unknown field `d_hiden`"),
+        ("model.d_hidden=-3", "invalid value: integer `-3`"),
+        ("model.d_hidden=0", "d_hidden is 0; it must be at least 1"),
+        ("model.decay=1.5", "decay is 1.5; it must lie in [0, 1]"),
+        (
+            "model.kind=transformer",
+            "model.kind is \"transformer\"; it must be one of: fast-weights",
+        ),
+        (
+            "task.kind=copying",
+            "task.kind is \"copying\"; it must be one of: associative-retrieval",
+        ),
+        (
+            "task.pairs=27",
+            "task.pairs is 27; it must lie between 1 and 26",
+        ),
+        (
+            "optimizer.kind=adamw",
+            "optimizer.kind is \"adamw\"; it must be one of: adam",
+        ),
+        (
+            "optimizer.clip={ norm = 0.0 }",
+            "optimizer.clip is 0; it must be a number above 0",
+        ),
+        (
+            "training.steps=0",
+            "training.steps is 0; it must be at least 1",
+        ),
+        ("steps=3", "write it as section.field=value"),
+        (
+            "trainings.steps=3",
+            "[trainings] is not a section of an experiment",
+        ),
+    ] {
+        let message = fail(&mut train_tiny(here, "run", &["--set", setting]), 2);
+        assert!(
+            message.starts_with("error: ") && message.contains(expected),
+            "{setting}: {message}"
+        );
+        assert!(!here.join("run").exists(), "{setting}");
+    }
+    fs::write(here.join("broken.toml"), "[task\nkind = 1").expect("a file");
+    let message = fail(fw_train(here).args(["train", "broken.toml"]), 2);
+    assert!(
+        message.contains("broken.toml is not valid TOML"),
+        "{message}"
+    );
+    let message = fail(fw_train(here).args(["train", "absent.toml"]), 1);
+    assert!(message.contains("cannot read absent.toml"), "{message}");
+    let message = fail(fw_train(here).args(["train", "--speed", "9"]), 2);
+    assert!(
+        message.contains("unexpected argument '--speed'"),
+        "{message}"
+    );
+    assert!(!here.join("runs").exists());
+}
+
+#[test]
+fn a_device_that_is_not_in_this_build_is_refused_with_what_to_do() {
+    let folder = TempDir::new().expect("a folder");
+    let here = folder.path();
+    if !cfg!(feature = "cuda") {
+        let message = fail(&mut train_tiny(here, "run", &["--device", "cuda"]), 2);
+        assert!(
+            message.contains("device cuda is not in this build, which has: flex"),
+            "{message}"
+        );
+        assert!(message.contains("--features cuda"), "{message}");
+    }
+    let message = fail(&mut train_tiny(here, "run", &["--device", "tpu"]), 2);
+    assert!(
+        message.contains("it must be one of: flex, ndarray, wgpu, cuda"),
+        "{message}"
+    );
+    assert!(!here.join("run").exists());
+}
+
+#[test]
+fn an_existing_folder_is_never_overwritten() {
+    let folder = TempDir::new().expect("a folder");
+    let here = folder.path();
+    fs::create_dir(here.join("mine")).expect("a folder");
+    fs::write(here.join("mine/notes.txt"), "keep").expect("a file");
+    let message = fail(&mut train_tiny(here, "mine", &[]), 2);
+    assert!(
+        message.contains("mine exists; nothing was overwritten. Choose another --out"),
+        "{message}"
+    );
+    let left: Vec<_> = fs::read_dir(here.join("mine")).expect("a folder").collect();
+    assert_eq!(left.len(), 1);
+}
+
+#[test]
+fn missing_and_damaged_runs_are_named() {
+    let folder = TempDir::new().expect("a folder");
+    let here = folder.path();
+    for command in [
+        vec!["test"],
+        vec!["sample"],
+        vec!["plot"],
+        vec!["train", "--resume"],
+    ] {
+        let message = fail(fw_train(here).args(&command).arg("nowhere"), 1);
+        assert!(
+            message.contains("nowhere is not a usable run folder: there is no such folder"),
+            "{message}"
+        );
+        let message = fail(fw_train(here).args(&command).arg("."), 1);
+        assert!(message.contains("it has no config.toml"), "{message}");
+    }
+
+    succeed(&mut train_tiny(here, "run", &[]));
+    let checkpoints = here.join("run/checkpoints");
+    let newest = checkpoints.join("step-00000060");
+    for (file, commands) in [
+        (
+            "model.bpk",
+            vec![vec!["test", "run", "--checkpoint", "last"]],
+        ),
+        (
+            "progress.json",
+            vec![vec!["test", "run"], vec!["sample", "run"]],
+        ),
+    ] {
+        let whole = fs::read(newest.join(file)).expect("a file");
+        fs::write(newest.join(file), &whole[..whole.len() / 2]).expect("a file");
+        for arguments in commands {
+            let message = fail(fw_train(here).args(arguments), 1);
+            assert!(
+                message.contains(&format!("{file} is missing or damaged")),
+                "{message}"
+            );
+        }
+        fs::write(newest.join(file), whole).expect("a file");
+    }
+
+    fs::remove_file(here.join("run/result.json")).expect("a file");
+    let optimizer = newest.join("optimizer.bpk");
+    let whole = fs::read(&optimizer).expect("a file");
+    fs::write(&optimizer, &whole[..whole.len() / 2]).expect("a file");
+    let message = fail(fw_train(here).args(["train", "--resume", "run"]), 1);
+    assert!(
+        message.contains("optimizer.bpk is missing or damaged"),
+        "{message}"
+    );
+
+    fs::remove_dir_all(&checkpoints).expect("a folder");
+    let message = fail(fw_train(here).args(["test", "run"]), 1);
+    assert!(message.contains("it has no checkpoint yet"), "{message}");
+    let message = fail(
+        fw_train(here).args(["test", "run", "--set", "model.d_hidden=9"]),
+        2,
+    );
+    assert!(
+        message.contains("here only the task can be set"),
+        "{message}"
+    );
+}
+
+#[test]
+fn training_that_diverges_stops_and_says_where() {
+    let folder = TempDir::new().expect("a folder");
+    let here = folder.path();
+    let more = [
+        "--set",
+        "optimizer.kind=sgd",
+        "--set",
+        "optimizer.learning_rate=1e30",
+    ];
+    let message = fail(&mut train_tiny(here, "run", &more), 1);
+    assert!(
+        message.contains("training diverged at step 10: the loss is not finite"),
+        "{message}"
+    );
+    assert!(message.contains("first in parameter "), "{message}");
+    assert!(
+        message.contains("no checkpoint was written yet"),
+        "{message}"
+    );
+    assert!(!here.join("run/result.json").exists());
+}
+
+#[test]
+fn help_tells_a_newcomer_where_to_begin() {
+    let folder = TempDir::new().expect("a folder");
+    let help = succeed(fw_train(folder.path()).arg("--help"));
+    assert!(help.contains("Begin with `fw-train train`"), "{help}");
+    for command in ["train", "test", "sample", "plot", "list", "data"] {
+        assert!(
+            help.contains(&format!("\n  {command} ")),
+            "{command}: {help}"
+        );
+        let help = succeed(fw_train(folder.path()).args([command, "--help"]));
+        assert!(help.contains("Usage: fw-train"), "{help}");
+    }
+}
