@@ -332,3 +332,101 @@ fn map_gradients<M: Module>(
     model.visit(&mut visitor);
     visitor.0
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::nn::{Linear, LinearConfig};
+    use burn::tensor::Device;
+
+    use super::*;
+
+    fn config(text: &str) -> OptimizerConfig {
+        let text = format!("[optimizer]\nkind = 'sgd'\n{text}");
+        let mut document = text.parse().expect("valid TOML");
+        let section = Section::take(&mut document, "optimizer").expect("a section");
+        OptimizerConfig::from_section(section).expect("valid settings")
+    }
+
+    fn rates(text: &str, steps: usize) -> Vec<f64> {
+        let config = config(text);
+        (1..=steps)
+            .map(|step| config.learning_rate(step, steps))
+            .collect()
+    }
+
+    #[test]
+    fn the_rate_warms_up_and_then_follows_its_schedule() {
+        assert_eq!(rates("learning_rate = 0.5", 3), [0.5, 0.5, 0.5]);
+        assert_eq!(
+            rates("learning_rate = 1.0\nwarmup_steps = 4", 6),
+            [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+        );
+        let linear = rates(
+            "learning_rate = 1.0\nwarmup_steps = 1\nschedule = { linear = 0.5 }",
+            5,
+        );
+        assert_eq!(linear, [1.0, 1.0, 0.875, 0.75, 0.625]);
+        let cosine = rates("learning_rate = 1.0\nschedule = { cosine = 0.2 }", 1000);
+        assert_eq!(cosine[0], 1.0);
+        assert!(
+            (cosine[500] - 0.6).abs() < 1e-12,
+            "half way is half way down: {}",
+            cosine[500]
+        );
+        assert!((cosine[999] - 0.2).abs() < 1e-4);
+        assert!(cosine.is_sorted_by(|a, b| a > b));
+    }
+
+    /// A linear map whose gradients are all 3 (six weights) and 4 (three biases).
+    fn gradients() -> (Linear, GradientsParams) {
+        let device = Device::flex().autodiff();
+        let model = LinearConfig::new(2, 3).init(&device);
+        let weights = model.weight.val().sum() * 3.0;
+        let biases = model.bias.as_ref().expect("a bias").val().sum() * 4.0;
+        let gradients = GradientsParams::from_grads((weights + biases).backward(), &model);
+        (model, gradients)
+    }
+
+    fn clipped(clip: Clip) -> (Vec<f32>, Vec<f32>) {
+        let (model, gradients) = gradients();
+        let norm = |gradients: &GradientsParams| gradient_norm(gradients, &model);
+        let clipped = clip.apply(gradients, norm, &model);
+        let bias = model.bias.as_ref().expect("a bias").id;
+        let values = |tensor: Option<Vec<f32>>| tensor.expect("a gradient");
+        (
+            values(
+                clipped
+                    .get::<2>(model.weight.id)
+                    .and_then(|g| g.try_into_vec_as().ok()),
+            ),
+            values(
+                clipped
+                    .get::<1>(bias)
+                    .and_then(|g| g.try_into_vec_as().ok()),
+            ),
+        )
+    }
+
+    #[test]
+    fn the_norm_is_that_of_all_gradients_together() {
+        let (model, gradients) = gradients();
+        let norm = gradient_norm(&gradients, &model).into_scalar::<f32>();
+        assert!((norm - (6.0_f32 * 9.0 + 3.0 * 16.0).sqrt()).abs() < 1e-5);
+    }
+
+    #[test]
+    fn clipping_scales_all_gradients_alike_or_cuts_each_number() {
+        assert_eq!(clipped(Clip::None), (vec![3.0; 6], vec![4.0; 3]));
+        assert_eq!(clipped(Clip::Norm(100.0)), (vec![3.0; 6], vec![4.0; 3]));
+        assert_eq!(clipped(Clip::Value(3.5)), (vec![3.0; 6], vec![3.5; 3]));
+        let (weights, biases) = clipped(Clip::Norm(1.0));
+        let norm: f32 = weights
+            .iter()
+            .chain(&biases)
+            .map(|g| g * g)
+            .sum::<f32>()
+            .sqrt();
+        assert!((norm - 1.0).abs() < 1e-5);
+        assert!((weights[0] / biases[0] - 0.75).abs() < 1e-5);
+    }
+}

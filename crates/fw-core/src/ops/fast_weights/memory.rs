@@ -8,7 +8,10 @@ use super::{Options, powi};
 
 /// The fast memory A of each sample.
 #[derive(Clone, Debug)]
-#[allow(clippy::large_enum_variant, reason = "a state holds one, and moves it by value once a step")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a state holds one, and moves it by value once a step"
+)]
 pub enum Memory {
     /// A itself, `[batch_size, d_hidden, d_hidden]`.
     Matrix(Tensor<3>),
