@@ -2,7 +2,7 @@
 
 use burn::config::Config;
 use burn::module::{Module, Param};
-use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 
 use crate::error::{expect_valid, require, require_finite, require_size};
@@ -54,6 +54,14 @@ pub struct FastWeightsConfig {
     /// f. Default relu, as in the paper.
     #[config(default = "Activation::Relu")]
     pub activation: Activation,
+    /// Start value of C: uniform with standard deviation `input_gain / √d_input`, so that inputs of unit variance
+    /// give pre-activations of variance `input_gain²`. Any finite number. Default 1.
+    #[config(default = 1.0)]
+    pub input_gain: f64,
+    /// Start value of the layer normalisation's gain: any finite number. Default 0.5: what is read from the memory
+    /// grows with its square, and at 1 it drowns the input until much has been learned.
+    #[config(default = 0.5)]
+    pub norm_gain: f64,
     /// Start value of W. Default 0.05 times the identity, as in the paper.
     #[config(default = "HiddenInitializer::ScaledIdentity(0.05)")]
     pub hidden_initializer: HiddenInitializer,
@@ -140,6 +148,8 @@ impl FastWeightsConfig {
             self.normalize_preliminary,
             "be false when layer_norm is false",
         )?;
+        require_finite("input_gain", self.input_gain)?;
+        require_finite("norm_gain", self.norm_gain)?;
         let positive = self.epsilon.is_finite() && self.epsilon > 0.0;
         require(positive, "epsilon", self.epsilon, "be a number above 0")?;
         self.hidden_initializer.validate()
@@ -160,14 +170,17 @@ impl FastWeightsConfig {
     /// What [`validate`](Self::validate) finds.
     pub fn try_init(&self, device: &Device) -> Result<FastWeights, ConfigError> {
         self.validate()?;
+        let mut input = LinearConfig::new(self.d_input, self.d_hidden)
+            .with_initializer(Initializer::KaimingUniform {
+                gain: self.input_gain,
+                fan_out_only: false,
+            })
+            .init(device);
+        input.bias = Some(Initializer::Zeros.init([self.d_hidden], device));
         Ok(FastWeights {
-            input: LinearConfig::new(self.d_input, self.d_hidden).init(device),
+            input,
             w_hidden: self.hidden_initializer.init(self.d_hidden, 1, device),
-            norm: self.layer_norm.then(|| {
-                LayerNormConfig::new(self.d_hidden)
-                    .with_epsilon(self.epsilon)
-                    .init(device)
-            }),
+            norm: self.layer_norm.then(|| self.init_norm(device)),
             epsilon: self.epsilon,
             options: ops::Options {
                 decay: self.decay,
@@ -179,6 +192,15 @@ impl FastWeightsConfig {
             },
             form: self.form,
         })
+    }
+
+    fn init_norm(&self, device: &Device) -> LayerNorm {
+        let mut norm = LayerNormConfig::new(self.d_hidden)
+            .with_epsilon(self.epsilon)
+            .init(device);
+        let value = self.norm_gain;
+        norm.gamma = Initializer::Constant { value }.init([self.d_hidden], device);
+        norm
     }
 }
 

@@ -51,3 +51,10 @@ pub use fast_weights::{
 pub use initializer::HiddenInitializer;
 pub use ops::Activation;
 pub use recurrent::Recurrent;
+
+/// The examples of the documents run as tests.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../README.md")]
+    mod crate_readme {}
+}

@@ -160,6 +160,10 @@ fn configurations_out_of_range_are_refused_with_field_value_and_rule() {
             "fast_learning_rate is inf; it must be a finite number",
         ),
         (
+            base.clone().with_norm_gain(f64::NAN),
+            "norm_gain is NaN; it must be a finite number",
+        ),
+        (
             base.clone().with_epsilon(0.0),
             "epsilon is 0; it must be a number above 0",
         ),

@@ -96,6 +96,8 @@ settings! {
         epsilon: f64 = 1e-5,
         write: Write = Write::Final,
         activation: Activation = Activation::Relu,
+        input_gain: f64 = 1.0,
+        norm_gain: f64 = 0.5,
         hidden_initializer: HiddenInitializer = HiddenInitializer::ScaledIdentity(0.05),
         form: Form = Form::Auto,
     }
@@ -184,6 +186,7 @@ impl ModelConfig {
             classifier: classifier.parse()?,
         };
         config.layer.validate()?;
+        config.classifier.validate()?;
         Ok(config)
     }
 
@@ -263,6 +266,8 @@ impl FastWeightsSettings {
             .with_epsilon(self.epsilon)
             .with_write(self.write)
             .with_activation(self.activation)
+            .with_input_gain(self.input_gain)
+            .with_norm_gain(self.norm_gain)
             .with_hidden_initializer(self.hidden_initializer)
             .with_form(self.form)
     }

@@ -1,13 +1,15 @@
 //! A recurrent layer that reads tokens and answers with a class after the last one.
 
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
+use burn::nn::{Embedding, EmbeddingConfig, Initializer, Linear, LinearConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::module::embedding;
 use burn::tensor::{Device, Int, Tensor};
 use fw_core::Recurrent;
 use serde::{Deserialize, Serialize};
 
+use crate::Error;
+use crate::error::require;
 use crate::models::Model;
 use crate::tasks::Task;
 
@@ -18,6 +20,8 @@ pub struct SequenceClassifierConfig {
     /// Width of the embedding of a token, followed by a ReLU. 0 leaves it out: the layer reads one-hot
     /// vectors. Default 100, as in Ba et al. 2016.
     pub d_embedding: usize,
+    /// Standard deviation of the embedding's start values, which are normal: above 0. Default 1.
+    pub embedding_std: f64,
     /// Width of the ReLU layer between the recurrent layer and the softmax. 0 leaves it out. Default 100, as in
     /// Ba et al. 2016.
     pub d_head: usize,
@@ -27,6 +31,7 @@ impl Default for SequenceClassifierConfig {
     fn default() -> Self {
         SequenceClassifierConfig {
             d_embedding: 100,
+            embedding_std: 1.0,
             d_head: 100,
         }
     }
@@ -55,7 +60,7 @@ pub struct SequenceClassifier<R: Module> {
 
 impl SequenceClassifierConfig {
     /// The names of the fields.
-    pub(super) const FIELDS: &[&str] = &["d_embedding", "d_head"];
+    pub(super) const FIELDS: &[&str] = &["d_embedding", "embedding_std", "d_head"];
 
     /// The width that the recurrent layer has to read.
     pub fn d_layer_input(&self, task: &dyn Task) -> usize {
@@ -78,8 +83,7 @@ impl SequenceClassifierConfig {
             width => (Some(LinearConfig::new(d_layer, width).init(device)), width),
         };
         let model = SequenceClassifier {
-            embedding: (self.d_embedding > 0)
-                .then(|| EmbeddingConfig::new(task.n_tokens(), self.d_embedding).init(device)),
+            embedding: (self.d_embedding > 0).then(|| self.init_embedding(task, device)),
             layer,
             head,
             output: LinearConfig::new(d_output, task.n_classes()).init(device),
@@ -87,6 +91,21 @@ impl SequenceClassifierConfig {
         };
         draw_parameters(&model);
         model
+    }
+
+    fn init_embedding(&self, task: &dyn Task, device: &Device) -> Embedding {
+        EmbeddingConfig::new(task.n_tokens(), self.d_embedding)
+            .with_initializer(Initializer::Normal {
+                mean: 0.0,
+                std: self.embedding_std,
+            })
+            .init(device)
+    }
+
+    pub(super) fn validate(&self) -> Result<(), Error> {
+        let std = self.embedding_std;
+        let positive = std.is_finite() && std > 0.0;
+        require(positive, "model.embedding_std", std, "be a number above 0")
     }
 }
 

@@ -30,8 +30,10 @@ pub struct CommonSettings {
     pub learning_rate: f64,
     /// Steps over which the rate grows from 0 to `learning_rate`. Default 0.
     pub warmup_steps: usize,
-    /// How the rate goes on. Default `"constant"`.
+    /// How the rate goes on after that. Default `"constant"`.
     pub schedule: Schedule,
+    /// The last steps, over which the schedule lowers the rate; until then it stays. 0 is all of them. Default 0.
+    pub decay_steps: usize,
     /// How gradients are limited. Default `"none"`.
     pub clip: Clip,
     /// L2 penalty, at least 0. Default 0.
@@ -44,6 +46,7 @@ impl Default for CommonSettings {
             learning_rate: 1e-3,
             warmup_steps: 0,
             schedule: Schedule::Constant,
+            decay_steps: 0,
             clip: Clip::None,
             weight_decay: 0.0,
         }
@@ -55,6 +58,7 @@ impl CommonSettings {
         "learning_rate",
         "warmup_steps",
         "schedule",
+        "decay_steps",
         "clip",
         "weight_decay",
     ];
@@ -138,7 +142,7 @@ impl Default for SgdSettings {
     }
 }
 
-/// The learning rate's course after the warm-up, to the last step.
+/// The learning rate's course over the last `decay_steps`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Schedule {
@@ -238,12 +242,19 @@ impl OptimizerConfig {
             learning_rate,
             warmup_steps,
             schedule,
+            decay_steps,
             ..
         } = self.common;
         if step <= warmup_steps {
             return learning_rate * step as f64 / warmup_steps as f64;
         }
-        let done = (step - warmup_steps - 1) as f64 / (steps - warmup_steps) as f64;
+        let after_warmup = steps - warmup_steps;
+        let decay_steps = match decay_steps {
+            0 => after_warmup,
+            decay_steps => decay_steps.min(after_warmup),
+        };
+        let stable_until = steps - decay_steps;
+        let done = (step - 1).saturating_sub(stable_until) as f64 / decay_steps as f64;
         learning_rate
             * match schedule {
                 Schedule::Constant => 1.0,
@@ -375,6 +386,11 @@ mod tests {
         );
         assert!((cosine[999] - 0.2).abs() < 1e-4);
         assert!(cosine.is_sorted_by(|a, b| a > b));
+        let late = rates(
+            "learning_rate = 1.0\nschedule = { linear = 0.0 }\ndecay_steps = 2",
+            5,
+        );
+        assert_eq!(late, [1.0, 1.0, 1.0, 1.0, 0.5]);
     }
 
     /// A linear map whose gradients are all 3 (six weights) and 4 (three biases).
