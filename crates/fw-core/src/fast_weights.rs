@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::error::{expect_valid, require, require_finite, require_size};
 use crate::ops::fast_weights as ops;
-use crate::recurrent::{check_input, empty_output};
+use crate::recurrent::{check_batch, check_input, empty_output};
 use crate::{Activation, ConfigError, HiddenInitializer, Recurrent};
 
 pub use ops::{Form, Memory, State as FastWeightsState, Write};
@@ -94,6 +94,8 @@ pub struct FastWeightsConfig {
 ///   (see [`crate::ops::fast_weights`]). [`Write::Preliminary`] is the other common reading.
 /// - The preliminary state is not normalised unless
 ///   [`normalize_preliminary`](FastWeightsConfig::normalize_preliminary) asks for it.
+/// - The normalisation's gain starts at 0.5 ([`norm_gain`](FastWeightsConfig::norm_gain)); the paper does not
+///   say where its own starts.
 ///
 /// # Source
 ///
@@ -102,18 +104,21 @@ pub struct FastWeightsConfig {
 ///
 /// # Example
 ///
-/// With S = 0 and zero weights, the output is the activation of the bias.
+/// One unit without normalisation, W = 0 and C = 1, fed 1 and 1: the first step writes A = 0.5, the second reads it,
+/// `h_2 = z + A s_0 = 1 + 0.5`.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use fw_core::{FastWeightsConfig, Recurrent};
+/// use fw_core::{FastWeightsConfig, HiddenInitializer, Recurrent};
 ///
 /// let device = Device::flex();
-/// let mut layer = FastWeightsConfig::new(1, 2).with_inner_steps(0).init(&device);
-/// layer.input.weight = layer.input.weight.map(|weight| weight.zeros_like());
-/// layer.input.bias = layer.input.bias.map(|bias| bias.map(|bias| bias.zeros_like() + 3.0));
-/// let (output, _) = layer.step(Tensor::zeros([1, 1], &device), layer.initial_state(1, &device));
-/// assert_eq!(output.try_into_vec_as::<f32>().unwrap(), [3.0, 3.0]);
+/// let config = FastWeightsConfig::new(1, 1)
+///     .with_layer_norm(false)
+///     .with_hidden_initializer(HiddenInitializer::ScaledIdentity(0.0));
+/// let mut layer = config.init(&device);
+/// layer.input.weight = layer.input.weight.map(|weight| weight.ones_like());
+/// let (output, _) = layer.forward(Tensor::ones([1, 2, 1], &device), None);
+/// assert_eq!(output.try_into_vec_as::<f32>().unwrap(), [1.0, 1.5]);
 /// ```
 #[derive(Module, Debug)]
 pub struct FastWeights {
@@ -121,7 +126,7 @@ pub struct FastWeights {
     pub input: Linear,
     /// W, `[d_hidden, d_hidden]`.
     pub w_hidden: Param<Tensor<2>>,
-    /// LN, if states are normalised.
+    /// LN, if states are normalised: its gain and bias, with the epsilon of the configuration.
     pub norm: Option<LayerNorm>,
     epsilon: f64,
     #[module(skip)]
@@ -230,7 +235,20 @@ impl FastWeights {
         input: Tensor<3>,
         state: Option<FastWeightsState>,
     ) -> FastWeightsTrace {
-        let (input, state) = self.prepare(input, state);
+        check_input(&input, self.d_input());
+        let [batch_size, seq_length, _] = input.dims();
+        let state = state.unwrap_or_else(|| self.start(batch_size, &input.device()));
+        if batch_size == 0 {
+            let writes = state.memory.written() + seq_length;
+            let output = empty_output(self, &input);
+            let attention =
+                Tensor::zeros([0, seq_length, writes], (&output.device(), output.dtype()));
+            return FastWeightsTrace {
+                output,
+                state,
+                attention,
+            };
+        }
         let (output, state, attention) =
             ops::fast_weights_traced(input, state, &self.weights(), &self.options);
         FastWeightsTrace {
@@ -246,17 +264,6 @@ impl FastWeights {
             .memory
             .clone()
             .into_matrix(&state.hidden, &self.options)
-    }
-
-    #[track_caller]
-    fn prepare(
-        &self,
-        input: Tensor<3>,
-        state: Option<FastWeightsState>,
-    ) -> (Tensor<3>, FastWeightsState) {
-        check_input(&input, self.d_input());
-        let state = state.unwrap_or_else(|| self.start(input.dims()[0], &input.device()));
-        (input, state)
     }
 
     /// The state before the first step, with a memory that has no form yet.
@@ -331,19 +338,19 @@ impl Recurrent for FastWeights {
         projected_t: Tensor<2>,
         state: FastWeightsState,
     ) -> (Tensor<2>, FastWeightsState) {
+        check_batch(&projected_t, &state.hidden);
         ops::step(projected_t, state, &self.weights(), &self.options).output_and_state()
     }
 
-    #[track_caller]
-    fn forward(
+    /// The state with its memory in the form that is cheapest for this length, or that was configured.
+    fn begin(
         &self,
-        input: Tensor<3>,
         state: Option<FastWeightsState>,
-    ) -> (Tensor<3>, FastWeightsState) {
-        let (input, state) = self.prepare(input, state);
-        if input.dims()[0] == 0 {
-            return (empty_output(self, &input), state);
-        }
-        ops::fast_weights(input, state, &self.weights(), &self.options, self.form)
+        batch_size: usize,
+        seq_length: usize,
+        device: &Device,
+    ) -> FastWeightsState {
+        let state = state.unwrap_or_else(|| self.start(batch_size, device));
+        state.in_form(self.form, seq_length, &self.options)
     }
 }

@@ -89,14 +89,29 @@ pub trait Recurrent: Module + ModuleDisplay {
     /// One step, from the projected input `[batch_size, any]`.
     fn advance(&self, projected_t: Tensor<2>, state: Self::State) -> (Tensor<2>, Self::State);
 
+    /// The state that a run of `seq_length` steps begins with, where `state` was given to it. A layer that keeps its
+    /// state in several forms picks one here.
+    fn begin(
+        &self,
+        state: Option<Self::State>,
+        batch_size: usize,
+        _seq_length: usize,
+        device: &Device,
+    ) -> Self::State {
+        state.unwrap_or_else(|| self.initial_state(batch_size, device))
+    }
+
     /// One step, from the input `[batch_size, d_input]`.
     ///
     /// # Panics
-    /// If the width of `input_t` is not `d_input`.
+    /// If the width of `input_t` is not `d_input`, or the state is of another batch size.
     #[track_caller]
     fn step(&self, input_t: Tensor<2>, state: Self::State) -> (Tensor<2>, Self::State) {
         let input = input_t.unsqueeze_dim(1);
         check_input(&input, self.d_input());
+        if input.dims()[0] == 0 {
+            return (empty_output(self, &input).squeeze_dim(1), state);
+        }
         let projected = self.project(input);
         self.advance(projected.squeeze_dim(1), state)
     }
@@ -104,12 +119,13 @@ pub trait Recurrent: Module + ModuleDisplay {
     /// The whole sequence, from `state` or else from [`initial_state`](Self::initial_state).
     ///
     /// # Panics
-    /// If the width of `input` is not `d_input`, or the sequence has no steps.
+    /// If the width of `input` is not `d_input`, the sequence has no steps, or the state is of another
+    /// batch size.
     #[track_caller]
     fn forward(&self, input: Tensor<3>, state: Option<Self::State>) -> (Tensor<3>, Self::State) {
         check_input(&input, self.d_input());
-        let batch_size = input.dims()[0];
-        let state = state.unwrap_or_else(|| self.initial_state(batch_size, &input.device()));
+        let [batch_size, seq_length, _] = input.dims();
+        let state = self.begin(state, batch_size, seq_length, &input.device());
         if batch_size == 0 {
             return (empty_output(self, &input), state);
         }
@@ -138,4 +154,15 @@ pub(crate) fn check_input(input: &Tensor<3>, d_input: usize) {
         "the input is {width} wide; this layer has d_input = {d_input}"
     );
     assert!(seq_length >= 1, "seq_length is 0; it must be at least 1");
+}
+
+/// Panics unless a state is of the batch that is stepped. Left alone, a state of one sample would be
+/// broadcast to all.
+#[track_caller]
+pub(crate) fn check_batch(projected_t: &Tensor<2>, hidden: &Tensor<2>) {
+    let (batch_size, expected) = (hidden.dims()[0], projected_t.dims()[0]);
+    assert!(
+        batch_size == expected,
+        "the state has batch_size {batch_size}; the input has {expected}"
+    );
 }

@@ -5,7 +5,6 @@
 
 mod common;
 
-use burn::module::Module;
 use burn::tensor::{DType, Device, DeviceKind, Tensor};
 use common::{FlatState, Outcome, outcome, random, rng};
 

@@ -36,7 +36,7 @@ fn whole<L: FlatState>(layer: &L, input: &Tensor<3>, state: &Tensor<2>) -> Outco
 #[test]
 fn step_by_step_equals_the_whole() {
     fn check<L: FlatState>(name: &str, layer: L) {
-        for seq_length in [1, 2, 7] {
+        for seq_length in LENGTHS {
             let (input, state) = start(&layer, seq_length, DType::F64);
             let steps = outcome(&layer, &input, &state, |layer, input, mut state| {
                 let mut outputs = Vec::new();

@@ -42,7 +42,7 @@ pub enum Error {
     NotFinite {
         /// The step.
         step: usize,
-        /// `loss` or `gradient`.
+        /// `loss`, `gradient`, `validation loss` or `test loss`.
         what: &'static str,
         /// The first parameter whose value is not finite, if one is.
         parameter: Option<String>,

@@ -43,9 +43,7 @@ impl Experiment {
 
     /// The experiment that a TOML document describes, after `section.field=value` assignments.
     pub fn from_document(mut document: Table, assignments: &[String]) -> Result<Self, Error> {
-        for assignment in assignments {
-            settings::set(&mut document, assignment)?;
-        }
+        settings::set_all(&mut document, assignments)?;
         let task = Section::take(&mut document, "task")?;
         let model = Section::take(&mut document, "model")?;
         let optimizer = Section::take(&mut document, "optimizer")?;

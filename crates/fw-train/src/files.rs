@@ -1,7 +1,7 @@
 //! Files that are there whole or not at all.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use tempfile::NamedTempFile;
@@ -13,24 +13,45 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> Result<(), Error> {
     persist(path, content).map_err(Error::file("write", path))
 }
 
-fn persist(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let folder = parent(path);
-    let mut file = NamedTempFile::new_in(folder)?;
-    file.write_all(content)?;
-    file.as_file().sync_all()?;
-    readable_by_others(file.as_file())?;
-    file.persist(path).map_err(|error| error.error)?;
-    sync_folder(folder)
+/// Writes a file that is not there yet; one that is stays as it is, and is an error.
+pub fn write_new(path: &Path, content: &[u8]) -> Result<(), Error> {
+    let file = written(path, content).map_err(Error::file("write", path))?;
+    match file.persist_noclobber(path) {
+        Ok(_) => sync_folder(parent(path)).map_err(Error::file("write", path)),
+        Err(failed) if failed.error.kind() == ErrorKind::AlreadyExists => {
+            Err(Error::usage(format!(
+                "{} exists; nothing was overwritten. Choose another --out",
+                path.display()
+            )))
+        }
+        Err(failed) => Err(Error::file("write", path)(failed.error)),
+    }
 }
 
-/// A temporary file is private; what it becomes should be as readable as any other file.
-fn readable_by_others(file: &File) -> std::io::Result<()> {
+fn persist(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let file = written(path, content)?;
+    file.persist(path).map_err(|failed| failed.error)?;
+    sync_folder(parent(path))
+}
+
+/// The content under a temporary name in the same folder.
+fn written(path: &Path, content: &[u8]) -> std::io::Result<NamedTempFile> {
+    let mut file = NamedTempFile::new_in(parent(path))?;
+    file.write_all(content)?;
+    readable_by_others(file.path())?;
+    file.as_file().sync_all()?;
+    Ok(file)
+}
+
+/// What is made under a temporary name is private; what it becomes should be as readable as anything else.
+pub fn readable_by_others(path: &Path) -> std::io::Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
+        let mode = if path.is_dir() { 0o755 } else { 0o644 };
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     }
-    let _ = file;
+    let _ = path;
     Ok(())
 }
 

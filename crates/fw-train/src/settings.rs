@@ -74,7 +74,8 @@ pub(crate) fn unknown_kind(section: &str, kind: &str, kinds: &[(&str, &str)]) ->
     ))
 }
 
-/// Sets `section.field` to a value written as in TOML; what is not TOML is taken as text.
+/// Sets `section.field` to a value written as in TOML; what is not TOML is taken as text. Another `kind` begins its section
+/// anew, since the fields were those of the kind before.
 pub(crate) fn set(document: &mut Table, assignment: &str) -> Result<(), Error> {
     let malformed = || {
         Error::usage(format!(
@@ -105,7 +106,24 @@ pub(crate) fn set(document: &mut Table, assignment: &str) -> Result<(), Error> {
         .ok()
         .and_then(|mut parsed| parsed.remove("value"))
         .unwrap_or_else(|| Value::String(text.trim().to_owned()));
+    if field == "kind" && table.get("kind") != Some(&value) {
+        table.clear();
+    }
     table.insert(field.to_owned(), value);
+    Ok(())
+}
+
+/// Makes all assignments, those to a `kind` first: fields are then set on the new kind.
+pub(crate) fn set_all(document: &mut Table, assignments: &[String]) -> Result<(), Error> {
+    let is_kind = |assignment: &&String| {
+        let path = assignment.split('=').next().unwrap_or_default();
+        path.trim().ends_with(".kind")
+    };
+    let kinds = assignments.iter().filter(is_kind);
+    let others = assignments.iter().filter(|assignment| !is_kind(assignment));
+    for assignment in kinds.chain(others) {
+        set(document, assignment)?;
+    }
     Ok(())
 }
 
@@ -132,6 +150,24 @@ mod tests {
     fn a_value_that_is_not_toml_is_text() {
         assert!(after("model.kind=lstm").contains("kind = \"lstm\""));
         assert!(after("optimizer.clip={ norm = 1.0 }").contains("[optimizer.clip]\nnorm = 1.0"));
+    }
+
+    #[test]
+    fn another_kind_begins_its_section_anew_wherever_it_stands() {
+        let mut document: Table = "model.kind = 'lstm'\nmodel.forget_bias = 2"
+            .parse()
+            .expect("TOML");
+        let assignments = ["model.d_hidden=3".to_owned(), "model.kind=gru".to_owned()];
+        set_all(&mut document, &assignments).expect("assignments");
+        assert_eq!(
+            document.to_string(),
+            "[model]\nd_hidden = 3\nkind = \"gru\"\n"
+        );
+        set_all(&mut document, &["model.kind=gru".to_owned()]).expect("an assignment");
+        assert!(
+            document.to_string().contains("d_hidden = 3"),
+            "the same kind changes nothing"
+        );
     }
 
     #[test]

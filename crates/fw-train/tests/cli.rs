@@ -155,19 +155,31 @@ fn the_same_seed_gives_the_same_numbers_and_another_seed_others() {
 fn a_run_that_was_killed_goes_on_with_the_same_numbers() {
     let folder = TempDir::new().expect("a folder");
     let here = folder.path();
-    // The schedule, the momentum and the order of the second pass all have to be right again.
+    // The schedule, the momentum and the order of later passes all have to be right again.
     let longer = [
         "--set",
         "training.steps=400",
         "--set",
-        "optimizer.schedule={ cosine = 0.1 }",
+        "optimizer.warmup_steps=30",
         "--set",
-        "optimizer.clip={ norm = 1.0 }",
+        "optimizer.schedule={ cosine = 0.1 }",
     ];
-    for optimizer in ["adam", "rms-prop", "sgd"] {
-        let kind = format!("optimizer.kind={optimizer}");
-        let more = [&longer[..], &["--set", &kind]].concat();
-        let (whole, killed) = (format!("{optimizer}-whole"), format!("{optimizer}-killed"));
+    for (kind, optimizer, clip) in [
+        ("fast-weights", "adam", "{ norm = 1.0 }"),
+        ("a-lstm", "adam", "none"),
+        ("lstm", "rms-prop", "none"),
+        ("gru", "sgd", "{ value = 0.1 }"),
+        ("rnn", "sgd", "none"),
+        ("irnn", "adam", "{ norm = 1.0 }"),
+    ] {
+        let settings = [
+            format!("model.kind={kind}"),
+            format!("optimizer.kind={optimizer}"),
+            format!("optimizer.clip={clip}"),
+        ];
+        let mut more = longer.to_vec();
+        more.extend(settings.iter().flat_map(|setting| ["--set", setting]));
+        let (whole, killed) = (format!("{kind}-whole"), format!("{kind}-killed"));
         succeed(&mut train_tiny(here, &whole, &more));
 
         let mut command = train_tiny(here, &killed, &more);
@@ -180,14 +192,23 @@ fn a_run_that_was_killed_goes_on_with_the_same_numbers() {
         assert_eq!(
             numbers(&here.join(&killed)),
             numbers(&here.join(&whole)),
-            "{optimizer}"
+            "{kind}"
         );
+
+        let samples = |run: &str| succeed(fw_train(here).args(["sample", run, "-n", "20"]));
+        assert_eq!(samples(&killed), samples(&whole), "{kind}");
     }
 }
 
 /// Starts a training and kills it, without a chance to clean up, once it has written a checkpoint.
 fn kill_after_first_checkpoint(command: &mut Command, run: &Path) {
     let mut child: Child = command.spawn().expect("the binary starts");
+    wait_for_checkpoint(run);
+    child.kill().expect("the process can be killed");
+    child.wait().expect("the process ends");
+}
+
+fn wait_for_checkpoint(run: &Path) {
     let deadline = Instant::now() + Duration::from_secs(120);
     let has_checkpoint = || {
         let entries = fs::read_dir(run.join("checkpoints"))
@@ -203,8 +224,110 @@ fn kill_after_first_checkpoint(command: &mut Command, run: &Path) {
         assert!(Instant::now() < deadline, "no checkpoint in two minutes");
         std::thread::sleep(Duration::from_millis(1));
     }
-    child.kill().expect("the process can be killed");
-    child.wait().expect("the process ends");
+}
+
+#[test]
+fn a_run_without_a_checkpoint_or_with_half_a_record_goes_on_too() {
+    let folder = TempDir::new().expect("a folder");
+    let here = folder.path();
+    succeed(&mut train_tiny(here, "whole", &[]));
+    let expected = numbers(&here.join("whole"));
+
+    // Killed before the first checkpoint.
+    succeed(&mut train_tiny(here, "early", &[]));
+    fs::remove_file(here.join("early/result.json")).expect("a file");
+    fs::remove_dir_all(here.join("early/checkpoints")).expect("a folder");
+    succeed(fw_train(here).args(["train", "--resume", "early"]));
+    assert_eq!(numbers(&here.join("early")), expected);
+
+    // Killed while writing a record, and while writing a checkpoint.
+    fs::remove_file(here.join("early/result.json")).expect("a file");
+    let metrics = here.join("early/metrics.jsonl");
+    let text = fs::read_to_string(&metrics).expect("metrics");
+    fs::write(&metrics, format!("{text}{{\"step\":70,\"spl")).expect("a file");
+    fs::create_dir(here.join("early/checkpoints/.unfinished-x")).expect("a folder");
+    succeed(fw_train(here).args(["train", "--resume", "early"]));
+    assert_eq!(numbers(&here.join("early")), expected);
+    assert!(!here.join("early/checkpoints/.unfinished-x").exists());
+}
+
+#[test]
+fn two_processes_do_not_train_one_run() {
+    let folder = TempDir::new().expect("a folder");
+    let here = folder.path();
+    let mut command = train_tiny(here, "run", &["--set", "training.steps=100000"]);
+    let mut first = command
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary starts");
+    wait_for_checkpoint(&here.join("run"));
+    let message = fail(fw_train(here).args(["train", "--resume", "run"]), 1);
+    first.kill().expect("the process can be killed");
+    first.wait().expect("the process ends");
+    assert!(
+        message.contains("another process is training it"),
+        "{message}"
+    );
+}
+
+#[test]
+fn variants_of_the_experiment_train() {
+    let folder = TempDir::new().expect("a folder");
+    let here = folder.path();
+    for (out, setting) in [
+        ("one-hot", "model.d_embedding=0"),
+        ("head", "model.d_head=5"),
+        ("fresh", "task.fresh=true"),
+        ("decay", "optimizer.weight_decay=0.1"),
+        ("late", "optimizer.decay_steps=20"),
+        ("matrix", "model.form=matrix"),
+        ("early-write", "model.write=preliminary"),
+    ] {
+        succeed(&mut train_tiny(here, out, &["--set", setting]));
+        let result = json(here.join(out).join("result.json"));
+        assert!(
+            result["test"]["loss"]
+                .as_f64()
+                .is_some_and(|loss| loss < 4.0),
+            "{out}: {result}"
+        );
+    }
+    // One-hot vectors of 37 tokens straight into 8 units; no embedding.
+    let result = json(here.join("one-hot/result.json"));
+    assert_eq!(result["parameters"], 37 * 8 + 8 + 64 + 16 + 90);
+    // Two forms of one sum give the same numbers but for rounding.
+    succeed(&mut train_tiny(
+        here,
+        "attention",
+        &["--set", "model.form=attention"],
+    ));
+    let loss = |run: &str| json(here.join(run).join("result.json"))["test"]["loss"].as_f64();
+    let (matrix, attention) = (
+        loss("matrix").expect("a loss"),
+        loss("attention").expect("a loss"),
+    );
+    assert!(
+        (matrix - attention).abs() < 1e-3 * matrix,
+        "{matrix} {attention}"
+    );
+    assert_eq!(
+        json(here.join("matrix/result.json"))["state_size"],
+        8 * 8 + 8
+    );
+}
+
+#[test]
+#[cfg(unix)]
+fn a_reader_that_stops_reading_is_no_error() {
+    let folder = TempDir::new().expect("a folder");
+    let here = folder.path();
+    succeed(&mut train_tiny(here, "run", &[]));
+    let binary = assert_cmd::cargo::cargo_bin!("fw-train")
+        .display()
+        .to_string();
+    let script = format!("set -o pipefail; '{binary}' sample run -n 300 | head -n 1");
+    let line = succeed(Command::new("bash").args(["-c", &script]).current_dir(here));
+    assert_eq!(line.lines().count(), 1);
 }
 
 #[test]
@@ -283,18 +406,42 @@ fn data_writes_the_sequences_that_training_sees() {
     ));
     let bytes = fs::read(here.join("test.safetensors")).expect("a file");
     let tensors = safetensors::SafeTensors::deserialize(&bytes).expect("a safetensors file");
+    let numbers = |name: &str| -> Vec<i64> {
+        let view = tensors.tensor(name).expect("a tensor");
+        let numbers = view
+            .data()
+            .chunks(8)
+            .map(|bytes| bytes.try_into().expect("eight bytes"));
+        numbers.map(i64::from_le_bytes).collect()
+    };
     assert_eq!(tensors.tensor("tokens").expect("tokens").shape(), [5, 9]);
-    assert_eq!(tensors.tensor("classes").expect("classes").shape(), [5]);
+    succeed(&mut data(
+        &[&settings[..], &["--split", "test", "--out", "test.jsonl"]].concat(),
+    ));
+    let text = fs::read_to_string(here.join("test.jsonl")).expect("a file");
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let (mut tokens, mut classes) = (Vec::new(), Vec::new());
+    for line in lines {
+        tokens.extend(
+            line["tokens"]
+                .as_array()
+                .expect("tokens")
+                .iter()
+                .filter_map(Value::as_i64),
+        );
+        classes.extend(line["class"].as_i64());
+    }
+    assert_eq!((numbers("tokens"), numbers("classes")), (tokens, classes));
 
     let message = fail(&mut data(&["-n", "3", "--out", "train.jsonl"]), 2);
     assert!(
         message.contains("exists; nothing was overwritten"),
         "{message}"
     );
-    assert_eq!(
-        fs::read_to_string(here.join("train.jsonl")).expect("a file"),
-        text
-    );
+    let left = fs::read_to_string(here.join("train.jsonl")).expect("a file");
+    assert_eq!(left.lines().count(), 3);
     let message = fail(&mut data(&["-n", "3", "--out", "train.csv"]), 2);
     assert!(
         message.contains("must end in .jsonl or .safetensors"),
@@ -476,6 +623,23 @@ fn missing_and_damaged_runs_are_named() {
     );
 
     fs::remove_dir_all(&checkpoints).expect("a folder");
+    succeed(fw_train(here).args(["plot", "run", "run", "--out", "two.svg"]));
+    let figure = fs::read_to_string(here.join("two.svg")).expect("a figure");
+    // Each run in its colour: a line of the legend, and training and validation lines of loss and error, and the
+    // training line of the gradient norm.
+    for color in ["#0072B2", "#D55E00"] {
+        assert_eq!(
+            figure.matches(&format!("stroke=\"{color}\"")).count(),
+            6,
+            "{color}"
+        );
+    }
+    let message = fail(
+        fw_train(here).args(["plot", "run", "--out", "run/config.toml"]),
+        2,
+    );
+    assert!(message.contains("must end in .svg"), "{message}");
+
     let message = fail(fw_train(here).args(["test", "run"]), 1);
     assert!(message.contains("it has no checkpoint yet"), "{message}");
     let message = fail(

@@ -9,6 +9,7 @@ use crate::error::{expect_valid, require, require_finite, require_size};
 use crate::initializer::uniform;
 use crate::ops::holographic::{bound, complex_product, copy_permutations, permuted_copies};
 use crate::ops::project_by;
+use crate::recurrent::check_batch;
 use crate::{ConfigError, Recurrent};
 
 /// Configuration of [`AssociativeLstm`].
@@ -18,8 +19,7 @@ pub struct AssociativeLstmConfig {
     pub d_input: usize,
     /// Width of the hidden state, even and at least 2: `d_hidden / 2` complex numbers.
     pub d_hidden: usize,
-    /// Copies of the memory, at least 1. More copies read with less noise. Default 8, the largest number
-    /// that the paper tries.
+    /// Copies of the memory, at least 1. More copies read with less noise. Default 8.
     #[config(default = 8)]
     pub n_copies: usize,
     /// Start value of the forget gate's bias: any finite number. Default 1, as in [`crate::Lstm`].
@@ -49,7 +49,8 @@ pub struct AssociativeLstmConfig {
 ///
 /// # Differences from the paper
 ///
-/// None that are known. The output key is not conjugated: it is learned apart from the input key.
+/// Start values are this crate's: weights uniform in ±1/√d_hidden, the forget gate's bias 1. The output key is not
+/// conjugated, as in the paper: it is learned apart from the input key.
 ///
 /// # Source
 ///
@@ -176,6 +177,7 @@ impl Recurrent for AssociativeLstm {
         state: AssociativeLstmState,
     ) -> (Tensor<2>, AssociativeLstmState) {
         let d_hidden = self.d_output();
+        check_batch(&projected_t, &state.hidden);
         let blocks = projected_t + state.hidden.matmul(self.w_hidden.val());
         let gate = |index: usize| {
             let width = d_hidden / 2;

@@ -7,6 +7,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::error::{expect_valid, require_size};
 use crate::ops::project_by;
+use crate::recurrent::check_batch;
 use crate::{Activation, ConfigError, HiddenInitializer, Recurrent};
 
 /// Configuration of [`Elman`].
@@ -150,6 +151,7 @@ impl Recurrent for Elman {
     }
 
     fn advance(&self, projected_t: Tensor<2>, hidden: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
+        check_batch(&projected_t, &hidden);
         let pre_activation = projected_t + hidden.matmul(self.w_hidden.val());
         let hidden = self.activation.apply(match &self.norm {
             Some(norm) => norm.forward(pre_activation),

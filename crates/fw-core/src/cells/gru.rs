@@ -8,6 +8,7 @@ use burn::tensor::{Device, Tensor, activation::sigmoid};
 use crate::error::{expect_valid, require_size};
 use crate::initializer::uniform;
 use crate::ops::project_by;
+use crate::recurrent::check_batch;
 use crate::{ConfigError, Recurrent};
 
 /// Configuration of [`Gru`].
@@ -27,7 +28,7 @@ pub struct GruConfig {
 /// ```text
 /// u, r, n = x_t C + b                           three blocks of d_hidden, from the input
 /// u', r', n' = h_{t-1} W + b'                   and from the state
-/// [u r], [u' r'], n, n' are layer-normalised, each by its own gain and bias, if so configured
+/// [u r], [u' r'], n, n' <- LN of each           by its own gain and bias, if so configured
 /// ũ = σ(u + u')     r̃ = σ(r + r')     ñ = tanh(n + r̃ n')
 /// h_t = (1 - ũ) ñ + ũ h_{t-1}                   h_0 = 0
 /// ```
@@ -42,7 +43,8 @@ pub struct GruConfig {
 ///
 /// # Differences from the paper
 ///
-/// The update gate keeps the old state where it is 1 (the papers write it the other way round).
+/// The reset gate acts after the product with W, as in Burn and PyTorch; in the paper it acts on `h_{t-1}` before. The
+/// layer-norm paper writes the update gate the other way round: there 1 takes the new state.
 ///
 /// # Source
 ///
@@ -158,6 +160,7 @@ impl Recurrent for Gru {
 
     fn advance(&self, projected_t: Tensor<2>, hidden: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
         let width = self.d_output();
+        check_batch(&projected_t, &hidden);
         let from_hidden = self.hidden.forward(hidden.clone());
         let from_hidden = match &self.norm {
             Some(norm) => normalize(from_hidden, &norm.hidden_gates, &norm.hidden_new),

@@ -8,6 +8,7 @@ use burn::tensor::{Device, Tensor, TensorData, activation::sigmoid};
 use crate::error::{expect_valid, require_finite, require_size};
 use crate::initializer::uniform;
 use crate::ops::project_by;
+use crate::recurrent::check_batch;
 use crate::{ConfigError, Recurrent};
 
 /// Configuration of [`Lstm`].
@@ -142,6 +143,7 @@ impl Recurrent for Lstm {
     }
 
     fn advance(&self, projected_t: Tensor<2>, state: LstmState) -> (Tensor<2>, LstmState) {
+        check_batch(&projected_t, &state.hidden);
         let gates = projected_t + state.hidden.matmul(self.w_hidden.val());
         let [i, f, g, o] = split_gates(gates);
         let cell = sigmoid(f) * state.cell + sigmoid(i) * g.tanh();

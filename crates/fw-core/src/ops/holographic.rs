@@ -10,7 +10,9 @@
 //! x̃   = mean_s (P_s r) ⊛ c_s                what key r reads
 //! ```
 //!
-//! where `⊛` is the elementwise complex product and `P_s` permutes a key's components, differently for
+//! The conjugate of a stored key of modulus 1 reads its value back (`r = r̄_k` gives `x_k`, plus noise from the other
+//! pairs); the Associative LSTM learns its output key apart from its input key instead. `⊛` is the elementwise
+//! complex product and `P_s` permutes a key's components, differently for
 //! each copy: the noise of the other pairs differs from copy to copy, and the mean lowers it.
 
 use alloc::vec::Vec;

@@ -9,7 +9,9 @@ use serde::Serialize;
 use toml::{Table, Value};
 
 use crate::Error;
-use crate::files::write_atomically;
+use crate::cli::loaded::only_task;
+use crate::cli::output;
+use crate::files::write_new;
 use crate::settings::{self, Section};
 use crate::tasks::{Sample, Split, Task, TaskConfig};
 
@@ -45,12 +47,6 @@ pub(super) struct DataArgs {
 impl DataArgs {
     pub fn run(self) -> Result<(), Error> {
         let format = Format::of(&self.out)?;
-        if self.out.exists() {
-            return Err(Error::usage(format!(
-                "{} exists; nothing was overwritten. Choose another --out",
-                self.out.display()
-            )));
-        }
         let config = self.task_config()?;
         let task = config.task();
         let number = self.number.or_else(|| {
@@ -71,8 +67,8 @@ impl DataArgs {
             Format::Jsonl => jsonl(task, &samples),
             Format::Safetensors => safetensors(task, &samples),
         };
-        write_atomically(&self.out, &content)?;
-        println!("{}: {number} samples", self.out.display());
+        write_new(&self.out, &content)?;
+        output::line(format_args!("{}: {number} samples", self.out.display()))?;
         Ok(())
     }
 
@@ -83,15 +79,9 @@ impl DataArgs {
             "task".to_owned(),
             Value::Table(Table::from_iter([("kind".to_owned(), kind)])),
         );
-        for assignment in &self.assignments {
-            settings::set(&mut document, assignment)?;
-        }
+        only_task(&self.assignments)?;
+        settings::set_all(&mut document, &self.assignments)?;
         let section = Section::take(&mut document, "task")?;
-        if let Some(other) = document.keys().next() {
-            return Err(Error::usage(format!(
-                "--set {other}...: here only the task can be set, for example --set task.pairs=6"
-            )));
-        }
         TaskConfig::from_section(section)
     }
 }

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use crate::Error;
+use crate::cli::output;
 use crate::device::DeviceName;
 use crate::models::ModelConfig;
 use crate::tasks::TaskConfig;
@@ -14,29 +15,33 @@ pub(super) struct ListArgs {}
 
 impl ListArgs {
     pub fn run(self) -> Result<(), Error> {
-        print("tasks", TaskConfig::KINDS);
-        print("models", ModelConfig::KINDS);
-        print("optimizers", OptimizerConfig::KINDS);
-        println!("devices");
+        print("tasks", TaskConfig::KINDS)?;
+        print("models", ModelConfig::KINDS)?;
+        print("optimizers", OptimizerConfig::KINDS)?;
+        output::line(format_args!("devices"))?;
         for device in DeviceName::ALL {
             let state = if device.is_in_build() {
                 ""
             } else {
                 " (not in this build)"
             };
-            println!("  {:<22} {}{state}", device.name(), device.description());
+            output::line(format_args!(
+                "  {:<22} {}{state}",
+                device.name(),
+                device.description()
+            ))?;
             for adapter in device.adapters() {
-                println!("  {:<22}   {adapter}", "");
+                output::line(format_args!("  {:<22}   {adapter}", ""))?;
             }
         }
         Ok(())
     }
 }
 
-fn print(title: &str, kinds: &[(&str, &str)]) {
-    println!("{title}");
+fn print(title: &str, kinds: &[(&str, &str)]) -> Result<(), Error> {
+    output::line(format_args!("{title}"))?;
     for (name, about) in kinds {
-        println!("  {name:<22} {about}");
+        output::line(format_args!("  {name:<22} {about}"))?;
     }
-    println!();
+    output::line(format_args!(""))
 }

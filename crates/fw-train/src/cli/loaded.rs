@@ -30,7 +30,7 @@ pub(super) struct ModelArgs {
     #[arg(long = "set", value_name = "task.FIELD=VALUE")]
     assignments: Vec<String>,
 
-    /// Where to compute: flex, ndarray, wgpu or cuda [default: flex]
+    /// Where to compute: flex, ndarray, wgpu or cuda [default: the first of them that is in this build]
     #[arg(long)]
     device: Option<DeviceName>,
 }
@@ -44,17 +44,7 @@ pub(super) struct Loaded {
 
 impl ModelArgs {
     pub fn load(&self) -> Result<Loaded, Error> {
-        let is_task = |assignment: &&String| assignment.trim_start().starts_with("task.");
-        if let Some(other) = self
-            .assignments
-            .iter()
-            .find(|assignment| !is_task(assignment))
-        {
-            return Err(Error::usage(format!(
-                "--set {other} would change what was trained; here only the task can be set, \
-                 for example --set task.pairs=6"
-            )));
-        }
+        only_task(&self.assignments)?;
         let run = RunFolder::open(&self.run)?;
         Ok(Loaded {
             experiment: run.experiment(&self.assignments)?,
@@ -84,5 +74,16 @@ impl Loaded {
         self.experiment
             .model
             .with_model(task, seed, &self.device, action)
+    }
+}
+
+/// Refuses assignments to anything but the task.
+pub(super) fn only_task(assignments: &[String]) -> Result<(), Error> {
+    let is_task = |assignment: &&String| assignment.trim_start().starts_with("task.");
+    match assignments.iter().find(|assignment| !is_task(assignment)) {
+        None => Ok(()),
+        Some(other) => Err(Error::usage(format!(
+            "--set {other}: here only the task can be set, for example --set task.pairs=6"
+        ))),
     }
 }

@@ -3,6 +3,7 @@
 mod data;
 mod list;
 mod loaded;
+mod output;
 mod plot;
 mod sample;
 mod test;

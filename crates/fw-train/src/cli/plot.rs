@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::Error;
+use crate::cli::output;
 use crate::report::draw_curves;
 use crate::training::RunFolder;
 
@@ -27,12 +28,20 @@ impl PlotArgs {
             .iter()
             .map(|path| RunFolder::open(path))
             .collect::<Result<Vec<_>, _>>()?;
+        if let Some(out) = &self.out
+            && out.extension().is_none_or(|extension| extension != "svg")
+        {
+            return Err(Error::usage(format!(
+                "--out is {}; its name must end in .svg",
+                out.display()
+            )));
+        }
         let out = self.out.unwrap_or_else(|| match runs.as_slice() {
             [run] => run.path().join("curves.svg"),
             _ => PathBuf::from("curves.svg"),
         });
         draw_curves(&runs, &out)?;
-        println!("{}", out.display());
+        output::line(format_args!("{}", out.display()))?;
         Ok(())
     }
 }

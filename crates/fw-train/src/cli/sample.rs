@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::Error;
 use crate::cli::loaded::ModelArgs;
+use crate::cli::output;
 use crate::models::{Model, WithModel};
 use crate::tasks::{Split, Task};
 
@@ -63,16 +64,16 @@ impl WithModel for Show<'_> {
             let sample = self.task.sample(self.split, index);
             let is_right = answer as u32 == sample.class;
             right += usize::from(is_right);
-            println!(
+            output::line(format_args!(
                 "{}  target {}  answer {}  {:5.1} %  {}",
                 self.task.input_text(&sample),
                 self.task.class_text(sample.class),
                 self.task.class_text(answer as u32),
                 100.0 * confidence,
                 if is_right { "right" } else { "WRONG" }
-            );
+            ))?;
         }
-        println!("{right} of {n} right");
+        output::line(format_args!("{right} of {n} right"))?;
         Ok(())
     }
 }

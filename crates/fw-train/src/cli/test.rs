@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::Error;
 use crate::cli::loaded::ModelArgs;
+use crate::cli::output;
 use crate::models::{Model, WithModel};
 use crate::tasks::{Split, Task};
 use crate::training::{Evaluation, evaluate};
@@ -47,18 +48,18 @@ impl TestArgs {
             evaluation,
         };
         if self.json {
-            println!(
+            output::line(format_args!(
                 "{}",
                 serde_json::to_string(&report).expect("plain data can be written as JSON")
-            );
+            ))?;
         } else {
-            println!(
+            output::line(format_args!(
                 "error {:.2} %, loss {:.4} nats on the {} split (checkpoint of step {})",
                 100.0 * evaluation.error,
                 evaluation.loss,
                 split.name(),
                 report.checkpoint_step
-            );
+            ))?;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use crate::cli::output;
 use crate::device::DeviceName;
 use crate::experiment::Experiment;
 use crate::training::{self, RunResult};
@@ -19,7 +20,8 @@ pub(super) struct TrainArgs {
     #[arg(conflicts_with = "resume")]
     experiment: Option<PathBuf>,
 
-    /// Set one field of the experiment, for example training.steps=2000 (may be repeated)
+    /// Set one field of the experiment, for example training.steps=2000 (may be repeated); another kind, such as
+    /// model.kind=lstm, begins its section with that kind's defaults
     #[arg(
         long = "set",
         value_name = "SECTION.FIELD=VALUE",
@@ -28,7 +30,7 @@ pub(super) struct TrainArgs {
     assignments: Vec<String>,
 
     /// The seed of the model's start values: short for --set training.seed=N
-    #[arg(long, conflicts_with = "resume")]
+    #[arg(long, conflicts_with = "resume", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: Option<u64>,
 
     /// The run's folder, which must not exist yet [default: runs/NAME-seedN]
@@ -39,17 +41,16 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "RUN")]
     resume: Option<PathBuf>,
 
-    /// Where to compute: flex, ndarray, wgpu or cuda [default: flex, or what a resumed run began on]
-    #[arg(long)]
+    /// Where to compute: flex, ndarray, wgpu or cuda [default: the first of them that is in this build]
+    #[arg(long, conflicts_with = "resume")]
     device: Option<DeviceName>,
 }
 
 impl TrainArgs {
     pub fn run(self) -> Result<(), Error> {
         if let Some(run) = &self.resume {
-            let result = training::resume(run, self.device)?;
-            print_result(&result, run);
-            return Ok(());
+            let result = training::resume(run)?;
+            return print_result(&result, run);
         }
         let mut document = match &self.experiment {
             Some(path) => Experiment::read_document(path)?,
@@ -75,8 +76,7 @@ impl TrainArgs {
             out.display()
         );
         let result = training::train(&out, &experiment, device)?;
-        print_result(&result, &out);
-        Ok(())
+        print_result(&result, &out)
     }
 }
 
@@ -94,8 +94,8 @@ fn unused_folder(experiment: Option<&Path>, seed: u64) -> PathBuf {
         .expect("the names never end")
 }
 
-fn print_result(result: &RunResult, run: &Path) {
-    println!(
+fn print_result(result: &RunResult, run: &Path) -> Result<(), Error> {
+    output::line(format_args!(
         "test error {:.2} %, validation error {:.2} % (step {} of {}), {:.0} s, {} parameters",
         100.0 * result.test.error,
         100.0 * result.validation.error,
@@ -103,9 +103,9 @@ fn print_result(result: &RunResult, run: &Path) {
         result.steps,
         result.seconds,
         result.parameters
-    );
-    println!(
+    ))?;
+    output::line(format_args!(
         "look at it:  fw-train sample {0} -n 5  |  fw-train plot {0}",
         run.display()
-    );
+    ))
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::error::require;
-use crate::tasks::{Sample, Split, Task};
+use crate::tasks::{MAX_SAMPLES, Sample, Split, Task};
 
 /// Associative retrieval (Ba et al. 2016, section 4.1).
 ///
@@ -71,7 +71,8 @@ impl AssociativeRetrieval {
             ("task.validation_samples", self.validation_samples),
             ("task.test_samples", self.test_samples),
         ] {
-            require(n >= 1, field, n, "be at least 1")?;
+            let in_range = (1..=MAX_SAMPLES).contains(&n);
+            require(in_range, field, n, "lie between 1 and 2^32")?;
         }
         Ok(())
     }

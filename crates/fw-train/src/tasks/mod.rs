@@ -44,6 +44,9 @@ impl Split {
     }
 }
 
+/// The most samples in a split, endless ones included: an index takes 32 bits.
+pub const MAX_SAMPLES: u64 = 1 << 32;
+
 /// One sample: a sequence of tokens and the class to answer with after the last one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
@@ -90,13 +93,13 @@ impl dyn Task + '_ {
 
     /// `number` indices of a split from `first` on.
     pub(crate) fn range(&self, split: Split, first: u64, number: u64) -> Result<Range<u64>, Error> {
-        let end = first.saturating_add(number);
-        match self.n_samples(split) {
-            Some(n_samples) if end > n_samples => Err(Error::usage(format!(
-                "samples {first} to {end} were asked for; the {} split has {n_samples}",
+        let n_samples = self.n_samples(split).unwrap_or(MAX_SAMPLES);
+        match first.checked_add(number) {
+            Some(end) if end <= n_samples => Ok(first..end),
+            _ => Err(Error::usage(format!(
+                "{number} samples from {first} on were asked for; the {} split has {n_samples}",
                 split.name()
             ))),
-            _ => Ok(first..end),
         }
     }
 

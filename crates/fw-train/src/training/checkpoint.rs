@@ -8,7 +8,7 @@ use burn::optim::ModuleOptimizer;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::files::sync_folder;
+use crate::files::{readable_by_others, sync_folder};
 
 /// Where a training stands, besides its model and optimiser.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,6 +34,8 @@ pub struct Best {
     pub loss: f64,
 }
 
+/// How the name of a checkpoint begins while it is being written.
+const UNFINISHED: &str = ".unfinished-";
 const MODEL: &str = "model.bpk";
 const OPTIMIZER: &str = "optimizer.bpk";
 const PROGRESS: &str = "progress.json";
@@ -65,6 +67,16 @@ impl Checkpoint {
         }
         checkpoints.sort_by_key(|checkpoint| checkpoint.step);
         Ok(checkpoints)
+    }
+
+    /// Removes what a killed run has left half-written.
+    pub fn remove_unfinished(folder: &Path) -> Result<(), Error> {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+                fs::remove_dir_all(entry.path()).map_err(Error::file("remove", &entry.path()))?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes a checkpoint into a folder, then removes those that are neither the newest nor the best.
@@ -113,7 +125,8 @@ impl Checkpoint {
         Error::run(
             &self.path,
             format!(
-                "{file} is missing or damaged ({error}); remove this checkpoint to go on from the one before"
+                "{file} is missing or damaged ({error}); without this checkpoint the run goes on from the best \
+                 one, if `checkpoints` holds another, and else from the start"
             ),
         )
     }
@@ -129,7 +142,7 @@ fn write_folder<M: Module>(
 ) -> std::io::Result<()> {
     fs::create_dir_all(folder)?;
     let unfinished = tempfile::Builder::new()
-        .prefix(".unfinished-")
+        .prefix(UNFINISHED)
         .tempdir_in(folder)?;
     let failed = |error: burn::store::RecordError| std::io::Error::other(error.to_string());
     let file = |name| unfinished.path().join(name);
@@ -139,10 +152,7 @@ fn write_folder<M: Module>(
     for name in [MODEL, OPTIMIZER, PROGRESS] {
         File::open(file(name))?.sync_all()?;
     }
-    // What was left at this step by a run that was killed after writing it and before recording it.
-    if path.exists() {
-        fs::remove_dir_all(path)?;
-    }
-    fs::rename(unfinished.keep(), path)?;
+    readable_by_others(unfinished.path())?;
+    fs::rename(unfinished.path(), path)?;
     sync_folder(folder)
 }

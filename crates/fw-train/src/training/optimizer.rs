@@ -148,9 +148,9 @@ impl Default for SgdSettings {
 pub enum Schedule {
     /// It stays.
     Constant,
-    /// A straight line down to this share of the rate.
+    /// A straight line down towards this share of the rate, which the step after the last would have.
     Linear(f64),
-    /// Half a cosine down to this share of the rate.
+    /// Half a cosine down towards this share of the rate, likewise.
     Cosine(f64),
 }
 
@@ -164,6 +164,45 @@ pub enum Clip {
     Norm(f64),
     /// Each number is cut to ± this.
     Value(f64),
+}
+
+impl OptimizerKind {
+    fn validate(&self) -> Result<(), Error> {
+        let share = |field: &str, value: f64| {
+            require((0.0..1.0).contains(&value), field, value, "lie in [0, 1)")
+        };
+        let positive = |field: &str, value: f32| {
+            require(
+                value.is_finite() && value > 0.0,
+                field,
+                value,
+                "be a number above 0",
+            )
+        };
+        match self {
+            OptimizerKind::Adam(settings) => {
+                share("optimizer.beta_1", settings.beta_1.into())?;
+                share("optimizer.beta_2", settings.beta_2.into())?;
+                positive("optimizer.epsilon", settings.epsilon)
+            }
+            OptimizerKind::RmsProp(settings) => {
+                share("optimizer.alpha", settings.alpha.into())?;
+                share("optimizer.momentum", settings.momentum.into())?;
+                positive("optimizer.epsilon", settings.epsilon)
+            }
+            OptimizerKind::Sgd(settings) => {
+                share("optimizer.momentum", settings.momentum)?;
+                let has_momentum = settings.momentum > 0.0;
+                let rule = "be false when optimizer.momentum is 0";
+                require(
+                    has_momentum || !settings.nesterov,
+                    "optimizer.nesterov",
+                    true,
+                    rule,
+                )
+            }
+        }
+    }
 }
 
 impl OptimizerConfig {
@@ -183,6 +222,7 @@ impl OptimizerConfig {
             "sgd" => OptimizerKind::Sgd(section.parse()?),
             _ => return Err(unknown_kind("optimizer", &kind, Self::KINDS)),
         };
+        kind.validate()?;
         let above_zero = |value: f64| value.is_finite() && value > 0.0;
         let rate = common.learning_rate;
         let rule = "be a number above 0";

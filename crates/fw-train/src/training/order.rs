@@ -15,6 +15,7 @@ pub struct TrainingOrder {
     seed: u64,
     n_samples: Option<u64>,
     pass: u64,
+    /// The samples of this pass, each below 2^32 (`MAX_SAMPLES`).
     order: Vec<u32>,
 }
 
@@ -53,7 +54,9 @@ impl TrainingOrder {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         rng.set_stream(FIRST_ORDER_STREAM + pass);
         self.pass = pass;
-        self.order = (0..self.n_samples.unwrap_or(0) as u32).collect();
+        self.order = (0..self.n_samples.unwrap_or(0))
+            .map(|index| index as u32)
+            .collect();
         self.order.shuffle(&mut rng);
     }
 }

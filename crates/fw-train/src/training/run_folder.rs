@@ -1,6 +1,6 @@
 //! The folder of a run: all that `test`, `sample`, `plot` and `--resume` need.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::device::DeviceName;
 use crate::experiment::Experiment;
-use crate::files::write_atomically;
+use crate::files::{parent, readable_by_others, sync_folder, write_atomically};
 use crate::training::checkpoint::{Checkpoint, Progress};
 use crate::training::evaluate::Evaluation;
 use crate::{CheckpointChoice, Error};
@@ -144,15 +144,24 @@ impl RunFolder {
                 path.display()
             )));
         }
-        fs::create_dir_all(path).map_err(Error::file("create", path))?;
+        // Under another name first: a kill leaves a whole run, or none.
+        let folder = parent(path);
+        let fail = || Error::file("create", path);
+        fs::create_dir_all(folder).map_err(fail())?;
+        let unfinished = tempfile::Builder::new()
+            .prefix(".unfinished-")
+            .tempdir_in(folder);
+        let unfinished = unfinished.map_err(fail())?;
         let run = RunFolder {
-            path: path.to_owned(),
+            path: unfinished.path().to_owned(),
         };
         write_atomically(&run.file(ENVIRONMENT), &pretty_json(environment))?;
         write_atomically(&run.file(METRICS), b"")?;
-        // Last: a folder with a configuration is a run.
         write_atomically(&run.file(CONFIG), experiment.to_toml().as_bytes())?;
-        Ok(run)
+        readable_by_others(unfinished.path()).map_err(fail())?;
+        fs::rename(unfinished.path(), path).map_err(fail())?;
+        sync_folder(folder).map_err(fail())?;
+        RunFolder::open(path)
     }
 
     /// Opens the folder of a run.
@@ -183,10 +192,30 @@ impl RunFolder {
         &self.path
     }
 
-    /// The experiment that was, or is being, run.
+    /// The experiment that was, or is being, run, with settings of it changed.
     pub fn experiment(&self, assignments: &[String]) -> Result<Experiment, Error> {
-        let document = Experiment::read_document(&self.file(CONFIG))?;
-        Experiment::from_document(document, assignments)
+        let damaged =
+            |error: Error| Error::run(&self.path, format!("{CONFIG} is damaged: {error}"));
+        let document = Experiment::read_document(&self.file(CONFIG)).map_err(damaged)?;
+        let experiment = Experiment::from_document(document.clone(), &[]).map_err(damaged)?;
+        match assignments {
+            [] => Ok(experiment),
+            assignments => Experiment::from_document(document, assignments),
+        }
+    }
+
+    /// Keeps other processes from training this run until the lock is dropped or the process ends.
+    pub(super) fn lock(&self) -> Result<File, Error> {
+        let path = self.file(ENVIRONMENT);
+        let file = File::open(&path).map_err(Error::file("read", &path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => Err(Error::run(
+                &self.path,
+                "another process is training it; wait for it to end",
+            )),
+            Err(TryLockError::Error(error)) => Err(Error::file("lock", &path)(error)),
+        }
     }
 
     /// Where and when it was made.
@@ -250,14 +279,12 @@ impl RunFolder {
     /// Leaves only the records up to the given progress, and opens the file for more.
     pub(super) fn metrics_after(&self, progress: &Progress) -> Result<MetricsLog, Error> {
         let path = self.file(METRICS);
-        let mut kept = Vec::new();
-        for record in self.records()? {
-            if record.step <= progress.step {
-                serde_json::to_writer(&mut kept, &record).expect("a record can be written as JSON");
-                kept.push(b'\n');
-            }
-        }
-        write_atomically(&path, &kept)?;
+        let kept = self
+            .records()?
+            .into_iter()
+            .filter(|record| record.step <= progress.step);
+        let lines: String = kept.map(|record| record.line()).collect();
+        write_atomically(&path, lines.as_bytes())?;
         let file = File::options().append(true).open(&path);
         Ok(MetricsLog {
             file: file.map_err(Error::file("write", &path))?,
@@ -299,15 +326,26 @@ pub(super) struct MetricsLog {
 
 impl MetricsLog {
     pub fn write(&mut self, record: &Record) -> Result<(), Error> {
-        let mut line = serde_json::to_vec(record).expect("a record can be written as JSON");
-        line.push(b'\n');
+        let line = record.line();
         self.file
-            .write_all(&line)
+            .write_all(line.as_bytes())
+            .map_err(Error::file("write", &self.path))
+    }
+
+    /// Waits until all records are on the disk, so that no checkpoint is ahead of them.
+    pub fn sync(&self) -> Result<(), Error> {
+        self.file
+            .sync_data()
             .map_err(Error::file("write", &self.path))
     }
 }
 
 impl Record {
+    fn line(&self) -> String {
+        let json = serde_json::to_string(self).expect("a record can be written as JSON");
+        json + "\n"
+    }
+
     pub(super) fn validation(progress: &Progress, evaluation: Evaluation) -> Self {
         Record {
             step: progress.step,

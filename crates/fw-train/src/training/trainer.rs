@@ -31,23 +31,20 @@ pub fn train(path: &Path, experiment: &Experiment, device: DeviceName) -> Result
     run_to_end(&run, experiment, &on)
 }
 
-/// Goes on with a run that was stopped, from its newest checkpoint, with the same numbers as if it had not been.
-/// A run that has ended is left as it is.
+/// Goes on with a run that was stopped, from its newest checkpoint and on the same device, with the same numbers as if
+/// it had not been. A run that has ended is left as it is.
 ///
 /// # Errors
 /// If the folder is not that of a run, the device is not to be had, a file cannot be written, or
 /// training diverges.
-pub fn resume(path: &Path, device: Option<DeviceName>) -> Result<RunResult, Error> {
+pub fn resume(path: &Path) -> Result<RunResult, Error> {
     let run = RunFolder::open(path)?;
     if let Some(result) = run.result()? {
         return Ok(result);
     }
     let experiment = run.experiment(&[])?;
-    let device = match device {
-        Some(device) => device,
-        None => run.environment()?.device,
-    };
-    run_to_end(&run, &experiment, &device.open()?)
+    let device = run.environment()?.device.open()?;
+    run_to_end(&run, &experiment, &device)
 }
 
 fn run_to_end(
@@ -55,6 +52,7 @@ fn run_to_end(
     experiment: &Experiment,
     device: &Device,
 ) -> Result<RunResult, Error> {
+    let _lock = run.lock()?;
     let session = Session {
         run,
         experiment,
@@ -123,7 +121,8 @@ impl WithModel for Session<'_> {
                 progress.seconds = earlier + started.elapsed().as_secs_f64();
                 latest = window.take();
                 let norm = f64::from(norm.into_scalar::<f32>());
-                self.check_finite(step, latest.0, norm, &model)?;
+                self.check_finite(step, "loss", latest.0, &model)?;
+                self.check_finite(step, "gradient", norm, &model)?;
                 log.write(&Record {
                     step,
                     split: RecordSplit::Train,
@@ -138,9 +137,11 @@ impl WithModel for Session<'_> {
             if is_last || step.is_multiple_of(config.evaluate_every) {
                 let evaluation =
                     evaluate(&model.valid(), self.task, Split::Validation, &self.device);
+                self.check_finite(step, "validation loss", evaluation.loss, &model)?;
                 progress.seconds = earlier + started.elapsed().as_secs_f64();
                 progress.take_in(evaluation);
                 log.write(&Record::validation(&progress, evaluation))?;
+                log.sync()?;
                 Checkpoint::write(&self.run.checkpoints(), &model, &optimizer, &progress)?;
                 display.evaluated(&progress, evaluation, latest);
             }
@@ -154,6 +155,7 @@ impl Session<'_> {
     /// Where to begin: the newest checkpoint, or the fresh model.
     fn start<M: Model>(&self, model: M) -> Result<(M, ModuleOptimizer, Progress), Error> {
         let optimizer = self.experiment.optimizer.init();
+        Checkpoint::remove_unfinished(&self.run.checkpoints())?;
         if Checkpoint::all(&self.run.checkpoints())?.is_empty() {
             let progress = Progress {
                 step: 0,
@@ -182,15 +184,13 @@ impl Session<'_> {
     fn check_finite<M: Model>(
         &self,
         step: usize,
-        loss: f64,
-        norm: f64,
+        what: &'static str,
+        value: f64,
         model: &M,
     ) -> Result<(), Error> {
-        let what = match (loss.is_finite(), norm.is_finite()) {
-            (true, true) => return Ok(()),
-            (false, _) => "loss",
-            (true, false) => "gradient",
-        };
+        if value.is_finite() {
+            return Ok(());
+        }
         let checkpoints = Checkpoint::all(&self.run.checkpoints())?;
         let kept = checkpoints
             .last()
@@ -212,6 +212,7 @@ impl Session<'_> {
         let best = self.run.checkpoint(CheckpointChoice::Best)?;
         let model = best.load_model(model)?;
         let test = evaluate(&model.valid(), self.task, Split::Test, &self.device);
+        self.check_finite(progress.step, "test loss", test.loss, &model)?;
         let best = progress.best.expect("training ends with an evaluation");
         let result = RunResult {
             test,

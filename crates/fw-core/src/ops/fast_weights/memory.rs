@@ -1,10 +1,8 @@
 //! The fast memory A, as a matrix or as the history of what was written.
 
-use alloc::vec::Vec;
-
 use burn::tensor::{Tensor, TensorData};
 
-use super::{Options, powi};
+use super::{Options, coefficients_by_age};
 
 /// The fast memory A of each sample.
 #[derive(Clone, Debug)]
@@ -53,7 +51,7 @@ impl Memory {
                     .as_ref()
                     .map(|writes| attention_read(writes, query.clone(), options));
                 let from_start = start.as_ref().map(|start| {
-                    matrix_read(start, query).mul_scalar(powi(options.decay, self.written()))
+                    matrix_read(start, query).mul_scalar(decay_power(options, self.written()))
                 });
                 match (recalled, from_start) {
                     (Some(recalled), Some(from_start)) => Some(recalled + from_start),
@@ -92,7 +90,7 @@ impl Memory {
         match self {
             Memory::Matrix(matrix) => matrix,
             Memory::History { start, writes } => {
-                let start = start.map(|start| start * powi(options.decay, n));
+                let start = start.map(|start| start * decay_power(options, n));
                 let written = writes.map(|writes| {
                     let scaled = writes.clone() * write_coefficients(&writes, options);
                     writes.swap_dims(1, 2).matmul(scaled) // [B, H, H]
@@ -141,11 +139,15 @@ fn attention_read(writes: &Tensor<3>, query: Tensor<2>, options: &Options) -> Te
 /// `η λ^{n-1-i}` for each write, `[1, n, 1]`.
 fn write_coefficients(writes: &Tensor<3>, options: &Options) -> Tensor<3> {
     let n = writes.dims()[1];
-    let coefficients: Vec<f64> = (0..n)
-        .map(|i| options.fast_learning_rate * powi(options.decay, n - 1 - i))
-        .collect();
+    let mut coefficients = coefficients_by_age(n, options);
+    coefficients.reverse();
     Tensor::from_data(
         TensorData::new(coefficients, [1, n, 1]),
         (&writes.device(), writes.dtype()),
     )
+}
+
+/// `λ^n`.
+fn decay_power(options: &Options, n: usize) -> f64 {
+    (0..n).fold(1.0, |power, _| power * options.decay)
 }

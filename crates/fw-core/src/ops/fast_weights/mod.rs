@@ -158,7 +158,7 @@ pub fn fast_weights(
     options: &Options,
     form: Form,
 ) -> (Tensor<3>, State) {
-    let state = state.prepared(form, input.dims()[1], options);
+    let state = state.in_form(form, input.dims()[1], options);
     scan(weights.project(input), state, |projected_t, state| {
         step(projected_t, state, weights, options).output_and_state()
     })
@@ -181,7 +181,7 @@ pub fn fast_weights_traced(
     options: &Options,
 ) -> (Tensor<3>, State, Tensor<3>) {
     let [batch_size, seq_length, _] = input.dims();
-    let state = state.prepared(Form::Attention, seq_length, options);
+    let state = state.in_form(Form::Attention, seq_length, options);
     let earlier = state.memory.written();
     let mut queries = Vec::with_capacity(seq_length);
     let (output, state) = scan(weights.project(input), state, |projected_t, state| {
@@ -218,13 +218,13 @@ fn attention_coefficients(
     like: &Tensor<3>,
 ) -> Tensor<2> {
     let own_write_is_seen = options.write == Write::Preliminary;
+    let by_age = coefficients_by_age(earlier + seq_length, options);
     let mut coefficients = Vec::with_capacity(seq_length * (earlier + seq_length));
     for t in 0..seq_length {
         let visible = earlier + t + usize::from(own_write_is_seen);
         for write in 0..earlier + seq_length {
             coefficients.push(if write < visible {
-                let age = visible - 1 - write;
-                options.fast_learning_rate * powi(options.decay, age)
+                by_age[visible - 1 - write]
             } else {
                 0.0
             });
@@ -236,14 +236,17 @@ fn attention_coefficients(
     )
 }
 
-/// `base^exponent`; `0^0` is 1, so that a decay of 0 keeps the last write.
-fn powi(base: f64, exponent: usize) -> f64 {
-    (0..exponent).fold(1.0, |power, _| power * base)
+/// `η λ^age` for the ages 0 to n - 1; `0^0` is 1, so that a decay of 0 keeps the last write.
+fn coefficients_by_age(n: usize, options: &Options) -> Vec<f64> {
+    let decayed = |coefficient: &f64| Some(coefficient * options.decay);
+    core::iter::successors(Some(options.fast_learning_rate), decayed)
+        .take(n)
+        .collect()
 }
 
 impl State {
-    /// The state in the form that a run of `seq_length` steps uses.
-    fn prepared(mut self, form: Form, seq_length: usize, options: &Options) -> State {
+    /// The same state with its memory in the form that `form` means for a run of `seq_length` steps.
+    pub fn in_form(mut self, form: Form, seq_length: usize, options: &Options) -> State {
         let d_hidden = self.hidden.dims()[1];
         self.memory = match form.resolve(self.memory.written(), seq_length, d_hidden) {
             Form::Matrix => Memory::Matrix(self.memory.into_matrix(&self.hidden, options)),
