@@ -4,6 +4,10 @@ use burn::module::{Param, ParamId};
 use burn::nn::Initializer;
 use burn::tensor::{Device, Shape, Tensor};
 #[cfg(not(feature = "std"))]
+#[allow(
+    unused_imports,
+    reason = "shadowed by std's own methods where another crate brings std in"
+)]
 use num_traits::Float as _;
 use serde::{Deserialize, Serialize};
 

@@ -1,6 +1,7 @@
 //! Training: the loop, and what it keeps on disk.
 
 mod checkpoint;
+mod clip;
 mod evaluate;
 mod optimizer;
 mod order;
@@ -15,8 +16,9 @@ use crate::error::require;
 use crate::settings::Section;
 
 pub use checkpoint::{Best, Checkpoint, Progress};
+pub use clip::Clip;
 pub use evaluate::{Evaluation, evaluate};
-pub use optimizer::{Clip, OptimizerConfig, OptimizerKind, Schedule};
+pub use optimizer::{OptimizerConfig, OptimizerKind, Schedule};
 pub use run_folder::{Environment, Record, RecordSplit, RunFolder, RunResult};
 pub use trainer::{resume, train};
 
