@@ -18,7 +18,7 @@ pub enum Clip {
 }
 
 impl Clip {
-    /// Limits the gradients. The norm is [`gradient_norm`] of the same gradients; it is only looked at
+    /// Limits the gradients. The norm is `gradient_norm` of the same gradients; it is only looked at
     /// when the limit is on the norm.
     pub fn apply<M: Module>(
         self,
