@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// A training step makes and drops hundreds of tensors: with this allocator the default experiment takes about a quarter less
-/// time than with glibc's (2 cores, November 2026).
+/// A training step makes and drops hundreds of tensors: with this allocator 600 updates of the
+/// default experiment took 4.7 s instead of 6.0 s with glibc's (busy machine, 2 cores, November 2026).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
