@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor};
 use crate::error::{expect_valid, require, require_finite, require_size};
 use crate::ops::fast_weights as ops;
 use crate::recurrent::{check_batch, check_input, empty_output};
-use crate::{Activation, ConfigError, HiddenInitializer, Recurrent};
+use crate::{Activation, ConfigError, HiddenInitializer, Path, Recurrent};
 
 pub use ops::{Form, Memory, State as FastWeightsState, Write};
 
@@ -68,6 +68,9 @@ pub struct FastWeightsConfig {
     /// How the memory is kept. Default [`Form::Auto`].
     #[config(default = "Form::Auto")]
     pub form: Form,
+    /// How a sequence is computed. Default [`Path::Auto`]: fused where there is a kernel.
+    #[config(default = "Path::Auto")]
+    pub path: Path,
 }
 
 /// A recurrent layer with fast weights: beside its slow weights it carries, for each sample, an
@@ -133,6 +136,8 @@ pub struct FastWeights {
     options: ops::Options,
     #[module(skip)]
     form: Form,
+    #[module(skip)]
+    path: Path,
 }
 
 impl FastWeightsConfig {
@@ -196,6 +201,7 @@ impl FastWeightsConfig {
                 normalize_preliminary: self.normalize_preliminary,
             },
             form: self.form,
+            path: self.path,
         })
     }
 
@@ -338,19 +344,26 @@ impl Recurrent for FastWeights {
         projected_t: Tensor<2>,
         state: FastWeightsState,
     ) -> (Tensor<2>, FastWeightsState) {
-        check_batch(&projected_t, &state.hidden);
+        check_batch(projected_t.dims()[0], &state.hidden);
         ops::step(projected_t, state, &self.weights(), &self.options).output_and_state()
     }
 
-    /// The state with its memory in the form that is cheapest for this length, or that was configured.
-    fn begin(
+    /// The whole sequence: fused into one operation where there is a kernel for the device, step by step elsewhere.
+    /// The memory of the state that comes back has the form that is cheapest for this length, or that was
+    /// configured.
+    fn forward(
         &self,
+        input: Tensor<3>,
         state: Option<FastWeightsState>,
-        batch_size: usize,
-        seq_length: usize,
-        device: &Device,
-    ) -> FastWeightsState {
-        let state = state.unwrap_or_else(|| self.start(batch_size, device));
-        state.in_form(self.form, seq_length, &self.options)
+    ) -> (Tensor<3>, FastWeightsState) {
+        check_input(&input, self.d_input());
+        let [batch_size, seq_length, _] = input.dims();
+        let state = state.unwrap_or_else(|| self.start(batch_size, &input.device()));
+        if batch_size == 0 {
+            let state = state.in_form(self.form, seq_length, &self.options);
+            return (empty_output(self, &input), state);
+        }
+        check_batch(batch_size, &state.hidden);
+        ops::fast_weights(input, state, &self.weights(), &self.options, self.form, self.path)
     }
 }

@@ -49,7 +49,7 @@ pub use fast_weights::{
     FastWeights, FastWeightsConfig, FastWeightsState, FastWeightsTrace, Form, Memory, Write,
 };
 pub use initializer::HiddenInitializer;
-pub use ops::Activation;
+pub use ops::{Activation, Path};
 pub use recurrent::Recurrent;
 
 /// The examples of the documents run as tests.

@@ -89,18 +89,6 @@ pub trait Recurrent: Module + ModuleDisplay {
     /// One step, from the projected input `[batch_size, any]`.
     fn advance(&self, projected_t: Tensor<2>, state: Self::State) -> (Tensor<2>, Self::State);
 
-    /// The state that a run of `seq_length` steps begins with, where `state` was given to it. A layer that keeps its
-    /// state in several forms picks one here.
-    fn begin(
-        &self,
-        state: Option<Self::State>,
-        batch_size: usize,
-        _seq_length: usize,
-        device: &Device,
-    ) -> Self::State {
-        state.unwrap_or_else(|| self.initial_state(batch_size, device))
-    }
-
     /// One step, from the input `[batch_size, d_input]`.
     ///
     /// # Panics
@@ -124,8 +112,8 @@ pub trait Recurrent: Module + ModuleDisplay {
     #[track_caller]
     fn forward(&self, input: Tensor<3>, state: Option<Self::State>) -> (Tensor<3>, Self::State) {
         check_input(&input, self.d_input());
-        let [batch_size, seq_length, _] = input.dims();
-        let state = self.begin(state, batch_size, seq_length, &input.device());
+        let [batch_size, ..] = input.dims();
+        let state = state.unwrap_or_else(|| self.initial_state(batch_size, &input.device()));
         if batch_size == 0 {
             return (empty_output(self, &input), state);
         }
@@ -159,8 +147,8 @@ pub(crate) fn check_input(input: &Tensor<3>, d_input: usize) {
 /// Panics unless a state is of the batch that is stepped. Left alone, a state of one sample would be
 /// broadcast to all.
 #[track_caller]
-pub(crate) fn check_batch(projected_t: &Tensor<2>, hidden: &Tensor<2>) {
-    let (batch_size, expected) = (hidden.dims()[0], projected_t.dims()[0]);
+pub(crate) fn check_batch(expected: usize, hidden: &Tensor<2>) {
+    let batch_size = hidden.dims()[0];
     assert!(
         batch_size == expected,
         "the state has batch_size {batch_size}; the input has {expected}"

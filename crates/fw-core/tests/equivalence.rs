@@ -8,7 +8,7 @@ use burn::tensor::{DType, Device, Tensor};
 use common::{FlatState, Outcome, outcome, random, randomized, rng, values};
 use fw_core::{
     Activation, AssociativeLstmConfig, Elman, ElmanConfig, FastWeights, FastWeightsConfig, Form,
-    GruConfig, LstmConfig, Recurrent, Write,
+    GruConfig, LstmConfig, Path, Recurrent, Write,
 };
 
 const D_INPUT: usize = 5;
@@ -116,7 +116,7 @@ fn no_state_is_the_initial_state() {
 }
 
 #[test]
-fn forms_of_fast_weights_agree() {
+fn forms_and_paths_of_fast_weights_agree() {
     let base = FastWeightsConfig::new(D_INPUT, D_HIDDEN).with_fast_learning_rate(0.3);
     let mut variants = Vec::new();
     for inner_steps in [0, 1, 3] {
@@ -137,11 +137,9 @@ fn forms_of_fast_weights_agree() {
                 let what = format!("{config:?}, T = {seq_length}, {dtype:?}");
                 // The parameters are drawn from the same stream for each form. Without normalisation, small
                 // ones keep 63 steps from exploding.
-                let build = |form| -> FastWeights {
-                    let layer = config
-                        .clone()
-                        .with_form(form)
-                        .init(&Device::flex().autodiff());
+                let build = |form, path| -> FastWeights {
+                    let config = config.clone().with_form(form).with_path(path);
+                    let layer = config.init(&Device::flex().autodiff());
                     let layer = randomized(layer, &mut rng(5), dtype);
                     if config.layer_norm {
                         layer
@@ -149,12 +147,20 @@ fn forms_of_fast_weights_agree() {
                         shrunk(layer, 0.3)
                     }
                 };
-                let (input, state) = start(&build(Form::Matrix), seq_length, dtype);
-                let matrix = whole(&build(Form::Matrix), &input, &state);
-                let attention = whole(&build(Form::Attention), &input, &state);
-                let auto = whole(&build(Form::Auto), &input, &state);
-                attention.assert_equals(&matrix, &what, forward, backward);
-                auto.assert_equals(&matrix, &what, forward, backward);
+                let law = build(Form::Matrix, Path::Composed);
+                let (input, state) = start(&law, seq_length, dtype);
+                let expected = whole(&law, &input, &state);
+                for (form, path) in [
+                    (Form::Attention, Path::Composed),
+                    (Form::Auto, Path::Composed),
+                    (Form::Matrix, Path::Fused),
+                    (Form::Attention, Path::Fused),
+                    (Form::Auto, Path::Fused),
+                ] {
+                    let outcome = whole(&build(form, path), &input, &state);
+                    let what = format!("{form:?}, {path:?} of {what}");
+                    outcome.assert_equals(&expected, &what, forward, backward);
+                }
             }
         }
     }

@@ -6,13 +6,13 @@
 mod common;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use burn::module::Param;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use common::{assert_close, values};
 use fw_core::{
-    Activation, FastWeights, FastWeightsConfig, FastWeightsState, Form, Memory, Recurrent, Write,
+    Activation, FastWeights, FastWeightsConfig, FastWeightsState, Form, Memory, Path, Recurrent, Write,
 };
 use safetensors::SafeTensors;
 
@@ -30,7 +30,7 @@ impl Golden {
     /// Every file of the golden folder whose name begins with `prefix`.
     fn all(prefix: &str) -> Vec<Golden> {
         let folder = std::env::var_os("FW_GOLDENS").map_or_else(
-            || Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens"),
+            || std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens"),
             PathBuf::from,
         );
         let mut paths: Vec<PathBuf> = std::fs::read_dir(&folder)
@@ -53,7 +53,7 @@ impl Golden {
         paths.iter().map(|path| Golden::read(path)).collect()
     }
 
-    fn read(path: &Path) -> Golden {
+    fn read(path: &std::path::Path) -> Golden {
         let name = path
             .file_stem()
             .expect("a file has a name")
@@ -137,23 +137,25 @@ impl Golden {
 }
 
 #[test]
-fn fast_weights_agree_in_the_matrix_form() {
+fn composed_fast_weights_agree_with_the_reference() {
     for golden in Golden::all("fast_weights_") {
-        check_fast_weights(&golden, Form::Matrix);
+        check_fast_weights(&golden, Form::Matrix, Path::Composed);
+        check_fast_weights(&golden, Form::Attention, Path::Composed);
     }
 }
 
 #[test]
-fn fast_weights_agree_in_the_attention_form() {
+fn fused_fast_weights_agree_with_the_reference() {
     for golden in Golden::all("fast_weights_") {
-        check_fast_weights(&golden, Form::Attention);
+        check_fast_weights(&golden, Form::Matrix, Path::Fused);
+        check_fast_weights(&golden, Form::Attention, Path::Fused);
     }
 }
 
 /// Outputs, last states and every gradient of one file.
-fn check_fast_weights(golden: &Golden, form: Form) {
+fn check_fast_weights(golden: &Golden, form: Form, path: Path) {
     let device = Device::flex().autodiff();
-    let layer = fast_weights_layer(golden, form, &device);
+    let layer = fast_weights_layer(golden, form, path, &device);
     let input = golden.leaf::<3>("input", &device);
     let hidden = golden.leaf::<2>("hidden0", &device);
     let fast = golden.leaf::<3>("fast0", &device);
@@ -202,7 +204,7 @@ fn check_fast_weights(golden: &Golden, form: Form) {
 }
 
 /// The layer that a file's metadata describes, with the file's parameters.
-fn fast_weights_layer(golden: &Golden, form: Form, device: &Device) -> FastWeights {
+fn fast_weights_layer(golden: &Golden, form: Form, path: Path, device: &Device) -> FastWeights {
     let size = |key| golden.number(key) as usize;
     let mut layer = FastWeightsConfig::new(size("d_input"), size("d_hidden"))
         .with_decay(golden.number("decay"))
@@ -222,6 +224,7 @@ fn fast_weights_layer(golden: &Golden, form: Form, device: &Device) -> FastWeigh
             other => panic!("{}: activation is {other}", golden.name),
         })
         .with_form(form)
+        .with_path(path)
         .init(device);
     layer.input.weight = Param::from_tensor(golden.leaf("w_input", device));
     layer.input.bias = Some(Param::from_tensor(golden.leaf("bias", device)));

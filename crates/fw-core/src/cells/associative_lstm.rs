@@ -177,7 +177,7 @@ impl Recurrent for AssociativeLstm {
         state: AssociativeLstmState,
     ) -> (Tensor<2>, AssociativeLstmState) {
         let d_hidden = self.d_output();
-        check_batch(&projected_t, &state.hidden);
+        check_batch(projected_t.dims()[0], &state.hidden);
         let blocks = projected_t + state.hidden.matmul(self.w_hidden.val());
         let gate = |index: usize| {
             let width = d_hidden / 2;

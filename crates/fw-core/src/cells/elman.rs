@@ -151,7 +151,7 @@ impl Recurrent for Elman {
     }
 
     fn advance(&self, projected_t: Tensor<2>, hidden: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
-        check_batch(&projected_t, &hidden);
+        check_batch(projected_t.dims()[0], &hidden);
         let pre_activation = projected_t + hidden.matmul(self.w_hidden.val());
         let hidden = self.activation.apply(match &self.norm {
             Some(norm) => norm.forward(pre_activation),

@@ -160,7 +160,7 @@ impl Recurrent for Gru {
 
     fn advance(&self, projected_t: Tensor<2>, hidden: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
         let width = self.d_output();
-        check_batch(&projected_t, &hidden);
+        check_batch(projected_t.dims()[0], &hidden);
         let from_hidden = self.hidden.forward(hidden.clone());
         let from_hidden = match &self.norm {
             Some(norm) => normalize(from_hidden, &norm.hidden_gates, &norm.hidden_new),

@@ -143,7 +143,7 @@ impl Recurrent for Lstm {
     }
 
     fn advance(&self, projected_t: Tensor<2>, state: LstmState) -> (Tensor<2>, LstmState) {
-        check_batch(&projected_t, &state.hidden);
+        check_batch(projected_t.dims()[0], &state.hidden);
         let gates = projected_t + state.hidden.matmul(self.w_hidden.val());
         let [i, f, g, o] = split_gates(gates);
         let cell = sigmoid(f) * state.cell + sigmoid(i) * g.tanh();

@@ -4,12 +4,16 @@
 //! call these; whoever needs a mechanism without the layer calls them directly.
 
 mod activation;
+#[cfg(feature = "flex")]
+mod cpu;
 pub mod fast_weights;
 pub mod holographic;
+mod path;
 mod projection;
 mod scan;
 
 pub use activation::Activation;
+pub use path::Path;
 pub use projection::project;
 pub(crate) use projection::project_by;
 pub use scan::scan;

@@ -37,6 +37,10 @@
 //! [`Memory`] holds either and reads the same from both.
 
 mod composed;
+#[cfg(feature = "flex")]
+mod cpu;
+#[cfg(feature = "flex")]
+mod fused;
 mod memory;
 
 use alloc::vec::Vec;
@@ -47,7 +51,7 @@ use serde::{Deserialize, Serialize};
 pub use composed::step;
 pub use memory::Memory;
 
-use super::{Activation, project, scan};
+use super::{Activation, Path, project, scan};
 
 /// When the fast weights are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,7 +153,7 @@ pub struct State {
 /// - output: `[batch_size, seq_length, d_hidden]`, every `h_t`
 ///
 /// # Panics
-/// If `seq_length` is 0 or a shape does not fit.
+/// If `seq_length` is 0, a shape does not fit, or `path` is [`Path::Fused`] where there is no kernel.
 #[track_caller]
 pub fn fast_weights(
     input: Tensor<3>,
@@ -157,7 +161,18 @@ pub fn fast_weights(
     weights: &Weights,
     options: &Options,
     form: Form,
+    path: Path,
 ) -> (Tensor<3>, State) {
+    #[cfg(feature = "flex")]
+    if path != Path::Composed && fused::is_available(&input) {
+        return fused::fast_weights(input, state, weights, options, form);
+    }
+    assert!(
+        path != Path::Fused,
+        "path is Fused; there is no kernel for {:?} on {:?}: it needs Flex, f32 or f64, and the cargo feature flex",
+        input.dtype(),
+        input.device(),
+    );
     let state = state.in_form(form, input.dims()[1], options);
     scan(weights.project(input), state, |projected_t, state| {
         step(projected_t, state, weights, options).output_and_state()

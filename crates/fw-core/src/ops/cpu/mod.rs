@@ -1,0 +1,13 @@
+//! What the CPU kernels share: numbers in lanes, products of small matrices, aligned memory, threads.
+
+mod buffer;
+mod lanes;
+mod parts;
+mod product;
+
+pub(crate) use buffer::{Buffer, with_scratch};
+pub(crate) use lanes::{Real, load, splat, store};
+pub(crate) use parts::{Parts, SharedMut};
+pub(crate) use product::{Rows, RowsMut, Strided, product};
+
+pub(crate) use macerator::{Arch, Simd, Vector, WithSimd};

@@ -1,0 +1,74 @@
+//! How the samples of a batch are shared among threads.
+
+use core::ops::Range;
+
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
+
+/// A batch cut into parts that are worked on at the same time.
+///
+/// The cut depends on sizes alone, not on the number of threads: sums over the parts, made in their order,
+/// are then the same numbers on every machine.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parts {
+    batch_size: usize,
+    samples: usize,
+}
+
+impl Parts {
+    /// Multiply-adds for which waking a thread is worth its while.
+    const LEAST_WORK: usize = 1 << 20;
+    /// Each part has its own sums of the weights' gradients, which have to be joined.
+    const MOST: usize = 32;
+
+    /// Parts of whole groups of `group` samples, where a sample costs `work` multiply-adds.
+    pub(crate) fn new(batch_size: usize, group: usize, work: usize) -> Self {
+        let samples = (Self::LEAST_WORK / work.max(1))
+            .max(batch_size.div_ceil(Self::MOST))
+            .max(1);
+        Parts {
+            batch_size,
+            samples: samples.next_multiple_of(group),
+        }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.batch_size.div_ceil(self.samples)
+    }
+
+    /// Calls `work(part, samples)` for every part, on all threads.
+    pub(crate) fn for_each(&self, work: impl Fn(usize, Range<usize>) + Send + Sync) {
+        let run = |part: usize| {
+            let start = part * self.samples;
+            work(part, start..(start + self.samples).min(self.batch_size));
+        };
+        match self.count() {
+            1 => run(0),
+            count => (0..count).into_par_iter().for_each(run),
+        }
+    }
+}
+
+/// A pointer into memory of which each part writes its own piece.
+#[derive(Clone, Copy)]
+pub(crate) struct SharedMut<T>(*mut T);
+
+// SAFETY: whoever dereferences it promises that no two parts touch the same numbers.
+unsafe impl<T: Send> Send for SharedMut<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for SharedMut<T> {}
+
+impl<T> SharedMut<T> {
+    pub(crate) fn new(pointer: *mut T) -> Self {
+        SharedMut(pointer)
+    }
+
+    /// The place `offset` numbers on.
+    ///
+    /// # Safety
+    /// It must lie in the same allocation.
+    #[inline(always)]
+    pub(crate) unsafe fn at(&self, offset: usize) -> *mut T {
+        // SAFETY: as the caller promises.
+        unsafe { self.0.add(offset) }
+    }
+}

@@ -1,0 +1,709 @@
+//! The forward pass.
+
+use core::ops::Range;
+
+use super::super::Write;
+use super::layout::{Layout, Problem, Shared, Tape};
+use crate::ops::Activation;
+use crate::ops::cpu::{
+    Arch, Buffer, Real, Rows, RowsMut, SharedMut, Simd, Strided, Vector, WithSimd, load, product, splat,
+    store, with_scratch,
+};
+
+/// Where the results of a forward pass go. All of it is written.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Outputs<T> {
+    /// Every h_t, `[batch_size, seq_length, d_hidden]`.
+    pub(in super::super) hidden: SharedMut<T>,
+    /// Every vector that was written, in the same shape, if it is wanted.
+    pub(in super::super) writes: Option<SharedMut<T>>,
+    /// The last A, `[batch_size, d_hidden, d_hidden]`, if it is wanted.
+    pub(in super::super) memory: Option<SharedMut<T>>,
+}
+
+/// Runs the sequence. With `keep`, what the backward pass needs comes back.
+///
+/// # Safety
+/// The machine must have the instructions of `arch`, and the outputs room for what their fields say.
+pub(in super::super) unsafe fn forward<T: Real>(
+    arch: Arch,
+    problem: &Problem<T>,
+    outputs: Outputs<T>,
+    keep: bool,
+) -> Option<Tape<T>> {
+    let call = Call {
+        arch,
+        problem,
+        outputs,
+        keep,
+    };
+    // SAFETY: as the caller promises.
+    unsafe { arch.dispatch(call) }
+}
+
+struct Call<'a, T> {
+    arch: Arch,
+    problem: &'a Problem<'a, T>,
+    outputs: Outputs<T>,
+    keep: bool,
+}
+
+impl<T: Real> WithSimd for Call<'_, T> {
+    type Output = Option<Tape<T>>;
+
+    fn with_simd<S: Simd>(self) -> Self::Output {
+        let layout = Layout::new(self.problem, T::lanes::<S>());
+        let batch_size = self.problem.batch_size;
+        let tape = self.keep.then(|| Tape {
+            numbers: Buffer::new(batch_size * layout.tape()),
+            layout,
+            arch: self.arch,
+        });
+        let pass = Pass {
+            problem: self.problem,
+            shared: Shared::new(self.problem, &layout),
+            symmetric: is_symmetric(self.problem),
+            tape: tape.as_ref().map(|tape| SharedMut::new(tape.numbers.as_ptr())),
+            room: Room::new(&layout),
+            call: &self,
+            layout,
+        };
+        let group = layout.group::<T>(batch_size);
+        let numbers = group * pass.room.sample + pass.room.common;
+        layout.parts::<T>(batch_size).for_each(|_, samples| {
+            with_scratch(numbers, |scratch| {
+                for first in samples.clone().step_by(group) {
+                    let samples = first..(first + group).min(samples.end);
+                    // SAFETY: the machine has the instructions of S, and the scratch is large enough.
+                    unsafe {
+                        S::vectorize(
+                            #[inline(always)]
+                            || pass.run::<S>(samples, scratch),
+                        );
+                    }
+                }
+            });
+        });
+        tape
+    }
+}
+
+/// Whether every sample's first memory equals its transpose.
+pub(super) fn is_symmetric<T: Real>(problem: &Problem<T>) -> bool {
+    let d = problem.d_hidden;
+    problem.start.is_none_or(|start| {
+        start.chunks_exact(d * d).all(|a| {
+            (0..d).all(|row| (0..row).all(|column| a[row * d + column] == a[column * d + row]))
+        })
+    })
+}
+
+/// Where things lie in the scratch memory: offsets within a sample's piece, and within the piece that all
+/// samples of a group share.
+struct Room {
+    /// h_{t-1} of the chunk's first step, then every h_t.
+    states: usize,
+    /// z_t for every step.
+    inputs: usize,
+    /// The writes as columns.
+    columns: usize,
+    /// The writes as rows, where they are not the states.
+    rows: usize,
+    /// Aᵀ at the chunk's start.
+    memory: usize,
+    /// Size of a sample's piece.
+    sample: usize,
+    /// Rows for one step, where no tape keeps them: the query, the normalised, the attention.
+    query: usize,
+    normalised: usize,
+    attention: usize,
+    /// A row to sum in.
+    sum: usize,
+    /// The writes, each with its rate.
+    scaled: usize,
+    /// Size of the common piece.
+    common: usize,
+}
+
+impl Room {
+    fn new(layout: &Layout) -> Self {
+        let mut end = 0;
+        let mut take = |numbers: usize| {
+            let start = end;
+            end += numbers;
+            start
+        };
+        let chunk = layout.chunk * layout.width;
+        let states = take(chunk + layout.width);
+        let inputs = take(chunk);
+        let columns = take(layout.d_hidden * layout.chunk_width);
+        let rows = take(chunk);
+        let memory = take(layout.matrix());
+        let sample = take(0);
+        let mut end = 0;
+        let mut take = |numbers: usize| {
+            let start = end;
+            end += numbers;
+            start
+        };
+        Room {
+            states,
+            inputs,
+            columns,
+            rows,
+            memory,
+            sample,
+            query: take(layout.width),
+            normalised: take(layout.width),
+            attention: take(layout.chunk_width),
+            sum: take(layout.width),
+            scaled: take(chunk),
+            common: take(0),
+        }
+    }
+}
+
+struct Pass<'a, T: Real> {
+    problem: &'a Problem<'a, T>,
+    call: &'a Call<'a, T>,
+    layout: Layout,
+    shared: Shared<'a, T>,
+    symmetric: bool,
+    tape: Option<SharedMut<T>>,
+    room: Room,
+}
+
+/// A sample's place in the scratch memory, and its tape.
+#[derive(Clone, Copy)]
+struct Sample<T> {
+    index: usize,
+    scratch: *mut T,
+    common: *mut T,
+    tape: Option<*mut T>,
+}
+
+impl<T: Real> Pass<'_, T> {
+    /// The whole sequence for a few samples.
+    ///
+    /// # Safety
+    /// The machine must have the instructions of S; the scratch must have the size that [`Room`] says.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(&self, samples: Range<usize>, scratch: *mut T) {
+        let (layout, room) = (&self.layout, &self.room);
+        let (width, vectors) = (layout.width, layout.width / layout.lanes);
+        let group = samples.len();
+        // SAFETY: every offset below lies in the piece that it belongs to, by the sizes of `Room` and `Layout`.
+        unsafe {
+            let common = scratch.add(group * room.sample);
+            let sample = |g: usize| Sample {
+                index: samples.start + g,
+                scratch: scratch.add(g * room.sample),
+                common,
+                tape: self
+                    .tape
+                    .map(|tape| tape.at((samples.start + g) * layout.tape())),
+            };
+            for g in 0..group {
+                self.begin(sample(g));
+            }
+            for chunk in 0..layout.n_chunks() {
+                let steps = layout.steps(chunk);
+                for g in 0..group {
+                    self.begin_chunk::<S>(sample(g), chunk);
+                }
+                for t in 0..steps.len() {
+                    // z_t += h_{t-1} W
+                    product::<S, T>(
+                        [group, layout.d_hidden, vectors],
+                        Strided {
+                            start: scratch.add(room.states + t * width),
+                            row: room.sample,
+                            column: 1,
+                        },
+                        Rows {
+                            start: self.shared.w_hidden.as_ptr(),
+                            stride: width,
+                        },
+                        RowsMut {
+                            start: scratch.add(room.inputs + t * width),
+                            stride: room.sample,
+                        },
+                        true,
+                    );
+                    for g in 0..group {
+                        self.step::<S>(sample(g), chunk, steps.start, t);
+                    }
+                }
+                for g in 0..group {
+                    self.end_chunk::<S>(sample(g), chunk);
+                }
+            }
+        }
+    }
+
+    /// The first state and memory.
+    unsafe fn begin(&self, sample: Sample<T>) {
+        let (layout, room) = (&self.layout, &self.room);
+        let d = layout.d_hidden;
+        // SAFETY: as in `run`.
+        unsafe {
+            let hidden = &self.problem.hidden[sample.index * d..][..d];
+            copy_padded(hidden, sample.scratch.add(room.states), layout.width);
+            let memory = sample.scratch.add(room.memory);
+            match self.problem.start {
+                None if layout.n_chunks() == 1 && self.call.outputs.memory.is_none() => {}
+                None => clear(memory, layout.matrix()),
+                Some(start) => {
+                    let start = &start[sample.index * d * d..][..d * d];
+                    for row in 0..d {
+                        let to = memory.add(row * layout.width);
+                        copy_padded(&start[row * d..][..d], to, layout.width);
+                    }
+                    if !self.symmetric {
+                        transpose(memory, d, layout.width);
+                    }
+                }
+            }
+        }
+    }
+
+    /// `x_t C + b` for the steps of a chunk.
+    #[inline(always)]
+    unsafe fn begin_chunk<S: Simd>(&self, sample: Sample<T>, chunk: usize) {
+        let (layout, room, width) = (&self.layout, &self.room, self.layout.width);
+        let steps = layout.steps(chunk);
+        let d_input = layout.d_input;
+        // SAFETY: as in `run`.
+        unsafe {
+            let inputs = sample.scratch.add(room.inputs);
+            for t in 0..steps.len() {
+                copy(self.shared.bias.as_ptr(), inputs.add(t * width), width);
+            }
+            let first = (sample.index * layout.seq_length + steps.start) * d_input;
+            product::<S, T>(
+                [steps.len(), d_input, width / layout.lanes],
+                Strided {
+                    start: self.problem.input[first..].as_ptr(),
+                    row: d_input,
+                    column: 1,
+                },
+                Rows {
+                    start: self.shared.w_input.as_ptr(),
+                    stride: width,
+                },
+                RowsMut {
+                    start: inputs,
+                    stride: width,
+                },
+                true,
+            );
+            if let (Some(tape), true) = (sample.tape, layout.has_memory(chunk)) {
+                let memory = sample.scratch.add(room.memory);
+                copy(memory, tape.add(layout.memory(chunk)), layout.matrix());
+            }
+        }
+    }
+
+    /// One step, from z_t to h_t and its write. `t` counts from the chunk's start.
+    #[inline(always)]
+    unsafe fn step<S: Simd>(&self, sample: Sample<T>, chunk: usize, start: usize, t: usize) {
+        let (layout, room, width) = (&self.layout, &self.room, self.layout.width);
+        let (d_hidden, last) = (layout.d_hidden, layout.inner_steps);
+        let time = start + t;
+        // SAFETY: as in `run`.
+        unsafe {
+            let z = sample.scratch.add(room.inputs + t * width);
+            let hidden = sample.scratch.add(room.states + (t + 1) * width);
+            // s_i, where the tape or, for the last, the states keep it.
+            let s = |i: usize| match sample.tape {
+                _ if i == last => hidden,
+                Some(tape) => tape.add(layout.query(time, i)),
+                None => sample.common.add(room.query),
+            };
+            let normalize_preliminary =
+                layout.norms > 0 && self.problem.options.normalize_preliminary;
+            let norm = normalize_preliminary.then_some(0);
+            self.activate::<S>(sample, time, norm, z, s(0));
+            if layout.write == Write::Preliminary {
+                self.write(sample, time, t, s(0));
+            }
+            for i in 1..=last {
+                let sum = sample.common.add(room.sum);
+                copy(z, sum, width);
+                self.read::<S>(sample, chunk, time, t, i - 1, s(i - 1), sum);
+                let norm = (layout.norms > 0).then_some(i - usize::from(!normalize_preliminary));
+                self.activate::<S>(sample, time, norm, sum, s(i));
+            }
+            if layout.write == Write::Final {
+                self.write(sample, time, t, hidden);
+            }
+            let first = (sample.index * layout.seq_length + time) * d_hidden;
+            copy(hidden, self.call.outputs.hidden.at(first), d_hidden);
+        }
+    }
+
+    /// `f(LN(v))`, or `f(v)` where there is no normalisation; `norm` says which one of the step it is.
+    #[inline(always)]
+    unsafe fn activate<S: Simd>(
+        &self,
+        sample: Sample<T>,
+        time: usize,
+        norm: Option<usize>,
+        v: *const T,
+        to: *mut T,
+    ) {
+        let (layout, room, shared) = (&self.layout, &self.room, &self.shared);
+        let activation = self.problem.options.activation;
+        let rows = (0..layout.width).step_by(layout.lanes);
+        // SAFETY: as in `run`.
+        unsafe {
+            let Some(norm) = norm else {
+                for lane in rows {
+                    let value = load::<S, T>(v.add(lane));
+                    store::<S, T>(to.add(lane), activated::<S, T>(activation, value));
+                }
+                return;
+            };
+            let mut sum = splat::<S, T>(T::zero());
+            for lane in rows.clone() {
+                sum += load::<S, T>(v.add(lane));
+            }
+            let mean = splat::<S, T>(sum.reduce_add() * shared.per_unit);
+            let normalised = match sample.tape {
+                Some(tape) => tape.add(layout.normalised(time, norm)),
+                None => sample.common.add(room.normalised),
+            };
+            let mut squares = splat::<S, T>(T::zero());
+            for lane in rows.clone() {
+                let unit = load::<S, T>(shared.units.as_ptr().add(lane));
+                let centred = load::<S, T>(v.add(lane)) - mean * unit;
+                squares = centred.mul_add(centred, squares);
+                store::<S, T>(normalised.add(lane), centred);
+            }
+            let variance = squares.reduce_add() * shared.per_unit;
+            let inverse = T::one() / (variance + shared.epsilon).sqrt();
+            if let Some(tape) = sample.tape {
+                *tape.add(layout.inverse_deviation(time, norm)) = inverse;
+            }
+            let inverse = splat::<S, T>(inverse);
+            for lane in rows {
+                let value = load::<S, T>(normalised.add(lane)) * inverse;
+                store::<S, T>(normalised.add(lane), value);
+                let gain = load::<S, T>(shared.gain.as_ptr().add(lane));
+                let bias = load::<S, T>(shared.norm_bias.as_ptr().add(lane));
+                let value = value.mul_add(gain, bias);
+                store::<S, T>(to.add(lane), activated::<S, T>(activation, value));
+            }
+        }
+    }
+
+    /// `sum += A s`.
+    #[inline(always)]
+    #[allow(clippy::too_many_arguments, reason = "a step's coordinates, spelled out")]
+    unsafe fn read<S: Simd>(
+        &self,
+        sample: Sample<T>,
+        chunk: usize,
+        time: usize,
+        t: usize,
+        i: usize,
+        query: *const T,
+        sum: *mut T,
+    ) {
+        let (layout, room) = (&self.layout, &self.room);
+        let n = layout.visible(t);
+        // SAFETY: as in `run`.
+        unsafe {
+            let attention = match sample.tape {
+                Some(tape) => tape.add(layout.attention(time, i)),
+                None => sample.common.add(room.attention),
+            };
+            let history = History {
+                columns: sample.scratch.add(room.columns),
+                rows: self.write_rows(sample),
+            };
+            attend::<S, T>(layout, self.shared.rates(n), history, n, query, attention, sum, true);
+            if layout.has_memory(chunk) {
+                let scaled = sample.common.add(room.scaled);
+                add_product::<S, T>(
+                    layout,
+                    self.shared.decays[n],
+                    query,
+                    sample.scratch.add(room.memory),
+                    scaled,
+                    sum,
+                );
+            }
+        }
+    }
+
+    /// Remembers w_t.
+    #[inline(always)]
+    unsafe fn write(&self, sample: Sample<T>, time: usize, t: usize, vector: *const T) {
+        let (layout, room) = (&self.layout, &self.room);
+        // SAFETY: as in `run`.
+        unsafe {
+            if layout.write == Write::Preliminary {
+                let to = sample.scratch.add(room.rows + t * layout.width);
+                copy(vector, to, layout.width);
+            }
+            let column = sample.scratch.add(room.columns + t);
+            for unit in 0..layout.d_hidden {
+                *column.add(unit * layout.chunk_width) = *vector.add(unit);
+            }
+            if let Some(writes) = self.call.outputs.writes {
+                let first = (sample.index * layout.seq_length + time) * layout.d_hidden;
+                copy(vector, writes.at(first), layout.d_hidden);
+            }
+        }
+    }
+
+    /// The chunk's writes as rows.
+    #[inline(always)]
+    unsafe fn write_rows(&self, sample: Sample<T>) -> Rows<T> {
+        let (layout, room) = (&self.layout, &self.room);
+        let start = match layout.write {
+            Write::Final => room.states + layout.width,
+            Write::Preliminary => room.rows,
+        };
+        Rows {
+            // SAFETY: as in `run`.
+            start: unsafe { sample.scratch.add(start) },
+            stride: layout.width,
+        }
+    }
+
+    /// The memory after the chunk, if it is read again, and the state that the next one starts from.
+    #[inline(always)]
+    unsafe fn end_chunk<S: Simd>(&self, sample: Sample<T>, chunk: usize) {
+        let (layout, room, width) = (&self.layout, &self.room, self.layout.width);
+        let n = layout.steps(chunk).len();
+        let is_last = chunk + 1 == layout.n_chunks();
+        // SAFETY: as in `run`.
+        unsafe {
+            if !is_last || self.call.outputs.memory.is_some() {
+                let memory = sample.scratch.add(room.memory);
+                let scaled = sample.common.add(room.scaled);
+                let rates = self.shared.rates(n);
+                let rows = self.write_rows(sample);
+                for write in 0..n {
+                    let to = scaled.add(write * width);
+                    scale_to::<S, T>(layout, *rates.add(write), rows.start.add(write * width), to);
+                }
+                let decay = self.shared.decays[n];
+                for unit in 0..layout.d_hidden {
+                    let row = memory.add(unit * width);
+                    scale_to::<S, T>(layout, decay, row, row);
+                }
+                product::<S, T>(
+                    [layout.d_hidden, n, width / layout.lanes],
+                    Strided {
+                        start: sample.scratch.add(room.columns),
+                        row: layout.chunk_width,
+                        column: 1,
+                    },
+                    Rows {
+                        start: scaled,
+                        stride: width,
+                    },
+                    RowsMut {
+                        start: memory,
+                        stride: width,
+                    },
+                    true,
+                );
+            }
+            let states = sample.scratch.add(room.states);
+            copy(states.add(n * width), states, width);
+            if let (Some(last), true) = (self.call.outputs.memory, is_last) {
+                let d = layout.d_hidden;
+                let memory = sample.scratch.add(room.memory);
+                if !self.symmetric {
+                    transpose(memory, d, width);
+                }
+                for row in 0..d {
+                    let to = last.at((sample.index * d + row) * d);
+                    copy(memory.add(row * width), to, d);
+                }
+            }
+        }
+    }
+}
+
+/// The writes of a chunk, as columns (`[d_hidden, chunk_width]`) and as rows.
+#[derive(Clone, Copy)]
+pub(super) struct History<T> {
+    pub(super) columns: *const T,
+    pub(super) rows: Rows<T>,
+}
+
+/// The coefficients `rate_j (w_j · s)` of the first n writes, and `sum = Σ_j coefficient_j w_j`, or `sum +=` it.
+///
+/// # Safety
+/// The pointers must have the sizes that the layout says.
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "one call, of which each argument is an operand")]
+pub(super) unsafe fn attend<S: Simd, T: Real>(
+    layout: &Layout,
+    rates: *const T,
+    history: History<T>,
+    n: usize,
+    s: *const T,
+    coefficients: *mut T,
+    sum: *mut T,
+    accumulate: bool,
+) {
+    let vectors = n.div_ceil(layout.lanes);
+    // SAFETY: as the caller promises.
+    unsafe {
+        product::<S, T>(
+            [1, layout.d_hidden, vectors],
+            Strided {
+                start: s,
+                row: 0,
+                column: 1,
+            },
+            Rows {
+                start: history.columns,
+                stride: layout.chunk_width,
+            },
+            RowsMut {
+                start: coefficients,
+                stride: 0,
+            },
+            false,
+        );
+        for lane in (0..vectors * layout.lanes).step_by(layout.lanes) {
+            let score = load::<S, T>(coefficients.add(lane));
+            let rate = load::<S, T>(rates.add(lane));
+            store::<S, T>(coefficients.add(lane), score * rate);
+        }
+        product::<S, T>(
+            [1, n, layout.width / layout.lanes],
+            Strided {
+                start: coefficients,
+                row: 0,
+                column: 1,
+            },
+            history.rows,
+            RowsMut {
+                start: sum,
+                stride: 0,
+            },
+            accumulate,
+        );
+    }
+}
+
+/// `sum += factor v M` for M `[d_hidden, width]`. `scaled` is a row to work in.
+///
+/// # Safety
+/// The pointers must have the sizes that the layout says.
+#[inline(always)]
+pub(super) unsafe fn add_product<S: Simd, T: Real>(
+    layout: &Layout,
+    factor: T,
+    v: *const T,
+    matrix: *const T,
+    scaled: *mut T,
+    sum: *mut T,
+) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        scale_to::<S, T>(layout, factor, v, scaled);
+        product::<S, T>(
+            [1, layout.d_hidden, layout.width / layout.lanes],
+            Strided {
+                start: scaled,
+                row: 0,
+                column: 1,
+            },
+            Rows {
+                start: matrix,
+                stride: layout.width,
+            },
+            RowsMut {
+                start: sum,
+                stride: 0,
+            },
+            true,
+        );
+    }
+}
+
+/// `to = factor row`.
+///
+/// # Safety
+/// Both must be rows of the layout's width.
+#[inline(always)]
+pub(super) unsafe fn scale_to<S: Simd, T: Real>(
+    layout: &Layout,
+    factor: T,
+    row: *const T,
+    to: *mut T,
+) {
+    let factor = splat::<S, T>(factor);
+    for lane in (0..layout.width).step_by(layout.lanes) {
+        // SAFETY: as the caller promises.
+        unsafe { store::<S, T>(to.add(lane), load::<S, T>(row.add(lane)) * factor) };
+    }
+}
+
+/// f in every lane.
+#[inline(always)]
+fn activated<S: Simd, T: Real>(
+    activation: Activation,
+    x: Vector<S, T>,
+) -> Vector<S, T> {
+    match activation {
+        Activation::Relu => x.max(splat::<S, T>(T::zero())),
+        Activation::Tanh => T::tanh_lanes::<S>(x),
+    }
+}
+
+/// # Safety
+/// Both must have room for `len` numbers, and not overlap.
+#[inline(always)]
+pub(super) unsafe fn copy<T>(from: *const T, to: *mut T, len: usize) {
+    // SAFETY: as the caller promises.
+    unsafe { core::ptr::copy_nonoverlapping(from, to, len) }
+}
+
+/// # Safety
+/// `to` must have room for `len` numbers.
+#[inline(always)]
+pub(super) unsafe fn clear<T: Real>(to: *mut T, len: usize) {
+    // SAFETY: as the caller promises; all bits 0 is the number 0.
+    unsafe { core::ptr::write_bytes(to, 0, len) }
+}
+
+/// A row, then zeros up to `width`.
+///
+/// # Safety
+/// `to` must have room for `width` numbers.
+#[inline(always)]
+pub(super) unsafe fn copy_padded<T: Real>(row: &[T], to: *mut T, width: usize) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        copy(row.as_ptr(), to, row.len());
+        clear(to.add(row.len()), width - row.len());
+    }
+}
+
+/// Transposes a square matrix of `d` rows, `width` apart, in place.
+///
+/// # Safety
+/// The matrix must be writable.
+pub(super) unsafe fn transpose<T>(matrix: *mut T, d: usize, width: usize) {
+    for row in 0..d {
+        for column in 0..row {
+            // SAFETY: as the caller promises; the two places differ.
+            unsafe {
+                core::ptr::swap(
+                    matrix.add(row * width + column),
+                    matrix.add(column * width + row),
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Sizes, where things lie, and what is prepared once a call.
+
+use alloc::borrow::Cow;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use super::super::{Options, Write};
+use crate::ops::cpu::{Arch, Buffer, Parts, Real};
+
+/// A call: sizes, options and inputs, all contiguous and batch first.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Problem<'a, T> {
+    pub(in super::super) batch_size: usize,
+    pub(in super::super) seq_length: usize,
+    pub(in super::super) d_input: usize,
+    pub(in super::super) d_hidden: usize,
+    pub(in super::super) options: &'a Options,
+    /// Steps of a chunk.
+    pub(in super::super) chunk: usize,
+    /// x, `[batch_size, seq_length, d_input]`.
+    pub(in super::super) input: &'a [T],
+    /// h_0, `[batch_size, d_hidden]`.
+    pub(in super::super) hidden: &'a [T],
+    /// A_0, `[batch_size, d_hidden, d_hidden]`; `None` is 0.
+    pub(in super::super) start: Option<&'a [T]>,
+    /// C, `[d_input, d_hidden]`.
+    pub(in super::super) w_input: &'a [T],
+    /// b, `[d_hidden]`.
+    pub(in super::super) bias: &'a [T],
+    /// W, `[d_hidden, d_hidden]`.
+    pub(in super::super) w_hidden: &'a [T],
+    /// Gain, bias and epsilon of the normalisation.
+    pub(in super::super) norm: Option<(&'a [T], &'a [T], f64)>,
+}
+
+/// The number of steps in a chunk that costs least.
+///
+/// By count of multiply-adds for a step and a read, forward and backward: 3 T H for attention over the whole
+/// sequence (half of the steps, on average, are there to be read), and 3 L H + 5 H² with chunks. A chunk's own
+/// overhead argues for long ones.
+pub(in super::super) fn chunk_length(seq_length: usize, d_hidden: usize, inner_steps: usize) -> usize {
+    const SHORTEST: usize = 16;
+    const LONGEST: usize = 64;
+    if seq_length <= SHORTEST + 2 * d_hidden || inner_steps == 0 {
+        return seq_length.min(LONGEST + 2 * d_hidden);
+    }
+    (d_hidden / 2).next_multiple_of(16).clamp(SHORTEST, LONGEST)
+}
+
+/// Where the numbers of a call lie, for registers of `lanes` numbers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layout {
+    pub(super) seq_length: usize,
+    pub(super) d_input: usize,
+    pub(super) d_hidden: usize,
+    pub(super) inner_steps: usize,
+    pub(super) chunk: usize,
+    /// d_input, d_hidden and chunk, rounded up to whole vectors.
+    pub(super) input_width: usize,
+    pub(super) width: usize,
+    pub(super) chunk_width: usize,
+    pub(super) lanes: usize,
+    /// Normalisations in a step.
+    pub(super) norms: usize,
+    pub(super) write: Write,
+    pub(super) has_start: bool,
+}
+
+impl Layout {
+    pub(super) fn new<T: Real>(problem: &Problem<T>, lanes: usize) -> Self {
+        let options = problem.options;
+        let norms = options.inner_steps + usize::from(options.normalize_preliminary);
+        Layout {
+            seq_length: problem.seq_length,
+            d_input: problem.d_input,
+            d_hidden: problem.d_hidden,
+            inner_steps: options.inner_steps,
+            chunk: problem.chunk,
+            input_width: problem.d_input.next_multiple_of(lanes),
+            width: problem.d_hidden.next_multiple_of(lanes),
+            chunk_width: problem.chunk.next_multiple_of(lanes),
+            lanes,
+            norms: if problem.norm.is_some() { norms } else { 0 },
+            write: options.write,
+            has_start: problem.start.is_some(),
+        }
+    }
+
+    pub(super) fn n_chunks(&self) -> usize {
+        self.seq_length.div_ceil(self.chunk)
+    }
+
+    /// The steps of a chunk.
+    pub(super) fn steps(&self, chunk: usize) -> Range<usize> {
+        let start = chunk * self.chunk;
+        start..(start + self.chunk).min(self.seq_length)
+    }
+
+    /// Whether a chunk starts with a memory that is not 0.
+    pub(super) fn has_memory(&self, chunk: usize) -> bool {
+        chunk > 0 || self.has_start
+    }
+
+    /// Numbers in a matrix of the memory.
+    pub(super) fn matrix(&self) -> usize {
+        self.d_hidden * self.width
+    }
+
+    /// The writes of its chunk that step `t` of the chunk reads.
+    pub(super) fn visible(&self, t: usize) -> usize {
+        t + usize::from(self.write == Write::Preliminary)
+    }
+
+    /// The samples that a thread takes at a time: as many as fit the first-level cache with their states, up
+    /// to four.
+    pub(super) fn group<T>(&self, batch_size: usize) -> usize {
+        const CACHE: usize = 32 << 10;
+        let sample = 2 * self.chunk.min(self.seq_length) * self.width * size_of::<T>();
+        (CACHE / sample.max(1)).clamp(1, 4).min(batch_size.max(1))
+    }
+
+    /// How the batch is shared among threads.
+    pub(super) fn parts<T>(&self, batch_size: usize) -> Parts {
+        let history = self.inner_steps * self.width * (self.chunk + self.matrix_work());
+        let step = 3 * self.width * (self.d_input + self.d_hidden) + 3 * history;
+        Parts::new(batch_size, self.group::<T>(batch_size), self.seq_length * step)
+    }
+
+    fn matrix_work(&self) -> usize {
+        if self.n_chunks() > 1 || self.has_start {
+            self.d_hidden
+        } else {
+            0
+        }
+    }
+
+    // Offsets within a sample's tape.
+
+    /// s_i of step t, the query of read i + 1.
+    pub(super) fn query(&self, t: usize, i: usize) -> usize {
+        (t * self.inner_steps + i) * self.width
+    }
+
+    fn queries(&self) -> usize {
+        self.seq_length * self.inner_steps * self.width
+    }
+
+    /// The normalised pre-activation of the i-th normalisation of step t.
+    pub(super) fn normalised(&self, t: usize, i: usize) -> usize {
+        self.queries() + (t * self.norms + i) * self.width
+    }
+
+    /// What it was divided by, inverted.
+    pub(super) fn inverse_deviation(&self, t: usize, i: usize) -> usize {
+        self.queries() + self.seq_length * self.norms * self.width + t * self.norms + i
+    }
+
+    fn attentions(&self) -> usize {
+        let deviations = (self.seq_length * self.norms).next_multiple_of(self.lanes);
+        self.queries() + self.seq_length * self.norms * self.width + deviations
+    }
+
+    /// The coefficients of the writes in read i + 1 of step t.
+    pub(super) fn attention(&self, t: usize, i: usize) -> usize {
+        self.attentions() + (t * self.inner_steps + i) * self.chunk_width
+    }
+
+    /// Aᵀ at the start of a chunk.
+    pub(super) fn memory(&self, chunk: usize) -> usize {
+        let attentions = self.seq_length * self.inner_steps * self.chunk_width;
+        let before = chunk - usize::from(!self.has_start);
+        self.attentions() + attentions + before * self.matrix()
+    }
+
+    /// Numbers of a sample's tape.
+    pub(super) fn tape(&self) -> usize {
+        let attentions = self.seq_length * self.inner_steps * self.chunk_width;
+        let kept = self.n_chunks() - usize::from(!self.has_start);
+        self.attentions() + attentions + kept * self.matrix()
+    }
+}
+
+/// What the forward pass leaves for the backward pass.
+#[derive(Debug)]
+pub(in super::super) struct Tape<T> {
+    pub(super) numbers: Buffer<T>,
+    pub(super) layout: Layout,
+    pub(super) arch: Arch,
+}
+
+impl<T> Tape<T> {
+    /// Bytes held.
+    #[cfg(test)]
+    pub(in super::super) fn bytes(&self) -> usize {
+        self.numbers.bytes()
+    }
+}
+
+/// The numbers of the equations that all samples share, padded with zeros to whole vectors.
+pub(super) struct Shared<'a, T: Real> {
+    /// `η λ^age` from the oldest to the youngest, then zeros.
+    rates: Vec<T>,
+    /// `λⁿ`.
+    pub(super) decays: Vec<T>,
+    chunk: usize,
+    /// 1 for each hidden unit, 0 for the padding.
+    pub(super) units: Vec<T>,
+    pub(super) bias: Vec<T>,
+    pub(super) gain: Vec<T>,
+    pub(super) norm_bias: Vec<T>,
+    pub(super) epsilon: T,
+    pub(super) per_unit: T,
+    /// C and W with padded rows, for the forward pass.
+    pub(super) w_input: Cow<'a, [T]>,
+    pub(super) w_hidden: Cow<'a, [T]>,
+}
+
+impl<'a, T: Real> Shared<'a, T> {
+    pub(super) fn new(problem: &Problem<'a, T>, layout: &Layout) -> Self {
+        let options = problem.options;
+        let most = layout.chunk + 1;
+        let powers = |first: f64| {
+            core::iter::successors(Some(first), |power| Some(power * options.decay)).take(most)
+        };
+        let mut rates: Vec<T> = powers(options.fast_learning_rate).map(T::of).collect();
+        rates.reverse();
+        rates.resize(most + layout.lanes, T::zero());
+        let row = |row: &[T]| padded(row, row.len(), layout.width).into_owned();
+        let (gain, norm_bias, epsilon) = problem.norm.unwrap_or((&[], &[], 0.0));
+        Shared {
+            rates,
+            decays: powers(1.0).map(T::of).collect(),
+            chunk: layout.chunk,
+            units: row(&alloc::vec![T::one(); layout.d_hidden]),
+            bias: row(problem.bias),
+            gain: row(gain),
+            norm_bias: row(norm_bias),
+            epsilon: T::of(epsilon),
+            per_unit: T::one() / T::of(layout.d_hidden as f64),
+            w_input: padded(problem.w_input, layout.d_hidden, layout.width),
+            w_hidden: padded(problem.w_hidden, layout.d_hidden, layout.width),
+        }
+    }
+
+    /// `η λ^{n-1-j}` for the n writes j, then at least a vector of numbers that do not matter.
+    #[inline(always)]
+    pub(super) fn rates(&self, n: usize) -> *const T {
+        self.rates[self.chunk + 1 - n..].as_ptr()
+    }
+}
+
+/// The rows of a matrix, each followed by zeros up to `width`; itself, if there are none to add. No rows of no
+/// width are one row of zeros.
+pub(super) fn padded<T: Real>(matrix: &[T], columns: usize, width: usize) -> Cow<'_, [T]> {
+    if columns == width {
+        return Cow::Borrowed(matrix);
+    }
+    let rows = matrix.len().checked_div(columns).unwrap_or(1);
+    let mut padded = alloc::vec![T::zero(); rows * width];
+    if columns > 0 {
+        for (to, from) in padded.chunks_exact_mut(width).zip(matrix.chunks_exact(columns)) {
+            to[..columns].copy_from_slice(from);
+        }
+    }
+    Cow::Owned(padded)
+}
+
+/// The transposed matrix, its rows padded with zeros to `width`.
+pub(super) fn transposed<T: Real>(matrix: &[T], columns: usize, width: usize) -> Vec<T> {
+    let mut result = alloc::vec![T::zero(); columns * width];
+    for (row, from) in matrix.chunks_exact(columns).enumerate() {
+        for (column, value) in from.iter().enumerate() {
+            result[column * width + row] = *value;
+        }
+    }
+    result
+}
