@@ -364,6 +364,13 @@ impl Recurrent for FastWeights {
             return (empty_output(self, &input), state);
         }
         check_batch(batch_size, &state.hidden);
-        ops::fast_weights(input, state, &self.weights(), &self.options, self.form, self.path)
+        ops::fast_weights(
+            input,
+            state,
+            &self.weights(),
+            &self.options,
+            self.form,
+            self.path,
+        )
     }
 }

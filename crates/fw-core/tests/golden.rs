@@ -12,7 +12,8 @@ use burn::module::Param;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use common::{assert_close, values};
 use fw_core::{
-    Activation, FastWeights, FastWeightsConfig, FastWeightsState, Form, Memory, Path, Recurrent, Write,
+    Activation, FastWeights, FastWeightsConfig, FastWeightsState, Form, Memory, Path, Recurrent,
+    Write,
 };
 use safetensors::SafeTensors;
 

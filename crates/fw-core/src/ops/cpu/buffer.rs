@@ -41,8 +41,7 @@ impl<T> Buffer<T> {
         let bytes = (len * size_of::<T>()).max(1);
         let layout = Layout::from_size_align(bytes, ALIGNMENT)
             .expect("a buffer is smaller than the address space");
-        let pointer =
-            NonNull::new(allocate(layout)).unwrap_or_else(|| handle_alloc_error(layout));
+        let pointer = NonNull::new(allocate(layout)).unwrap_or_else(|| handle_alloc_error(layout));
         Buffer {
             pointer,
             layout,

@@ -49,7 +49,9 @@ impl Real for f32 {
             4.893_524_6e-3,
         ];
         const EVEN: [f32; 4] = [1.198_258_4e-6, 1.185_347_1e-4, 2.268_434_6e-3, 4.893_525e-3];
-        let x = x.min(splat::<S, f32>(LARGEST)).max(splat::<S, f32>(-LARGEST));
+        let x = x
+            .min(splat::<S, f32>(LARGEST))
+            .max(splat::<S, f32>(-LARGEST));
         let square = x * x;
         let mut numerator = splat::<S, f32>(ODD[0]);
         for coefficient in &ODD[1..] {
@@ -109,4 +111,40 @@ pub(crate) unsafe fn store<S: Simd, T: Real>(pointer: *mut T, lanes: Vector<S, T
 #[inline(always)]
 pub(crate) fn splat<S: Simd, T: Real>(value: T) -> Vector<S, T> {
     value.splat::<S>()
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::cast::ToElement;
+    use macerator::WithSimd;
+
+    use super::*;
+
+    #[test]
+    fn the_hyperbolic_tangent_in_lanes_is_that_of_the_standard_library() {
+        struct Check;
+        impl WithSimd for Check {
+            type Output = ();
+
+            #[inline(always)]
+            fn with_simd<S: Simd>(self) {
+                check::<S, f32>(1e-6);
+                check::<S, f64>(1e-15);
+            }
+        }
+
+        fn check<S: Simd, T: Real>(tolerance: f64) {
+            let mut lanes = [T::zero(); 64];
+            for x in (-2000..=2000).map(|step| step as f64 * 0.01) {
+                let tanh = T::tanh_lanes::<S>(splat::<S, T>(T::of(x)));
+                // SAFETY: no register has 64 lanes.
+                unsafe { store::<S, T>(lanes.as_mut_ptr(), tanh) };
+                let expected = ToElement::to_f64(&T::of(x)).tanh();
+                let error = ToElement::to_f64(&lanes[0]) - expected;
+                assert!(error.abs() <= tolerance, "tanh({x}) is off by {error:e}");
+            }
+        }
+
+        macerator::AutoArch::new().dispatch(Check);
+    }
 }

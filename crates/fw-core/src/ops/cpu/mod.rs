@@ -8,6 +8,6 @@ mod product;
 pub(crate) use buffer::{Buffer, with_scratch};
 pub(crate) use lanes::{Real, load, splat, store};
 pub(crate) use parts::{Parts, SharedMut};
-pub(crate) use product::{Rows, RowsMut, Strided, product};
+pub(crate) use product::{Initial, Rows, RowsMut, Strided, add_product, product, row_product};
 
 pub(crate) use macerator::{Arch, Simd, Vector, WithSimd};

@@ -1,8 +1,7 @@
 //! How the samples of a batch are shared among threads.
 
 use core::ops::Range;
-
-use rayon::iter::{IntoParallelIterator, ParallelIterator};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// A batch cut into parts that are worked on at the same time.
 ///
@@ -35,16 +34,31 @@ impl Parts {
         self.batch_size.div_ceil(self.samples)
     }
 
-    /// Calls `work(part, samples)` for every part, on all threads.
+    /// Calls `work(part, samples)` for every part, on all threads of rayon's pool and on this one, which need not
+    /// wait for the others to wake up.
     pub(crate) fn for_each(&self, work: impl Fn(usize, Range<usize>) + Send + Sync) {
-        let run = |part: usize| {
-            let start = part * self.samples;
-            work(part, start..(start + self.samples).min(self.batch_size));
+        let count = self.count();
+        let next = AtomicUsize::new(0);
+        let take_parts = || {
+            loop {
+                let part = next.fetch_add(1, Ordering::Relaxed);
+                if part >= count {
+                    break;
+                }
+                let start = part * self.samples;
+                work(part, start..(start + self.samples).min(self.batch_size));
+            }
         };
-        match self.count() {
-            1 => run(0),
-            count => (0..count).into_par_iter().for_each(run),
+        let helpers = rayon::current_num_threads().min(count).saturating_sub(1);
+        if helpers == 0 {
+            return take_parts();
         }
+        rayon::in_place_scope(|scope| {
+            for _ in 0..helpers {
+                scope.spawn(|_| take_parts());
+            }
+            take_parts();
+        });
     }
 }
 

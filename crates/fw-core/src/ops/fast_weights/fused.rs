@@ -37,30 +37,41 @@ pub(super) fn fast_weights(
     let [_, seq_length, _] = input.dims();
     let [_, d_hidden] = state.hidden.dims();
     let chunk = cpu::chunk_length(seq_length, d_hidden, options.inner_steps);
-    in_chunks(input, state, weights, options, form, chunk)
+    run(
+        input,
+        state,
+        weights,
+        options,
+        form,
+        (Arch::detect(), chunk),
+    )
 }
 
-/// The same with chunks of a given length.
-fn in_chunks(
+/// The same with given instructions, which the machine must have, and chunks of a given length.
+fn run(
     input: Tensor<3>,
     state: State,
     weights: &Weights,
     options: &Options,
     form: Form,
-    chunk: usize,
+    (arch, chunk): (Arch, usize),
 ) -> (Tensor<3>, State) {
     let [batch_size, seq_length, _] = input.dims();
     let [_, d_hidden] = state.hidden.dims();
     let form = form.resolve(state.memory.written(), seq_length, d_hidden);
     let start = match state.memory {
         Memory::Matrix(start) => Some(start),
-        Memory::History { start, writes: None } => start,
+        Memory::History {
+            start,
+            writes: None,
+        } => start,
         history => Some(history.into_matrix(&state.hidden, options)),
     };
     let plan = Plan {
         options: *options,
         epsilon: weights.norm.as_ref().map(|norm| norm.epsilon),
         has_start: start.is_some(),
+        arch,
         chunk,
         more: match (form, options.write) {
             (Form::Matrix, _) => More::Memory,
@@ -136,6 +147,7 @@ pub struct Plan {
     /// Of the normalisation, if there is one.
     epsilon: Option<f64>,
     has_start: bool,
+    arch: Arch,
     chunk: usize,
     more: More,
 }
@@ -238,12 +250,7 @@ struct FusedBackward;
 impl Backward<Flex, 8> for FusedBackward {
     type State = Kept;
 
-    fn backward(
-        self,
-        ops: Ops<Kept, 8>,
-        grads: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
+    fn backward(self, ops: Ops<Kept, 8>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
         let gradient = grads.consume::<Flex>(&ops.node).to_contiguous();
         let kept = ops.state;
         let wanted = Wanted {
@@ -351,9 +358,9 @@ fn forward_as<T: Real>(
         writes: more(More::Writes),
         memory: more(More::Memory),
     };
-    // SAFETY: the architecture is what the machine was found to have; all of the results are written.
+    // SAFETY: the architecture is one that the machine has; all of the results are written.
     let tape = unsafe {
-        let tape = cpu::forward(Arch::detect(), &problem, outputs, keep);
+        let tape = cpu::forward(plan.arch, &problem, outputs, keep);
         results.set_len(len);
         tape
     };
@@ -397,5 +404,230 @@ impl Kept {
             tensor(gradients.gain, &inputs.gain),
             tensor(gradients.norm_bias, &inputs.norm_bias),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, Distribution, Gradients};
+
+    use super::super::{Norm, Path};
+    use super::*;
+    use crate::Activation;
+
+    const BATCH_SIZE: usize = 5;
+    const D_INPUT: usize = 3;
+    /// Neither a whole vector nor less than one, for vectors of 2 to 8 numbers.
+    const D_HIDDEN: usize = 9;
+
+    /// Every instruction set that this machine has; `Scalar` is the portable path.
+    fn architectures() -> Vec<Arch> {
+        #[cfg(target_arch = "x86_64")]
+        let all = [Arch::Scalar, Arch::V2, Arch::V3, Arch::V4];
+        #[cfg(not(target_arch = "x86_64"))]
+        let all = [Arch::Scalar, Arch::detect()];
+        let best = Arch::detect() as u8;
+        all.into_iter().filter(|arch| *arch as u8 <= best).collect()
+    }
+
+    fn random<const D: usize>(shape: [usize; D], scale: f64, device: &Device) -> Tensor<D> {
+        let values = Tensor::random(
+            shape,
+            Distribution::Uniform(-scale, scale),
+            (device, DType::F64),
+        );
+        values.require_grad()
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Start {
+        Nothing,
+        Symmetric,
+        General,
+    }
+
+    /// All outputs and all gradients of a linear function of them, for a run.
+    fn results(
+        leaves: &Leaves,
+        options: &Options,
+        form: Form,
+        run: impl Fn(Tensor<3>, State, &Weights) -> (Tensor<3>, State),
+    ) -> Vec<Tensor<1>> {
+        let state = State {
+            hidden: leaves.hidden.clone(),
+            memory: match &leaves.start {
+                Some(start) => Memory::Matrix(start.clone()),
+                None => Memory::empty(),
+            },
+        };
+        let (output, state) = run(leaves.input.clone(), state, &leaves.weights);
+        assert_eq!(
+            matches!(state.memory, Memory::Matrix(_)),
+            form == Form::Matrix
+        );
+        let hidden = state.hidden.clone();
+        let memory = state.memory.into_matrix(&hidden, options);
+        let loss = (output.clone() * leaves.on_output.clone()).sum()
+            + (memory.clone() * leaves.on_memory.clone()).sum()
+            + hidden.clone().sum();
+        let gradients = loss.backward();
+        let mut all = alloc::vec![
+            output.flatten(0, 2),
+            hidden.flatten(0, 1),
+            memory.flatten(0, 2)
+        ];
+        fn gradient<const D: usize>(leaf: &Tensor<D>, gradients: &Gradients) -> Tensor<1> {
+            let gradient = leaf.grad(gradients);
+            gradient
+                .unwrap_or_else(|| leaf.clone().inner().zeros_like())
+                .flatten(0, D - 1)
+        }
+        all.push(gradient(&leaves.input, &gradients));
+        all.push(gradient(&leaves.hidden, &gradients));
+        all.extend(leaves.start.iter().map(|start| gradient(start, &gradients)));
+        let weights = &leaves.weights;
+        all.push(gradient(&weights.input, &gradients));
+        all.push(gradient(&weights.hidden, &gradients));
+        all.push(gradient(&weights.bias, &gradients));
+        if let Some(norm) = &weights.norm {
+            all.push(gradient(&norm.gain, &gradients));
+            all.push(gradient(&norm.bias, &gradients));
+        }
+        all
+    }
+
+    struct Leaves {
+        input: Tensor<3>,
+        hidden: Tensor<2>,
+        start: Option<Tensor<3>>,
+        weights: Weights,
+        on_output: Tensor<3>,
+        on_memory: Tensor<3>,
+    }
+
+    impl Leaves {
+        fn new(seq_length: usize, start: Start, is_normalised: bool, device: &Device) -> Self {
+            let square = [BATCH_SIZE, D_HIDDEN, D_HIDDEN];
+            let general = random(square, 0.5, device).detach();
+            let start = match start {
+                Start::Nothing => None,
+                Start::General => Some(general.require_grad()),
+                Start::Symmetric => Some(
+                    (general.clone() + general.swap_dims(1, 2))
+                        .detach()
+                        .require_grad(),
+                ),
+            };
+            Leaves {
+                input: random([BATCH_SIZE, seq_length, D_INPUT], 1.0, device),
+                hidden: random([BATCH_SIZE, D_HIDDEN], 1.0, device),
+                start,
+                weights: Weights {
+                    input: random([D_INPUT, D_HIDDEN], 1.0, device),
+                    hidden: random([D_HIDDEN, D_HIDDEN], 0.2, device),
+                    bias: random([D_HIDDEN], 1.0, device),
+                    norm: is_normalised.then(|| Norm {
+                        gain: random([D_HIDDEN], 1.0, device),
+                        bias: random([D_HIDDEN], 1.0, device),
+                        epsilon: 1e-5,
+                    }),
+                },
+                on_output: random([BATCH_SIZE, seq_length, D_HIDDEN], 1.0, device).detach(),
+                on_memory: random(square, 1.0, device).detach(),
+            }
+        }
+    }
+
+    /// One variant of the options against the composed form, on every instruction set in chunks of every length.
+    fn check(options: Options, is_normalised: bool) {
+        let device = Device::flex().autodiff();
+        for (seq_length, chunks) in [(1, &[1][..]), (7, &[1, 2, 7]), (21, &[4, 16, 21])] {
+            for start in [Start::Nothing, Start::Symmetric, Start::General] {
+                let leaves = Leaves::new(seq_length, start, is_normalised, &device);
+                for form in [Form::Matrix, Form::Attention] {
+                    let expected = results(&leaves, &options, form, |input, state, weights| {
+                        let path = Path::Composed;
+                        super::super::fast_weights(input, state, weights, &options, form, path)
+                    });
+                    for arch in architectures() {
+                        for &chunk in chunks {
+                            let actual =
+                                results(&leaves, &options, form, |input, state, weights| {
+                                    run(input, state, weights, &options, form, (arch, chunk))
+                                });
+                            let case = alloc::format!(
+                                "{options:?}, {form:?}, {start:?}, T = {seq_length}, {arch:?}, chunk {chunk}"
+                            );
+                            assert_same(&actual, &expected, &case);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn assert_same(actual: &[Tensor<1>], expected: &[Tensor<1>], case: &str) {
+        assert_eq!(actual.len(), expected.len());
+        for (index, (actual, expected)) in actual.iter().zip(expected).enumerate() {
+            let square = |tensor: Tensor<1>| (tensor.clone() * tensor).sum().into_scalar::<f64>();
+            let difference = square(actual.clone().inner() - expected.clone().inner()).sqrt();
+            let scale = square(expected.clone().inner()).sqrt();
+            assert!(
+                difference <= 1e-10 * scale,
+                "result {index} of {case}: {difference:e} beside {scale:e}"
+            );
+        }
+    }
+
+    fn options(inner_steps: usize) -> Options {
+        Options {
+            decay: 0.9,
+            fast_learning_rate: 0.2,
+            inner_steps,
+            write: Write::Final,
+            activation: Activation::Relu,
+            normalize_preliminary: false,
+        }
+    }
+
+    #[test]
+    fn chunks_of_any_length_equal_the_composed_form_on_every_instruction_set() {
+        check(options(1), true);
+    }
+
+    #[test]
+    fn so_do_several_inner_steps_and_none() {
+        check(options(3), true);
+        check(options(0), true);
+    }
+
+    #[test]
+    fn so_does_the_early_write_with_both_states_normalised() {
+        let options = Options {
+            write: Write::Preliminary,
+            normalize_preliminary: true,
+            ..options(2)
+        };
+        check(options, true);
+    }
+
+    #[test]
+    fn so_does_the_early_write_without_inner_steps() {
+        let options = Options {
+            write: Write::Preliminary,
+            ..options(0)
+        };
+        check(options, true);
+    }
+
+    #[test]
+    fn so_does_the_form_without_normalisation() {
+        let options = Options {
+            activation: Activation::Tanh,
+            decay: 0.5,
+            fast_learning_rate: 0.05,
+            ..options(1)
+        };
+        check(options, false);
     }
 }

@@ -4,15 +4,19 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::super::Write;
-use super::forward::{
-    History, add_product, attend, clear, copy, copy_padded, is_symmetric, scale_to, transpose,
-};
+use super::forward::is_symmetric;
 use super::layout::{Layout, Problem, Shared, Tape, transposed};
+use super::rows::{
+    History, add_read, add_to, attend, clear, copy, copy_padded, scale_to, transpose,
+};
 use crate::ops::Activation;
 use crate::ops::cpu::{
-    Buffer, Parts, Real, Rows, RowsMut, SharedMut, Simd, Strided, Vector, WithSimd, load, product,
-    splat, store, with_scratch,
+    Buffer, Initial, Parts, Real, Rows, RowsMut, SharedMut, Simd, Strided, Vector, WithSimd,
+    add_product, load, product, row_product, splat, store, with_scratch,
 };
+
+/// Writes whose gradients are gathered together from the reads that come after all of them.
+const BLOCK: usize = 4;
 
 /// Which gradients are asked for; those of the slow weights always are.
 #[derive(Clone, Copy, Debug)]
@@ -259,6 +263,24 @@ struct Pass<'a, T: Real> {
     start: SharedMut<T>,
 }
 
+/// A few samples, to be run with the instructions of S: a closure would not be inlined there.
+struct Group<'a, T: Real> {
+    pass: &'a Pass<'a, T>,
+    samples: Range<usize>,
+    scratch: *mut T,
+    sums: *mut T,
+}
+
+impl<T: Real> WithSimd for Group<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self) {
+        // SAFETY: as the caller promises.
+        unsafe { self.pass.run::<S>(self.samples, self.scratch, self.sums) }
+    }
+}
+
 /// A sample's place in the scratch memory, its tape, and the sums of its part.
 #[derive(Clone, Copy)]
 struct Sample<T> {
@@ -286,10 +308,12 @@ impl<T: Real> Pass<'_, T> {
                     let samples = first..(first + group).min(samples.end);
                     // SAFETY: the machine has the instructions of S, and the scratch is large enough.
                     unsafe {
-                        S::vectorize(
-                            #[inline(always)]
-                            || self.run::<S>(samples, scratch, sums),
-                        );
+                        S::vectorize(Group {
+                            pass: self,
+                            samples,
+                            scratch,
+                            sums,
+                        });
                     }
                 }
             });
@@ -340,20 +364,10 @@ impl<T: Real> Pass<'_, T> {
                     // The gradient of h_{t-1} by way of z_t: dz_t Wᵀ
                     product::<S, T>(
                         [group, layout.d_hidden, vectors],
-                        Strided {
-                            start: scratch.add(room.inputs + t * width),
-                            row: room.sample,
-                            column: 1,
-                        },
-                        Rows {
-                            start: self.w_hidden.as_ptr(),
-                            stride: width,
-                        },
-                        RowsMut {
-                            start: scratch.add(room.hidden),
-                            stride: room.sample,
-                        },
-                        false,
+                        Strided::new(scratch.add(room.inputs + t * width), room.sample, 1),
+                        Rows::new(self.w_hidden.as_ptr(), width),
+                        Initial::Zero,
+                        RowsMut::new(scratch.add(room.hidden), room.sample),
                     );
                 }
                 for g in 0..group {
@@ -403,7 +417,9 @@ impl<T: Real> Pass<'_, T> {
             let states = sample.scratch.add(room.states);
             let before = match steps.start {
                 0 => &self.call.problem.hidden[sample.index * d..][..d],
-                start => &self.call.output[(sample.index * layout.seq_length + start - 1) * d..][..d],
+                start => {
+                    &self.call.output[(sample.index * layout.seq_length + start - 1) * d..][..d]
+                }
             };
             copy_padded(before, states, width);
             for t in 0..n {
@@ -421,7 +437,11 @@ impl<T: Real> Pass<'_, T> {
             }
             if layout.has_memory(chunk) && !self.symmetric {
                 let memory = sample.scratch.add(room.memory);
-                copy(sample.tape.add(layout.memory(chunk)), memory, layout.matrix());
+                copy(
+                    sample.tape.add(layout.memory(chunk)),
+                    memory,
+                    layout.matrix(),
+                );
                 transpose(memory, d, width);
             }
 
@@ -435,27 +455,17 @@ impl<T: Real> Pass<'_, T> {
             let both = sample.common.add(room.both);
             for row in 0..d {
                 for column in 0..d {
-                    *both.add(row * width + column) = *gradient.add(row * width + column)
-                        + *gradient.add(column * width + row);
+                    *both.add(row * width + column) =
+                        *gradient.add(row * width + column) + *gradient.add(column * width + row);
                 }
                 clear(both.add(row * width + d), width - d);
             }
             product::<S, T>(
                 [n, d, width / layout.lanes],
-                Strided {
-                    start: rows.start,
-                    row: rows.stride,
-                    column: 1,
-                },
-                Rows {
-                    start: both,
-                    stride: width,
-                },
-                RowsMut {
-                    start: writes,
-                    stride: width,
-                },
-                false,
+                Strided::new(rows.start, rows.stride, 1),
+                Rows::new(both, width),
+                Initial::Zero,
+                RowsMut::new(writes, width),
             );
             let rates = self.shared.rates(n);
             for write in 0..n {
@@ -476,14 +486,11 @@ impl<T: Real> Pass<'_, T> {
         // SAFETY: as in `run`.
         unsafe {
             match layout.write {
-                Write::Preliminary if layout.inner_steps > 0 => Rows {
-                    start: sample.tape.add(layout.query(layout.steps(chunk).start, 0)),
-                    stride: layout.inner_steps * width,
-                },
-                _ => Rows {
-                    start: sample.scratch.add(room.states + width),
-                    stride: width,
-                },
+                Write::Preliminary if layout.inner_steps > 0 => Rows::new(
+                    sample.tape.add(layout.query(layout.steps(chunk).start, 0)),
+                    layout.inner_steps * width,
+                ),
+                _ => Rows::new(sample.scratch.add(room.states + width), width),
             }
         }
     }
@@ -499,7 +506,10 @@ impl<T: Real> Pass<'_, T> {
         // SAFETY: as in `run`.
         unsafe {
             let s = |i: usize| match i {
-                i if i == last => sample.scratch.add(room.states + (t + 1) * width).cast_const(),
+                i if i == last => sample
+                    .scratch
+                    .add(room.states + (t + 1) * width)
+                    .cast_const(),
                 i => sample.tape.add(layout.query(time, i)),
             };
             let gradient = sample.common.add(room.state);
@@ -523,9 +533,11 @@ impl<T: Real> Pass<'_, T> {
                     columns: sample.scratch.add(room.columns),
                     rows: self.write_rows(sample, chunk),
                 };
-                let attention = sample.scratch.add(room.attentions + read * layout.chunk_width);
+                let attention = sample
+                    .scratch
+                    .add(room.attentions + read * layout.chunk_width);
                 let rates = self.shared.rates(n);
-                attend::<S, T>(layout, rates, history, n, g, attention, gradient, false);
+                attend::<S, T>(layout, (history, n), rates, g, attention, None, gradient);
                 if layout.has_memory(chunk) {
                     let memory = match self.symmetric {
                         true => sample.tape.add(layout.memory(chunk)),
@@ -533,7 +545,7 @@ impl<T: Real> Pass<'_, T> {
                     };
                     let scaled = sample.common.add(room.scaled);
                     let decay = self.shared.decays[n];
-                    add_product::<S, T>(layout, decay, g, memory, scaled, gradient);
+                    add_read::<S, T>(layout, decay, g, memory, scaled, gradient);
                 }
             }
             if layout.write == Write::Preliminary {
@@ -552,52 +564,60 @@ impl<T: Real> Pass<'_, T> {
     unsafe fn add_write<S: Simd>(&self, sample: Sample<T>, chunk: usize, t: usize, to: *mut T) {
         let (layout, room, width) = (&self.layout, &self.room, self.layout.width);
         let steps = layout.steps(chunk);
-        let (d, vectors) = (layout.d_hidden, width / layout.lanes);
+        let d = layout.d_hidden;
         // SAFETY: as in `run`.
         unsafe {
-            add_to::<S, T>(layout, sample.scratch.add(room.writes + t * width), to);
-            if let Some(writes) = self.call.cotangents.writes {
-                let row = (sample.index * layout.seq_length + steps.start + t) * d;
-                for (unit, gradient) in writes[row..][..d].iter().enumerate() {
-                    *to.add(unit) += *gradient;
+            let row = sample.scratch.add(room.writes + t * width);
+            let block = t / BLOCK * BLOCK;
+            let end = (block + BLOCK).min(steps.len());
+            if t + 1 == end {
+                for [coefficients, rows] in self.reads(sample, steps.start, end) {
+                    add_product::<S, T>(
+                        [
+                            end - block,
+                            (steps.len() - end) * layout.inner_steps,
+                            width / layout.lanes,
+                        ],
+                        Strided::new(coefficients.add(block), 1, layout.chunk_width),
+                        Rows::new(rows, width),
+                        RowsMut::new(sample.scratch.add(room.writes + block * width), width),
+                    );
                 }
             }
             let first = match layout.write {
                 Write::Final => t + 1,
                 Write::Preliminary => t,
             };
-            let reads = (steps.len() - first) * layout.inner_steps;
-            let first = first * layout.inner_steps;
-            let time = steps.start * layout.inner_steps + first;
-            // Over the reads with gradient g and query s: coefficient(s) g + coefficient(g) s
-            for (coefficients, rows) in [
-                (
-                    sample.tape.add(layout.attention(0, 0) + time * layout.chunk_width),
-                    sample.scratch.add(room.reads + first * width).cast_const(),
-                ),
-                (
-                    sample.scratch.add(room.attentions + first * layout.chunk_width).cast_const(),
-                    sample.tape.add(layout.query(0, 0) + time * width),
-                ),
-            ] {
-                product::<S, T>(
-                    [1, reads, vectors],
-                    Strided {
-                        start: coefficients.add(t),
-                        row: 0,
-                        column: layout.chunk_width,
-                    },
-                    Rows {
-                        start: rows,
-                        stride: width,
-                    },
-                    RowsMut {
-                        start: to,
-                        stride: 0,
-                    },
-                    true,
-                );
+            let sizes = [(end - first) * layout.inner_steps, width / layout.lanes];
+            for [coefficients, rows] in self.reads(sample, steps.start, first) {
+                let (a, b) = (coefficients.add(t), Rows::new(rows, width));
+                row_product::<S, T>(sizes, a, layout.chunk_width, b, Some(row), row);
             }
+            add_to::<S, T>(layout, row, to);
+            if let Some(writes) = self.call.cotangents.writes {
+                let row = (sample.index * layout.seq_length + steps.start + t) * d;
+                for (unit, gradient) in writes[row..][..d].iter().enumerate() {
+                    *to.add(unit) += *gradient;
+                }
+            }
+        }
+    }
+
+    /// What the gradient of a write is summed from, over reads with query s and gradient g from step `first` of a
+    /// chunk on: coefficients of s with g, and of g with s.
+    #[inline(always)]
+    unsafe fn reads(&self, sample: Sample<T>, start: usize, first: usize) -> [[*const T; 2]; 2] {
+        let (layout, room) = (&self.layout, &self.room);
+        let read = first * layout.inner_steps;
+        // SAFETY: as in `run`.
+        unsafe {
+            let g = sample.scratch.add(room.reads + read * layout.width);
+            let of_g = sample
+                .scratch
+                .add(room.attentions + read * layout.chunk_width);
+            let s = sample.tape.add(layout.query(start + first, 0));
+            let of_s = sample.tape.add(layout.attention(start + first, 0));
+            [[of_s, g.cast_const()], [of_g.cast_const(), s]]
         }
     }
 
@@ -620,7 +640,8 @@ impl<T: Real> Pass<'_, T> {
         unsafe {
             let Some(norm) = norm else {
                 for lane in rows {
-                    let (s, gradient) = (load::<S, T>(s.add(lane)), load::<S, T>(gradient.add(lane)));
+                    let (s, gradient) =
+                        (load::<S, T>(s.add(lane)), load::<S, T>(gradient.add(lane)));
                     store::<S, T>(to.add(lane), times_slope::<S, T>(activation, s, gradient));
                 }
                 return;
@@ -637,7 +658,10 @@ impl<T: Real> Pass<'_, T> {
                 let normalised = load::<S, T>(normalised.add(lane));
                 let gain_sum = gradient.mul_add(normalised, load::<S, T>(gain_sums.add(lane)));
                 store::<S, T>(gain_sums.add(lane), gain_sum);
-                store::<S, T>(bias_sums.add(lane), gradient + load::<S, T>(bias_sums.add(lane)));
+                store::<S, T>(
+                    bias_sums.add(lane),
+                    gradient + load::<S, T>(bias_sums.add(lane)),
+                );
                 let gradient = gradient * load::<S, T>(self.shared.gain.as_ptr().add(lane));
                 sum += gradient;
                 along = gradient.mul_add(normalised, along);
@@ -664,42 +688,23 @@ impl<T: Real> Pass<'_, T> {
         let (n, vectors) = (steps.len(), width / layout.lanes);
         // SAFETY: as in `run`.
         unsafe {
-            let gradients = Rows {
-                start: sample.scratch.add(room.inputs).cast_const(),
-                stride: width,
-            };
+            let gradients = Rows::new(sample.scratch.add(room.inputs).cast_const(), width);
             let bias = sample.sums.add(self.sums.bias);
             for t in 0..n {
                 add_to::<S, T>(layout, gradients.start.add(t * width), bias);
             }
-            product::<S, T>(
+            add_product::<S, T>(
                 [d, n, vectors],
-                Strided {
-                    start: sample.scratch.add(room.states),
-                    row: 1,
-                    column: width,
-                },
+                Strided::new(sample.scratch.add(room.states), 1, width),
                 gradients,
-                RowsMut {
-                    start: sample.sums.add(self.sums.w_hidden),
-                    stride: width,
-                },
-                true,
+                RowsMut::new(sample.sums.add(self.sums.w_hidden), width),
             );
             let first = (sample.index * layout.seq_length + steps.start) * d_input;
-            product::<S, T>(
+            add_product::<S, T>(
                 [d_input, n, vectors],
-                Strided {
-                    start: self.call.problem.input[first..].as_ptr(),
-                    row: 1,
-                    column: d_input,
-                },
+                Strided::new(self.call.problem.input[first..].as_ptr(), 1, d_input),
                 gradients,
-                RowsMut {
-                    start: sample.sums.add(self.sums.w_input),
-                    stride: width,
-                },
-                true,
+                RowsMut::new(sample.sums.add(self.sums.w_input), width),
             );
             if self.call.wanted.input {
                 let (aligned, rows) = match layout.input_width == d_input {
@@ -708,20 +713,10 @@ impl<T: Real> Pass<'_, T> {
                 };
                 product::<S, T>(
                     [n, d, layout.input_width / layout.lanes],
-                    Strided {
-                        start: gradients.start,
-                        row: width,
-                        column: 1,
-                    },
-                    Rows {
-                        start: self.w_input.as_ptr(),
-                        stride: layout.input_width,
-                    },
-                    RowsMut {
-                        start: rows,
-                        stride: layout.input_width,
-                    },
-                    false,
+                    Strided::new(gradients.start, width, 1),
+                    Rows::new(self.w_input.as_ptr(), layout.input_width),
+                    Initial::Zero,
+                    RowsMut::new(rows, layout.input_width),
                 );
                 if !aligned {
                     for t in 0..n {
@@ -740,22 +735,11 @@ impl<T: Real> Pass<'_, T> {
                         scale_to::<S, T>(layout, decay, row, row);
                     }
                 }
-                product::<S, T>(
+                add_product::<S, T>(
                     [d, n * layout.inner_steps, vectors],
-                    Strided {
-                        start: sample.scratch.add(room.reads),
-                        row: 1,
-                        column: width,
-                    },
-                    Rows {
-                        start: sample.tape.add(layout.query(steps.start, 0)),
-                        stride: width,
-                    },
-                    RowsMut {
-                        start: sample.scratch.add(room.memory_gradient),
-                        stride: width,
-                    },
-                    true,
+                    Strided::new(sample.scratch.add(room.reads), 1, width),
+                    Rows::new(sample.tape.add(layout.query(steps.start, 0)), width),
+                    RowsMut::new(sample.scratch.add(room.memory_gradient), width),
                 );
             }
         }
@@ -767,7 +751,11 @@ impl<T: Real> Pass<'_, T> {
         let d = layout.d_hidden;
         // SAFETY: as in `run`.
         unsafe {
-            copy(sample.scratch.add(room.hidden), self.hidden.at(sample.index * d), d);
+            copy(
+                sample.scratch.add(room.hidden),
+                self.hidden.at(sample.index * d),
+                d,
+            );
             if self.call.wanted.start {
                 let gradient = sample.scratch.add(room.memory_gradient);
                 for row in 0..d {
@@ -776,18 +764,6 @@ impl<T: Real> Pass<'_, T> {
                 }
             }
         }
-    }
-}
-
-/// `to += row`.
-///
-/// # Safety
-/// Both must be rows of the layout's width.
-#[inline(always)]
-unsafe fn add_to<S: Simd, T: Real>(layout: &Layout, row: *const T, to: *mut T) {
-    for lane in (0..layout.width).step_by(layout.lanes) {
-        // SAFETY: as the caller promises.
-        unsafe { store::<S, T>(to.add(lane), load::<S, T>(to.add(lane)) + load::<S, T>(row.add(lane))) };
     }
 }
 

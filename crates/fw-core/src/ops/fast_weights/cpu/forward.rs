@@ -4,10 +4,13 @@ use core::ops::Range;
 
 use super::super::Write;
 use super::layout::{Layout, Problem, Shared, Tape};
+use super::rows::{
+    History, add_read, attend, clear, copy, copy_padded, copy_row, scale_to, transpose,
+};
 use crate::ops::Activation;
 use crate::ops::cpu::{
-    Arch, Buffer, Real, Rows, RowsMut, SharedMut, Simd, Strided, Vector, WithSimd, load, product, splat,
-    store, with_scratch,
+    Arch, Buffer, Real, Rows, RowsMut, SharedMut, Simd, Strided, Vector, WithSimd, add_product,
+    load, splat, store, with_scratch,
 };
 
 /// Where the results of a forward pass go. All of it is written.
@@ -63,7 +66,9 @@ impl<T: Real> WithSimd for Call<'_, T> {
             problem: self.problem,
             shared: Shared::new(self.problem, &layout),
             symmetric: is_symmetric(self.problem),
-            tape: tape.as_ref().map(|tape| SharedMut::new(tape.numbers.as_ptr())),
+            tape: tape
+                .as_ref()
+                .map(|tape| SharedMut::new(tape.numbers.as_ptr())),
             room: Room::new(&layout),
             call: &self,
             layout,
@@ -76,10 +81,11 @@ impl<T: Real> WithSimd for Call<'_, T> {
                     let samples = first..(first + group).min(samples.end);
                     // SAFETY: the machine has the instructions of S, and the scratch is large enough.
                     unsafe {
-                        S::vectorize(
-                            #[inline(always)]
-                            || pass.run::<S>(samples, scratch),
-                        );
+                        S::vectorize(Group {
+                            pass: &pass,
+                            samples,
+                            scratch,
+                        });
                     }
                 }
             });
@@ -173,6 +179,23 @@ struct Pass<'a, T: Real> {
     room: Room,
 }
 
+/// A few samples, to be run with the instructions of S: a closure would not be inlined there.
+struct Group<'a, T: Real> {
+    pass: &'a Pass<'a, T>,
+    samples: Range<usize>,
+    scratch: *mut T,
+}
+
+impl<T: Real> WithSimd for Group<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self) {
+        // SAFETY: as the caller promises.
+        unsafe { self.pass.run::<S>(self.samples, self.scratch) }
+    }
+}
+
 /// A sample's place in the scratch memory, and its tape.
 #[derive(Clone, Copy)]
 struct Sample<T> {
@@ -213,22 +236,11 @@ impl<T: Real> Pass<'_, T> {
                 }
                 for t in 0..steps.len() {
                     // z_t += h_{t-1} W
-                    product::<S, T>(
+                    add_product::<S, T>(
                         [group, layout.d_hidden, vectors],
-                        Strided {
-                            start: scratch.add(room.states + t * width),
-                            row: room.sample,
-                            column: 1,
-                        },
-                        Rows {
-                            start: self.shared.w_hidden.as_ptr(),
-                            stride: width,
-                        },
-                        RowsMut {
-                            start: scratch.add(room.inputs + t * width),
-                            stride: room.sample,
-                        },
-                        true,
+                        Strided::new(scratch.add(room.states + t * width), room.sample, 1),
+                        Rows::new(self.shared.w_hidden.as_ptr(), width),
+                        RowsMut::new(scratch.add(room.inputs + t * width), room.sample),
                     );
                     for g in 0..group {
                         self.step::<S>(sample(g), chunk, steps.start, t);
@@ -277,25 +289,14 @@ impl<T: Real> Pass<'_, T> {
         unsafe {
             let inputs = sample.scratch.add(room.inputs);
             for t in 0..steps.len() {
-                copy(self.shared.bias.as_ptr(), inputs.add(t * width), width);
+                copy_row::<S, T>(layout, self.shared.bias.as_ptr(), inputs.add(t * width));
             }
             let first = (sample.index * layout.seq_length + steps.start) * d_input;
-            product::<S, T>(
+            add_product::<S, T>(
                 [steps.len(), d_input, width / layout.lanes],
-                Strided {
-                    start: self.problem.input[first..].as_ptr(),
-                    row: d_input,
-                    column: 1,
-                },
-                Rows {
-                    start: self.shared.w_input.as_ptr(),
-                    stride: width,
-                },
-                RowsMut {
-                    start: inputs,
-                    stride: width,
-                },
-                true,
+                Strided::new(self.problem.input[first..].as_ptr(), d_input, 1),
+                Rows::new(self.shared.w_input.as_ptr(), width),
+                RowsMut::new(inputs, width),
             );
             if let (Some(tape), true) = (sample.tape, layout.has_memory(chunk)) {
                 let memory = sample.scratch.add(room.memory);
@@ -325,17 +326,16 @@ impl<T: Real> Pass<'_, T> {
             let norm = normalize_preliminary.then_some(0);
             self.activate::<S>(sample, time, norm, z, s(0));
             if layout.write == Write::Preliminary {
-                self.write(sample, time, t, s(0));
+                self.write::<S>(sample, time, t, s(0));
             }
             for i in 1..=last {
                 let sum = sample.common.add(room.sum);
-                copy(z, sum, width);
-                self.read::<S>(sample, chunk, time, t, i - 1, s(i - 1), sum);
+                self.read::<S>(sample, (chunk, time, t), i - 1, s(i - 1), z, sum);
                 let norm = (layout.norms > 0).then_some(i - usize::from(!normalize_preliminary));
                 self.activate::<S>(sample, time, norm, sum, s(i));
             }
             if layout.write == Write::Final {
-                self.write(sample, time, t, hidden);
+                self.write::<S>(sample, time, t, hidden);
             }
             let first = (sample.index * layout.seq_length + time) * d_hidden;
             copy(hidden, self.call.outputs.hidden.at(first), d_hidden);
@@ -397,17 +397,15 @@ impl<T: Real> Pass<'_, T> {
         }
     }
 
-    /// `sum += A s`.
+    /// `sum = z + A s`, for read `i` of step `time`, which is step `t` of its chunk.
     #[inline(always)]
-    #[allow(clippy::too_many_arguments, reason = "a step's coordinates, spelled out")]
     unsafe fn read<S: Simd>(
         &self,
         sample: Sample<T>,
-        chunk: usize,
-        time: usize,
-        t: usize,
+        (chunk, time, t): (usize, usize, usize),
         i: usize,
         query: *const T,
+        z: *const T,
         sum: *mut T,
     ) {
         let (layout, room) = (&self.layout, &self.room);
@@ -422,30 +420,25 @@ impl<T: Real> Pass<'_, T> {
                 columns: sample.scratch.add(room.columns),
                 rows: self.write_rows(sample),
             };
-            attend::<S, T>(layout, self.shared.rates(n), history, n, query, attention, sum, true);
+            let rates = self.shared.rates(n);
+            attend::<S, T>(layout, (history, n), rates, query, attention, Some(z), sum);
             if layout.has_memory(chunk) {
+                let memory = sample.scratch.add(room.memory);
                 let scaled = sample.common.add(room.scaled);
-                add_product::<S, T>(
-                    layout,
-                    self.shared.decays[n],
-                    query,
-                    sample.scratch.add(room.memory),
-                    scaled,
-                    sum,
-                );
+                add_read::<S, T>(layout, self.shared.decays[n], query, memory, scaled, sum);
             }
         }
     }
 
     /// Remembers w_t.
     #[inline(always)]
-    unsafe fn write(&self, sample: Sample<T>, time: usize, t: usize, vector: *const T) {
+    unsafe fn write<S: Simd>(&self, sample: Sample<T>, time: usize, t: usize, vector: *const T) {
         let (layout, room) = (&self.layout, &self.room);
         // SAFETY: as in `run`.
         unsafe {
             if layout.write == Write::Preliminary {
                 let to = sample.scratch.add(room.rows + t * layout.width);
-                copy(vector, to, layout.width);
+                copy_row::<S, T>(layout, vector, to);
             }
             let column = sample.scratch.add(room.columns + t);
             for unit in 0..layout.d_hidden {
@@ -495,26 +488,15 @@ impl<T: Real> Pass<'_, T> {
                     let row = memory.add(unit * width);
                     scale_to::<S, T>(layout, decay, row, row);
                 }
-                product::<S, T>(
+                add_product::<S, T>(
                     [layout.d_hidden, n, width / layout.lanes],
-                    Strided {
-                        start: sample.scratch.add(room.columns),
-                        row: layout.chunk_width,
-                        column: 1,
-                    },
-                    Rows {
-                        start: scaled,
-                        stride: width,
-                    },
-                    RowsMut {
-                        start: memory,
-                        stride: width,
-                    },
-                    true,
+                    Strided::new(sample.scratch.add(room.columns), layout.chunk_width, 1),
+                    Rows::new(scaled, width),
+                    RowsMut::new(memory, width),
                 );
             }
             let states = sample.scratch.add(room.states);
-            copy(states.add(n * width), states, width);
+            copy_row::<S, T>(layout, states.add(n * width), states);
             if let (Some(last), true) = (self.call.outputs.memory, is_last) {
                 let d = layout.d_hidden;
                 let memory = sample.scratch.add(room.memory);
@@ -530,180 +512,11 @@ impl<T: Real> Pass<'_, T> {
     }
 }
 
-/// The writes of a chunk, as columns (`[d_hidden, chunk_width]`) and as rows.
-#[derive(Clone, Copy)]
-pub(super) struct History<T> {
-    pub(super) columns: *const T,
-    pub(super) rows: Rows<T>,
-}
-
-/// The coefficients `rate_j (w_j · s)` of the first n writes, and `sum = Σ_j coefficient_j w_j`, or `sum +=` it.
-///
-/// # Safety
-/// The pointers must have the sizes that the layout says.
-#[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "one call, of which each argument is an operand")]
-pub(super) unsafe fn attend<S: Simd, T: Real>(
-    layout: &Layout,
-    rates: *const T,
-    history: History<T>,
-    n: usize,
-    s: *const T,
-    coefficients: *mut T,
-    sum: *mut T,
-    accumulate: bool,
-) {
-    let vectors = n.div_ceil(layout.lanes);
-    // SAFETY: as the caller promises.
-    unsafe {
-        product::<S, T>(
-            [1, layout.d_hidden, vectors],
-            Strided {
-                start: s,
-                row: 0,
-                column: 1,
-            },
-            Rows {
-                start: history.columns,
-                stride: layout.chunk_width,
-            },
-            RowsMut {
-                start: coefficients,
-                stride: 0,
-            },
-            false,
-        );
-        for lane in (0..vectors * layout.lanes).step_by(layout.lanes) {
-            let score = load::<S, T>(coefficients.add(lane));
-            let rate = load::<S, T>(rates.add(lane));
-            store::<S, T>(coefficients.add(lane), score * rate);
-        }
-        product::<S, T>(
-            [1, n, layout.width / layout.lanes],
-            Strided {
-                start: coefficients,
-                row: 0,
-                column: 1,
-            },
-            history.rows,
-            RowsMut {
-                start: sum,
-                stride: 0,
-            },
-            accumulate,
-        );
-    }
-}
-
-/// `sum += factor v M` for M `[d_hidden, width]`. `scaled` is a row to work in.
-///
-/// # Safety
-/// The pointers must have the sizes that the layout says.
-#[inline(always)]
-pub(super) unsafe fn add_product<S: Simd, T: Real>(
-    layout: &Layout,
-    factor: T,
-    v: *const T,
-    matrix: *const T,
-    scaled: *mut T,
-    sum: *mut T,
-) {
-    // SAFETY: as the caller promises.
-    unsafe {
-        scale_to::<S, T>(layout, factor, v, scaled);
-        product::<S, T>(
-            [1, layout.d_hidden, layout.width / layout.lanes],
-            Strided {
-                start: scaled,
-                row: 0,
-                column: 1,
-            },
-            Rows {
-                start: matrix,
-                stride: layout.width,
-            },
-            RowsMut {
-                start: sum,
-                stride: 0,
-            },
-            true,
-        );
-    }
-}
-
-/// `to = factor row`.
-///
-/// # Safety
-/// Both must be rows of the layout's width.
-#[inline(always)]
-pub(super) unsafe fn scale_to<S: Simd, T: Real>(
-    layout: &Layout,
-    factor: T,
-    row: *const T,
-    to: *mut T,
-) {
-    let factor = splat::<S, T>(factor);
-    for lane in (0..layout.width).step_by(layout.lanes) {
-        // SAFETY: as the caller promises.
-        unsafe { store::<S, T>(to.add(lane), load::<S, T>(row.add(lane)) * factor) };
-    }
-}
-
 /// f in every lane.
 #[inline(always)]
-fn activated<S: Simd, T: Real>(
-    activation: Activation,
-    x: Vector<S, T>,
-) -> Vector<S, T> {
+fn activated<S: Simd, T: Real>(activation: Activation, x: Vector<S, T>) -> Vector<S, T> {
     match activation {
         Activation::Relu => x.max(splat::<S, T>(T::zero())),
         Activation::Tanh => T::tanh_lanes::<S>(x),
-    }
-}
-
-/// # Safety
-/// Both must have room for `len` numbers, and not overlap.
-#[inline(always)]
-pub(super) unsafe fn copy<T>(from: *const T, to: *mut T, len: usize) {
-    // SAFETY: as the caller promises.
-    unsafe { core::ptr::copy_nonoverlapping(from, to, len) }
-}
-
-/// # Safety
-/// `to` must have room for `len` numbers.
-#[inline(always)]
-pub(super) unsafe fn clear<T: Real>(to: *mut T, len: usize) {
-    // SAFETY: as the caller promises; all bits 0 is the number 0.
-    unsafe { core::ptr::write_bytes(to, 0, len) }
-}
-
-/// A row, then zeros up to `width`.
-///
-/// # Safety
-/// `to` must have room for `width` numbers.
-#[inline(always)]
-pub(super) unsafe fn copy_padded<T: Real>(row: &[T], to: *mut T, width: usize) {
-    // SAFETY: as the caller promises.
-    unsafe {
-        copy(row.as_ptr(), to, row.len());
-        clear(to.add(row.len()), width - row.len());
-    }
-}
-
-/// Transposes a square matrix of `d` rows, `width` apart, in place.
-///
-/// # Safety
-/// The matrix must be writable.
-pub(super) unsafe fn transpose<T>(matrix: *mut T, d: usize, width: usize) {
-    for row in 0..d {
-        for column in 0..row {
-            // SAFETY: as the caller promises; the two places differ.
-            unsafe {
-                core::ptr::swap(
-                    matrix.add(row * width + column),
-                    matrix.add(column * width + row),
-                );
-            }
-        }
     }
 }

@@ -38,7 +38,11 @@ pub(in super::super) struct Problem<'a, T> {
 /// By count of multiply-adds for a step and a read, forward and backward: 3 T H for attention over the whole
 /// sequence (half of the steps, on average, are there to be read), and 3 L H + 5 H² with chunks. A chunk's own
 /// overhead argues for long ones.
-pub(in super::super) fn chunk_length(seq_length: usize, d_hidden: usize, inner_steps: usize) -> usize {
+pub(in super::super) fn chunk_length(
+    seq_length: usize,
+    d_hidden: usize,
+    inner_steps: usize,
+) -> usize {
     const SHORTEST: usize = 16;
     const LONGEST: usize = 64;
     if seq_length <= SHORTEST + 2 * d_hidden || inner_steps == 0 {
@@ -114,16 +118,20 @@ impl Layout {
     /// The samples that a thread takes at a time: as many as fit the first-level cache with their states, up
     /// to four.
     pub(super) fn group<T>(&self, batch_size: usize) -> usize {
-        const CACHE: usize = 32 << 10;
+        const CACHE: usize = 64 << 10;
         let sample = 2 * self.chunk.min(self.seq_length) * self.width * size_of::<T>();
-        (CACHE / sample.max(1)).clamp(1, 4).min(batch_size.max(1))
+        (CACHE / sample.max(1)).clamp(2, 4).min(batch_size.max(1))
     }
 
     /// How the batch is shared among threads.
     pub(super) fn parts<T>(&self, batch_size: usize) -> Parts {
         let history = self.inner_steps * self.width * (self.chunk + self.matrix_work());
         let step = 3 * self.width * (self.d_input + self.d_hidden) + 3 * history;
-        Parts::new(batch_size, self.group::<T>(batch_size), self.seq_length * step)
+        Parts::new(
+            batch_size,
+            self.group::<T>(batch_size),
+            self.seq_length * step,
+        )
     }
 
     fn matrix_work(&self) -> usize {
@@ -258,7 +266,10 @@ pub(super) fn padded<T: Real>(matrix: &[T], columns: usize, width: usize) -> Cow
     let rows = matrix.len().checked_div(columns).unwrap_or(1);
     let mut padded = alloc::vec![T::zero(); rows * width];
     if columns > 0 {
-        for (to, from) in padded.chunks_exact_mut(width).zip(matrix.chunks_exact(columns)) {
+        for (to, from) in padded
+            .chunks_exact_mut(width)
+            .zip(matrix.chunks_exact(columns))
+        {
             to[..columns].copy_from_slice(from);
         }
     }

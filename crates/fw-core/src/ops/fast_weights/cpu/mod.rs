@@ -34,6 +34,7 @@
 mod backward;
 mod forward;
 mod layout;
+mod rows;
 
 pub(super) use backward::{Cotangents, Wanted, backward};
 pub(super) use forward::{Outputs, forward};
