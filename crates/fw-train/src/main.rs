@@ -10,7 +10,10 @@ use clap::Parser;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match fw_train::cli::Cli::parse().run() {
+    let cli = fw_train::cli::Cli::parse();
+    // On a thread of the pool that the tensor operations use: each of them would else hand its work over and go to
+    // sleep.
+    match rayon::scope(|_| cli.run()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprint!("error: {error}");

@@ -7,7 +7,7 @@ use super::super::Write;
 use super::forward::is_symmetric;
 use super::layout::{Layout, Problem, Shared, Tape, transposed};
 use super::rows::{
-    History, add_read, add_to, attend, clear, copy, copy_padded, scale_to, transpose,
+    History, add_read, add_to, attend, clear, copy_padded, copy_units, scale_to, transpose,
 };
 use crate::ops::Activation;
 use crate::ops::cpu::{
@@ -350,7 +350,7 @@ impl<T: Real> Pass<'_, T> {
                 }
             };
             for g in 0..group {
-                self.begin(sample(g));
+                self.begin::<S>(sample(g));
             }
             for chunk in (0..layout.n_chunks()).rev() {
                 let steps = layout.steps(chunk);
@@ -375,13 +375,14 @@ impl<T: Real> Pass<'_, T> {
                 }
             }
             for g in 0..group {
-                self.end(sample(g));
+                self.end::<S>(sample(g));
             }
         }
     }
 
     /// The gradients of the last state: of h none beyond its output's, of A what came with it.
-    unsafe fn begin(&self, sample: Sample<T>) {
+    #[inline(always)]
+    unsafe fn begin<S: Simd>(&self, sample: Sample<T>) {
         let (layout, room) = (&self.layout, &self.room);
         let d = layout.d_hidden;
         // SAFETY: as in `run`.
@@ -393,8 +394,8 @@ impl<T: Real> Pass<'_, T> {
                 None => clear(gradient, layout.matrix()),
                 Some(memory) => {
                     for row in 0..d {
-                        let from = &memory[(sample.index * d + row) * d..][..d];
-                        copy_padded(from, gradient.add(row * layout.width), layout.width);
+                        let from = memory[(sample.index * d + row) * d..].as_ptr();
+                        copy_padded::<S, T>(layout, from, gradient.add(row * layout.width));
                     }
                 }
             }
@@ -421,11 +422,11 @@ impl<T: Real> Pass<'_, T> {
                     &self.call.output[(sample.index * layout.seq_length + start - 1) * d..][..d]
                 }
             };
-            copy_padded(before, states, width);
+            copy_padded::<S, T>(layout, before.as_ptr(), states);
             for t in 0..n {
                 let row = (sample.index * layout.seq_length + steps.start + t) * d;
-                let row = &self.call.output[row..][..d];
-                copy_padded(row, states.add((t + 1) * width), width);
+                let row = self.call.output[row..].as_ptr();
+                copy_padded::<S, T>(layout, row, states.add((t + 1) * width));
             }
             let rows = self.write_rows(sample, chunk);
             let columns = sample.scratch.add(room.columns);
@@ -437,11 +438,8 @@ impl<T: Real> Pass<'_, T> {
             }
             if layout.has_memory(chunk) && !self.symmetric {
                 let memory = sample.scratch.add(room.memory);
-                copy(
-                    sample.tape.add(layout.memory(chunk)),
-                    memory,
-                    layout.matrix(),
-                );
+                let from = sample.tape.add(layout.memory(chunk));
+                core::ptr::copy_nonoverlapping(from, memory, layout.matrix());
                 transpose(memory, d, width);
             }
 
@@ -517,7 +515,8 @@ impl<T: Real> Pass<'_, T> {
             clear(z_gradient, width);
 
             let row = (sample.index * layout.seq_length + time) * d;
-            copy_padded(&self.call.cotangents.hidden[row..][..d], gradient, width);
+            let row = self.call.cotangents.hidden[row..].as_ptr();
+            copy_padded::<S, T>(layout, row, gradient);
             add_to::<S, T>(layout, sample.scratch.add(room.hidden), gradient);
             if layout.write == Write::Final {
                 self.add_write::<S>(sample, chunk, t, gradient);
@@ -721,7 +720,11 @@ impl<T: Real> Pass<'_, T> {
                 if !aligned {
                     for t in 0..n {
                         let to = self.input.at(first + t * d_input);
-                        copy(rows.add(t * layout.input_width), to, d_input);
+                        core::ptr::copy_nonoverlapping(
+                            rows.add(t * layout.input_width),
+                            to,
+                            d_input,
+                        );
                     }
                 }
             }
@@ -746,21 +749,19 @@ impl<T: Real> Pass<'_, T> {
     }
 
     /// The gradients of the first state.
-    unsafe fn end(&self, sample: Sample<T>) {
+    #[inline(always)]
+    unsafe fn end<S: Simd>(&self, sample: Sample<T>) {
         let (layout, room) = (&self.layout, &self.room);
         let d = layout.d_hidden;
         // SAFETY: as in `run`.
         unsafe {
-            copy(
-                sample.scratch.add(room.hidden),
-                self.hidden.at(sample.index * d),
-                d,
-            );
+            let hidden = sample.scratch.add(room.hidden);
+            copy_units::<S, T>(layout, hidden, self.hidden.at(sample.index * d));
             if self.call.wanted.start {
                 let gradient = sample.scratch.add(room.memory_gradient);
                 for row in 0..d {
                     let to = self.start.at((sample.index * d + row) * d);
-                    copy(gradient.add(row * layout.width), to, d);
+                    copy_units::<S, T>(layout, gradient.add(row * layout.width), to);
                 }
             }
         }

@@ -5,7 +5,7 @@ use core::ops::Range;
 use super::super::Write;
 use super::layout::{Layout, Problem, Shared, Tape};
 use super::rows::{
-    History, add_read, attend, clear, copy, copy_padded, copy_row, scale_to, transpose,
+    History, add_read, attend, clear, copy_padded, copy_row, copy_units, scale_to, transpose,
 };
 use crate::ops::Activation;
 use crate::ops::cpu::{
@@ -227,7 +227,7 @@ impl<T: Real> Pass<'_, T> {
                     .map(|tape| tape.at((samples.start + g) * layout.tape())),
             };
             for g in 0..group {
-                self.begin(sample(g));
+                self.begin::<S>(sample(g));
             }
             for chunk in 0..layout.n_chunks() {
                 let steps = layout.steps(chunk);
@@ -254,13 +254,15 @@ impl<T: Real> Pass<'_, T> {
     }
 
     /// The first state and memory.
-    unsafe fn begin(&self, sample: Sample<T>) {
+    #[inline(always)]
+    unsafe fn begin<S: Simd>(&self, sample: Sample<T>) {
         let (layout, room) = (&self.layout, &self.room);
         let d = layout.d_hidden;
         // SAFETY: as in `run`.
         unsafe {
             let hidden = &self.problem.hidden[sample.index * d..][..d];
-            copy_padded(hidden, sample.scratch.add(room.states), layout.width);
+            let states = sample.scratch.add(room.states);
+            copy_padded::<S, T>(layout, hidden.as_ptr(), states);
             let memory = sample.scratch.add(room.memory);
             match self.problem.start {
                 None if layout.n_chunks() == 1 && self.call.outputs.memory.is_none() => {}
@@ -269,7 +271,7 @@ impl<T: Real> Pass<'_, T> {
                     let start = &start[sample.index * d * d..][..d * d];
                     for row in 0..d {
                         let to = memory.add(row * layout.width);
-                        copy_padded(&start[row * d..][..d], to, layout.width);
+                        copy_padded::<S, T>(layout, start[row * d..].as_ptr(), to);
                     }
                     if !self.symmetric {
                         transpose(memory, d, layout.width);
@@ -300,7 +302,8 @@ impl<T: Real> Pass<'_, T> {
             );
             if let (Some(tape), true) = (sample.tape, layout.has_memory(chunk)) {
                 let memory = sample.scratch.add(room.memory);
-                copy(memory, tape.add(layout.memory(chunk)), layout.matrix());
+                let to = tape.add(layout.memory(chunk));
+                core::ptr::copy_nonoverlapping(memory, to, layout.matrix());
             }
         }
     }
@@ -338,7 +341,7 @@ impl<T: Real> Pass<'_, T> {
                 self.write::<S>(sample, time, t, hidden);
             }
             let first = (sample.index * layout.seq_length + time) * d_hidden;
-            copy(hidden, self.call.outputs.hidden.at(first), d_hidden);
+            copy_units::<S, T>(layout, hidden, self.call.outputs.hidden.at(first));
         }
     }
 
@@ -446,7 +449,7 @@ impl<T: Real> Pass<'_, T> {
             }
             if let Some(writes) = self.call.outputs.writes {
                 let first = (sample.index * layout.seq_length + time) * layout.d_hidden;
-                copy(vector, writes.at(first), layout.d_hidden);
+                copy_units::<S, T>(layout, vector, writes.at(first));
             }
         }
     }
@@ -505,7 +508,7 @@ impl<T: Real> Pass<'_, T> {
                 }
                 for row in 0..d {
                     let to = last.at((sample.index * d + row) * d);
-                    copy(memory.add(row * width), to, d);
+                    copy_units::<S, T>(layout, memory.add(row * width), to);
                 }
             }
         }

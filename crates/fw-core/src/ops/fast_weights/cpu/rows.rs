@@ -113,12 +113,42 @@ pub(super) unsafe fn copy_row<S: Simd, T: Real>(layout: &Layout, row: *const T, 
     }
 }
 
+/// `to = row`, without the padding: as many numbers as there are hidden units. Rows are short, and a call of
+/// `memcpy` for each would cost more than the copies.
+///
 /// # Safety
-/// Both must have room for `len` numbers, and not overlap.
+/// `row` must be readable and `to` writable for `d_hidden` numbers, and they must not overlap.
 #[inline(always)]
-pub(super) unsafe fn copy<T>(from: *const T, to: *mut T, len: usize) {
+pub(super) unsafe fn copy_units<S: Simd, T: Real>(layout: &Layout, row: *const T, to: *mut T) {
+    let (d, lanes) = (layout.d_hidden, layout.lanes);
+    // SAFETY: as the caller promises; the last vector overlaps the one before it.
+    unsafe {
+        if d < lanes {
+            for unit in 0..d {
+                *to.add(unit) = *row.add(unit);
+            }
+            return;
+        }
+        for lane in (0..d - lanes + 1).step_by(lanes) {
+            store::<S, T>(to.add(lane), load::<S, T>(row.add(lane)));
+        }
+        let last = d - lanes;
+        store::<S, T>(to.add(last), load::<S, T>(row.add(last)));
+    }
+}
+
+/// A row of a tensor, then zeros up to the layout's width.
+///
+/// # Safety
+/// `row` must be readable for `d_hidden` numbers, `to` writable for the width, and they must not overlap.
+#[inline(always)]
+pub(super) unsafe fn copy_padded<S: Simd, T: Real>(layout: &Layout, row: *const T, to: *mut T) {
     // SAFETY: as the caller promises.
-    unsafe { core::ptr::copy_nonoverlapping(from, to, len) }
+    unsafe {
+        let last = layout.width - layout.lanes;
+        store::<S, T>(to.add(last), splat::<S, T>(T::zero()));
+        copy_units::<S, T>(layout, row, to);
+    }
 }
 
 /// # Safety
@@ -127,19 +157,6 @@ pub(super) unsafe fn copy<T>(from: *const T, to: *mut T, len: usize) {
 pub(super) unsafe fn clear<T: Real>(to: *mut T, len: usize) {
     // SAFETY: as the caller promises; all bits 0 is the number 0.
     unsafe { core::ptr::write_bytes(to, 0, len) }
-}
-
-/// A row, then zeros up to `width`.
-///
-/// # Safety
-/// `to` must have room for `width` numbers.
-#[inline(always)]
-pub(super) unsafe fn copy_padded<T: Real>(row: &[T], to: *mut T, width: usize) {
-    // SAFETY: as the caller promises.
-    unsafe {
-        copy(row.as_ptr(), to, row.len());
-        clear(to.add(row.len()), width - row.len());
-    }
 }
 
 /// Transposes a square matrix of `d` rows, `width` apart, in place.
