@@ -357,6 +357,34 @@ impl Recurrent for FastWeights {
         state: Option<FastWeightsState>,
     ) -> (Tensor<3>, FastWeightsState) {
         check_input(&input, self.d_input());
+        self.sequence(input, state, ops::fast_weights)
+    }
+
+    fn forward_projected(
+        &self,
+        projected: Tensor<3>,
+        state: Option<FastWeightsState>,
+    ) -> (Tensor<3>, FastWeightsState) {
+        self.sequence(projected, state, ops::fast_weights_projected)
+    }
+}
+
+impl FastWeights {
+    /// A whole sequence by `run`, one of the operations over sequences.
+    #[track_caller]
+    fn sequence(
+        &self,
+        input: Tensor<3>,
+        state: Option<FastWeightsState>,
+        run: fn(
+            Tensor<3>,
+            FastWeightsState,
+            &ops::Weights,
+            &ops::Options,
+            Form,
+            Path,
+        ) -> (Tensor<3>, FastWeightsState),
+    ) -> (Tensor<3>, FastWeightsState) {
         let [batch_size, seq_length, _] = input.dims();
         let state = state.unwrap_or_else(|| self.start(batch_size, &input.device()));
         if batch_size == 0 {
@@ -364,7 +392,7 @@ impl Recurrent for FastWeights {
             return (empty_output(self, &input), state);
         }
         check_batch(batch_size, &state.hidden);
-        ops::fast_weights(
+        run(
             input,
             state,
             &self.weights(),

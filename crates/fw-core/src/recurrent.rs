@@ -112,12 +112,30 @@ pub trait Recurrent: Module + ModuleDisplay {
     #[track_caller]
     fn forward(&self, input: Tensor<3>, state: Option<Self::State>) -> (Tensor<3>, Self::State) {
         check_input(&input, self.d_input());
-        let [batch_size, ..] = input.dims();
-        let state = state.unwrap_or_else(|| self.initial_state(batch_size, &input.device()));
+        let projected = match input.dims()[0] {
+            0 => input,
+            _ => self.project(input),
+        };
+        self.forward_projected(projected, state)
+    }
+
+    /// The whole sequence from the projected input, `[batch_size, seq_length, any]`: for those who have it already,
+    /// such as a model that looks tokens up in a projected table.
+    ///
+    /// # Panics
+    /// If the sequence has no steps, or the state is of another batch size.
+    #[track_caller]
+    fn forward_projected(
+        &self,
+        projected: Tensor<3>,
+        state: Option<Self::State>,
+    ) -> (Tensor<3>, Self::State) {
+        let [batch_size, ..] = projected.dims();
+        let state = state.unwrap_or_else(|| self.initial_state(batch_size, &projected.device()));
         if batch_size == 0 {
-            return (empty_output(self, &input), state);
+            return (empty_output(self, &projected), state);
         }
-        scan(self.project(input), state, |projected_t, state| {
+        scan(projected, state, |projected_t, state| {
             self.advance(projected_t, state)
         })
     }

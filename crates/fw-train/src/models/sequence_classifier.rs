@@ -122,13 +122,14 @@ fn draw_parameters<M: Module>(model: &M) {
 
 impl<R: Recurrent> Model for SequenceClassifier<R> {
     fn logits(&self, tokens: Tensor<2, Int>) -> Tensor<2> {
-        let input = match &self.embedding {
-            // The ReLU of the table costs less than the ReLU of what is looked up in it.
-            Some(table) => embedding(relu(table.weight.val()), tokens),
-            None => tokens.one_hot::<3>(self.n_tokens).float(),
+        let [batch_size, seq_length] = tokens.dims();
+        let inputs = match &self.embedding {
+            Some(table) => relu(table.weight.val()),
+            None => Tensor::eye(self.n_tokens, &self.output.weight.val().device()),
         };
-        let [batch_size, seq_length, _] = input.dims();
-        let (outputs, _) = self.layer.forward(input, None);
+        // What depends on a token alone is computed once for each token there is, not for each that is read.
+        let table = self.layer.project(inputs.unsqueeze_dim(0)).squeeze_dim(0);
+        let (outputs, _) = self.layer.forward_projected(embedding(table, tokens), None);
         let last = outputs
             .narrow(1, seq_length - 1, 1)
             .reshape([batch_size, self.layer.d_output()]);

@@ -14,27 +14,27 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{
     Backend, Dispatch, DispatchDevice, ExtensionType, Flex, TensorMetadata, backend_extension,
 };
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use super::cpu::{self, Cotangents, Outputs, Problem, Tape, Wanted};
-use super::{Form, Memory, Options, State, Weights, Write};
+use super::{Form, Input, Memory, Options, State, Weights, Write};
 use crate::ops::cpu::{Arch, Real, SharedMut};
 
-/// Whether there is a kernel for this tensor's device and type.
-pub(super) fn is_available(input: &Tensor<3>) -> bool {
-    let device = input.device().as_dispatch().clone().inner();
-    matches!(device, DispatchDevice::Flex(_)) && matches!(input.dtype(), DType::F32 | DType::F64)
+/// Whether there is a kernel for this device and type.
+pub(super) fn is_available(device: &Device, dtype: DType) -> bool {
+    let device = device.as_dispatch().clone().inner();
+    matches!(device, DispatchDevice::Flex(_)) && matches!(dtype, DType::F32 | DType::F64)
 }
 
-/// [`fast_weights`](super::fast_weights) by the kernel.
+/// Fast weights over a whole sequence by the kernel.
 pub(super) fn fast_weights(
-    input: Tensor<3>,
+    input: Input,
     state: State,
     weights: &Weights,
     options: &Options,
     form: Form,
 ) -> (Tensor<3>, State) {
-    let [_, seq_length, _] = input.dims();
+    let [_, seq_length, _] = input.tensor().dims();
     let [_, d_hidden] = state.hidden.dims();
     let chunk = cpu::chunk_length(seq_length, d_hidden, options.inner_steps);
     run(
@@ -49,14 +49,14 @@ pub(super) fn fast_weights(
 
 /// The same with given instructions, which the machine must have, and chunks of a given length.
 fn run(
-    input: Tensor<3>,
+    input: Input,
     state: State,
     weights: &Weights,
     options: &Options,
     form: Form,
     (arch, chunk): (Arch, usize),
 ) -> (Tensor<3>, State) {
-    let [batch_size, seq_length, _] = input.dims();
+    let [batch_size, seq_length, _] = input.tensor().dims();
     let [_, d_hidden] = state.hidden.dims();
     let form = form.resolve(state.memory.written(), seq_length, d_hidden);
     let start = match state.memory {
@@ -71,6 +71,7 @@ fn run(
         options: *options,
         epsilon: weights.norm.as_ref().map(|norm| norm.epsilon),
         has_start: start.is_some(),
+        is_projected: matches!(input, Input::Projected(_)),
         arch,
         chunk,
         more: match (form, options.write) {
@@ -79,7 +80,8 @@ fn run(
             (_, Write::Final) => More::Nothing,
         },
     };
-    let nothing = || Tensor::<1>::empty([0], (&input.device(), input.dtype())).into_dispatch();
+    let like = (input.tensor().device(), input.tensor().dtype());
+    let nothing = || Tensor::<1>::empty([0], (&like.0, like.1)).into_dispatch();
     let (gain, norm_bias) = match &weights.norm {
         Some(norm) => (
             norm.gain.clone().into_dispatch(),
@@ -87,15 +89,22 @@ fn run(
         ),
         None => (nothing(), nothing()),
     };
+    let (w_input, bias) = match &input {
+        Input::Raw(_) => (
+            weights.input.clone().into_dispatch(),
+            weights.bias.clone().into_dispatch(),
+        ),
+        Input::Projected(_) => (nothing(), nothing()),
+    };
     let inputs = Inputs {
         start: start.clone().map_or_else(nothing, Tensor::into_dispatch),
         hidden: state.hidden.into_dispatch(),
-        w_input: weights.input.clone().into_dispatch(),
-        bias: weights.bias.clone().into_dispatch(),
+        w_input,
+        bias,
         w_hidden: weights.hidden.clone().into_dispatch(),
         gain,
         norm_bias,
-        input: input.into_dispatch(),
+        input: input.into_tensor().into_dispatch(),
     };
     let results = <Dispatch as FusedFastWeights>::fast_weights(inputs, plan);
 
@@ -147,6 +156,8 @@ pub struct Plan {
     /// Of the normalisation, if there is one.
     epsilon: Option<f64>,
     has_start: bool,
+    /// Whether the input is what the projection would yield.
+    is_projected: bool,
     arch: Arch,
     chunk: usize,
     more: More,
@@ -288,15 +299,13 @@ impl Inputs<Flex> {
         Problem {
             batch_size: shape[0],
             seq_length: shape[1],
-            d_input: shape[2],
             d_hidden: self.hidden.shape()[1],
             options: &plan.options,
             chunk: plan.chunk,
             input: numbers(&self.input),
             hidden: numbers(&self.hidden),
             start: plan.has_start.then(|| numbers(&self.start)),
-            w_input: numbers(&self.w_input),
-            bias: numbers(&self.bias),
+            projection: (!plan.is_projected).then(|| (numbers(&self.w_input), numbers(&self.bias))),
             w_hidden: numbers(&self.w_hidden),
             norm: plan
                 .epsilon
@@ -409,7 +418,7 @@ impl Kept {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{Device, Distribution, Gradients};
+    use burn::tensor::{Distribution, Gradients};
 
     use super::super::{Norm, Path};
     use super::*;
@@ -553,6 +562,7 @@ mod tests {
                         for &chunk in chunks {
                             let actual =
                                 results(&leaves, &options, form, |input, state, weights| {
+                                    let input = Input::Raw(input);
                                     run(input, state, weights, &options, form, (arch, chunk))
                                 });
                             let case = alloc::format!(

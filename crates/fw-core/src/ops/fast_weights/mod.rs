@@ -163,18 +163,80 @@ pub fn fast_weights(
     form: Form,
     path: Path,
 ) -> (Tensor<3>, State) {
+    sequence(Input::Raw(input), state, weights, options, form, path)
+}
+
+/// [`fast_weights`] from the projected input, `x_t C + b` for every step: `[batch_size, seq_length, d_hidden]`.
+///
+/// # Panics
+/// As [`fast_weights`].
+#[track_caller]
+pub fn fast_weights_projected(
+    projected: Tensor<3>,
+    state: State,
+    weights: &Weights,
+    options: &Options,
+    form: Form,
+    path: Path,
+) -> (Tensor<3>, State) {
+    sequence(
+        Input::Projected(projected),
+        state,
+        weights,
+        options,
+        form,
+        path,
+    )
+}
+
+/// What a sequence begins with.
+enum Input {
+    /// x, `[batch_size, seq_length, d_input]`.
+    Raw(Tensor<3>),
+    /// `x C + b`, `[batch_size, seq_length, d_hidden]`.
+    Projected(Tensor<3>),
+}
+
+impl Input {
+    fn tensor(&self) -> &Tensor<3> {
+        match self {
+            Input::Raw(tensor) | Input::Projected(tensor) => tensor,
+        }
+    }
+
     #[cfg(feature = "flex")]
-    if path != Path::Composed && fused::is_available(&input) {
+    fn into_tensor(self) -> Tensor<3> {
+        match self {
+            Input::Raw(tensor) | Input::Projected(tensor) => tensor,
+        }
+    }
+}
+
+#[track_caller]
+fn sequence(
+    input: Input,
+    state: State,
+    weights: &Weights,
+    options: &Options,
+    form: Form,
+    path: Path,
+) -> (Tensor<3>, State) {
+    let (device, dtype) = (input.tensor().device(), input.tensor().dtype());
+    #[cfg(feature = "flex")]
+    if path != Path::Composed && fused::is_available(&device, dtype) {
         return fused::fast_weights(input, state, weights, options, form);
     }
     assert!(
         path != Path::Fused,
-        "path is Fused; there is no kernel for {:?} on {:?}: it needs Flex, f32 or f64, and the cargo feature flex",
-        input.dtype(),
-        input.device(),
+        "path is Fused; there is no kernel for {dtype:?} on {device:?}: it needs Flex, f32 or f64, and the cargo \
+         feature flex"
     );
-    let state = state.in_form(form, input.dims()[1], options);
-    scan(weights.project(input), state, |projected_t, state| {
+    let state = state.in_form(form, input.tensor().dims()[1], options);
+    let projected = match input {
+        Input::Raw(input) => weights.project(input),
+        Input::Projected(projected) => projected,
+    };
+    scan(projected, state, |projected_t, state| {
         step(projected_t, state, weights, options).output_and_state()
     })
 }

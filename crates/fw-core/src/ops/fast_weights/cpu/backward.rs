@@ -90,13 +90,14 @@ impl<T: Real> WithSimd for Call<'_, T> {
         let mut hidden = Vec::with_capacity(n_hidden);
         let mut start = Vec::with_capacity(n_start);
 
+        let (w_input, bias) = problem.projection.unwrap_or((&[], &[]));
         let parts = layout.parts::<T>(batch_size);
         let sums = Sums::new(&layout);
         let partial = Buffer::<T>::new(parts.count() * sums.size);
         let pass = Pass {
             shared: Shared::new(problem, &layout),
             symmetric: is_symmetric(problem),
-            w_input: transposed(problem.w_input, d_hidden, layout.input_width),
+            w_input: transposed(w_input, d_hidden, layout.input_width),
             w_hidden: transposed(problem.w_hidden, d_hidden, layout.width),
             room: Room::new(&layout),
             input: SharedMut::new(input.as_mut_ptr()),
@@ -126,7 +127,7 @@ impl<T: Real> WithSimd for Call<'_, T> {
             trimmed(pass.sums.w_input, d_input),
             trimmed(pass.sums.w_hidden, d_hidden),
         );
-        let bias = trimmed(pass.sums.bias, 1);
+        let bias = trimmed(pass.sums.bias, bias.len() / d_hidden);
         let gain = trimmed(pass.sums.gain, norms);
         let norm_bias = trimmed(pass.sums.norm_bias, norms);
         Gradients {
@@ -682,52 +683,19 @@ impl<T: Real> Pass<'_, T> {
     #[inline(always)]
     unsafe fn end_chunk<S: Simd>(&self, sample: Sample<T>, chunk: usize) {
         let (layout, room, width) = (&self.layout, &self.room, self.layout.width);
-        let (d, d_input) = (layout.d_hidden, layout.d_input);
+        let d = layout.d_hidden;
         let steps = layout.steps(chunk);
         let (n, vectors) = (steps.len(), width / layout.lanes);
         // SAFETY: as in `run`.
         unsafe {
             let gradients = Rows::new(sample.scratch.add(room.inputs).cast_const(), width);
-            let bias = sample.sums.add(self.sums.bias);
-            for t in 0..n {
-                add_to::<S, T>(layout, gradients.start.add(t * width), bias);
-            }
             add_product::<S, T>(
                 [d, n, vectors],
                 Strided::new(sample.scratch.add(room.states), 1, width),
                 gradients,
                 RowsMut::new(sample.sums.add(self.sums.w_hidden), width),
             );
-            let first = (sample.index * layout.seq_length + steps.start) * d_input;
-            add_product::<S, T>(
-                [d_input, n, vectors],
-                Strided::new(self.call.problem.input[first..].as_ptr(), 1, d_input),
-                gradients,
-                RowsMut::new(sample.sums.add(self.sums.w_input), width),
-            );
-            if self.call.wanted.input {
-                let (aligned, rows) = match layout.input_width == d_input {
-                    true => (true, self.input.at(first)),
-                    false => (false, sample.common.add(room.input)),
-                };
-                product::<S, T>(
-                    [n, d, layout.input_width / layout.lanes],
-                    Strided::new(gradients.start, width, 1),
-                    Rows::new(self.w_input.as_ptr(), layout.input_width),
-                    Initial::Zero,
-                    RowsMut::new(rows, layout.input_width),
-                );
-                if !aligned {
-                    for t in 0..n {
-                        let to = self.input.at(first + t * d_input);
-                        core::ptr::copy_nonoverlapping(
-                            rows.add(t * layout.input_width),
-                            to,
-                            d_input,
-                        );
-                    }
-                }
-            }
+            self.project_back::<S>(sample, steps.start, n);
             if chunk > 0 || self.call.wanted.start {
                 // dA += Σ λⁿ g sᵀ over the reads
                 for t in 0..n {
@@ -744,6 +712,57 @@ impl<T: Real> Pass<'_, T> {
                     Rows::new(sample.tape.add(layout.query(steps.start, 0)), width),
                     RowsMut::new(sample.scratch.add(room.memory_gradient), width),
                 );
+            }
+        }
+    }
+
+    /// The share of `n` steps in the gradients of the projection and of what it projects.
+    #[inline(always)]
+    unsafe fn project_back<S: Simd>(&self, sample: Sample<T>, start: usize, n: usize) {
+        let (layout, room, width) = (&self.layout, &self.room, self.layout.width);
+        let (d, d_input) = (layout.d_hidden, layout.d_input);
+        let first = sample.index * layout.seq_length + start;
+        let problem = self.call.problem;
+        // SAFETY: as in `run`.
+        unsafe {
+            let gradients = sample.scratch.add(room.inputs).cast_const();
+            if problem.projection.is_none() {
+                for t in 0..if self.call.wanted.input { n } else { 0 } {
+                    let to = self.input.at((first + t) * d);
+                    copy_units::<S, T>(layout, gradients.add(t * width), to);
+                }
+                return;
+            }
+            let bias = sample.sums.add(self.sums.bias);
+            for t in 0..n {
+                add_to::<S, T>(layout, gradients.add(t * width), bias);
+            }
+            add_product::<S, T>(
+                [d_input, n, width / layout.lanes],
+                Strided::new(problem.input[first * d_input..].as_ptr(), 1, d_input),
+                Rows::new(gradients, width),
+                RowsMut::new(sample.sums.add(self.sums.w_input), width),
+            );
+            if self.call.wanted.input {
+                // Rows that are whole vectors go where they belong; others would overlap what another thread writes.
+                let to = self.input.at(first * d_input);
+                let is_whole = layout.input_width == d_input;
+                let rows = if is_whole {
+                    to
+                } else {
+                    sample.common.add(room.input)
+                };
+                product::<S, T>(
+                    [n, d, layout.input_width / layout.lanes],
+                    Strided::new(gradients, width, 1),
+                    Rows::new(self.w_input.as_ptr(), layout.input_width),
+                    Initial::Zero,
+                    RowsMut::new(rows, layout.input_width),
+                );
+                for t in 0..if is_whole { 0 } else { n } {
+                    let row = rows.add(t * layout.input_width);
+                    core::ptr::copy_nonoverlapping(row, to.add(t * d_input), d_input);
+                }
             }
         }
     }

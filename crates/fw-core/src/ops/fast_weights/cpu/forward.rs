@@ -290,16 +290,23 @@ impl<T: Real> Pass<'_, T> {
         // SAFETY: as in `run`.
         unsafe {
             let inputs = sample.scratch.add(room.inputs);
-            for t in 0..steps.len() {
-                copy_row::<S, T>(layout, self.shared.bias.as_ptr(), inputs.add(t * width));
+            let first = sample.index * layout.seq_length + steps.start;
+            if self.problem.projection.is_none() {
+                for t in 0..steps.len() {
+                    let row = self.problem.input[(first + t) * layout.d_hidden..].as_ptr();
+                    copy_padded::<S, T>(layout, row, inputs.add(t * width));
+                }
+            } else {
+                for t in 0..steps.len() {
+                    copy_row::<S, T>(layout, self.shared.bias.as_ptr(), inputs.add(t * width));
+                }
+                add_product::<S, T>(
+                    [steps.len(), d_input, width / layout.lanes],
+                    Strided::new(self.problem.input[first * d_input..].as_ptr(), d_input, 1),
+                    Rows::new(self.shared.w_input.as_ptr(), width),
+                    RowsMut::new(inputs, width),
+                );
             }
-            let first = (sample.index * layout.seq_length + steps.start) * d_input;
-            add_product::<S, T>(
-                [steps.len(), d_input, width / layout.lanes],
-                Strided::new(self.problem.input[first..].as_ptr(), d_input, 1),
-                Rows::new(self.shared.w_input.as_ptr(), width),
-                RowsMut::new(inputs, width),
-            );
             if let (Some(tape), true) = (sample.tape, layout.has_memory(chunk)) {
                 let memory = sample.scratch.add(room.memory);
                 let to = tape.add(layout.memory(chunk));

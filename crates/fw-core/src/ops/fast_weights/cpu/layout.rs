@@ -12,21 +12,19 @@ use crate::ops::cpu::{Arch, Buffer, Parts, Real};
 pub(in super::super) struct Problem<'a, T> {
     pub(in super::super) batch_size: usize,
     pub(in super::super) seq_length: usize,
-    pub(in super::super) d_input: usize,
     pub(in super::super) d_hidden: usize,
     pub(in super::super) options: &'a Options,
     /// Steps of a chunk.
     pub(in super::super) chunk: usize,
-    /// x, `[batch_size, seq_length, d_input]`.
+    /// x, `[batch_size, seq_length, d_input]`; without a projection what it would yield,
+    /// `[batch_size, seq_length, d_hidden]`.
     pub(in super::super) input: &'a [T],
+    /// C, `[d_input, d_hidden]`, and b, `[d_hidden]`.
+    pub(in super::super) projection: Option<(&'a [T], &'a [T])>,
     /// h_0, `[batch_size, d_hidden]`.
     pub(in super::super) hidden: &'a [T],
     /// A_0, `[batch_size, d_hidden, d_hidden]`; `None` is 0.
     pub(in super::super) start: Option<&'a [T]>,
-    /// C, `[d_input, d_hidden]`.
-    pub(in super::super) w_input: &'a [T],
-    /// b, `[d_hidden]`.
-    pub(in super::super) bias: &'a [T],
     /// W, `[d_hidden, d_hidden]`.
     pub(in super::super) w_hidden: &'a [T],
     /// Gain, bias and epsilon of the normalisation.
@@ -55,6 +53,7 @@ pub(in super::super) fn chunk_length(
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
     pub(super) seq_length: usize,
+    /// Rows of C; 0 where the input is projected already.
     pub(super) d_input: usize,
     pub(super) d_hidden: usize,
     pub(super) inner_steps: usize,
@@ -74,13 +73,16 @@ impl Layout {
     pub(super) fn new<T: Real>(problem: &Problem<T>, lanes: usize) -> Self {
         let options = problem.options;
         let norms = options.inner_steps + usize::from(options.normalize_preliminary);
+        let d_input = problem
+            .projection
+            .map_or(0, |(c, _)| c.len() / problem.d_hidden);
         Layout {
             seq_length: problem.seq_length,
-            d_input: problem.d_input,
+            d_input,
             d_hidden: problem.d_hidden,
             inner_steps: options.inner_steps,
             chunk: problem.chunk,
-            input_width: problem.d_input.next_multiple_of(lanes),
+            input_width: d_input.next_multiple_of(lanes),
             width: problem.d_hidden.next_multiple_of(lanes),
             chunk_width: problem.chunk.next_multiple_of(lanes),
             lanes,
@@ -234,18 +236,19 @@ impl<'a, T: Real> Shared<'a, T> {
         rates.reverse();
         rates.resize(most + layout.lanes, T::zero());
         let row = |row: &[T]| padded(row, row.len(), layout.width).into_owned();
+        let (w_input, bias) = problem.projection.unwrap_or((&[], &[]));
         let (gain, norm_bias, epsilon) = problem.norm.unwrap_or((&[], &[], 0.0));
         Shared {
             rates,
             decays: powers(1.0).map(T::of).collect(),
             chunk: layout.chunk,
             units: row(&alloc::vec![T::one(); layout.d_hidden]),
-            bias: row(problem.bias),
+            bias: row(bias),
             gain: row(gain),
             norm_bias: row(norm_bias),
             epsilon: T::of(epsilon),
             per_unit: T::one() / T::of(layout.d_hidden as f64),
-            w_input: padded(problem.w_input, layout.d_hidden, layout.width),
+            w_input: padded(w_input, layout.d_hidden, layout.width),
             w_hidden: padded(problem.w_hidden, layout.d_hidden, layout.width),
         }
     }
