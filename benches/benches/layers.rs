@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cargo bench -p fw-benches
+//! cargo bench -p fw-benches -- '128x50x64x64.*fused'
 //! ```
 
 use std::hint::black_box;
@@ -10,10 +11,8 @@ use burn::tensor::{Device, Distribution, Tensor};
 use criterion::{
     BenchmarkGroup, Criterion, criterion_group, criterion_main, measurement::WallTime,
 };
-use fw_core::{FastWeightsConfig, Form, GruConfig, LstmConfig, Recurrent};
-
-/// Batch size, sequence length, input width, hidden width.
-const SIZES: [[usize; 4]; 3] = [[128, 11, 100, 20], [128, 11, 100, 50], [128, 50, 64, 64]];
+use fw_benches::{GRID, Sizes};
+use fw_core::{FastWeightsConfig, GruConfig, LstmConfig, Path, Recurrent};
 
 fn bench_layer<L: Recurrent>(
     group: &mut BenchmarkGroup<WallTime>,
@@ -29,35 +28,35 @@ fn bench_layer<L: Recurrent>(
     group.bench_function(format!("{name}/forward+backward"), |bencher| {
         bencher.iter(|| {
             let input = input.clone().require_grad();
-            black_box(layer.forward(input, None).0.sum().backward())
+            black_box(layer.forward(input, None).0.backward())
         });
     });
 }
 
 fn layers(criterion: &mut Criterion) {
     let device = Device::flex().autodiff();
-    for [batch_size, seq_length, d_input, d_hidden] in SIZES {
-        let mut group =
-            criterion.benchmark_group(format!("{batch_size}x{seq_length}x{d_input}x{d_hidden}"));
+    for sizes in GRID {
+        let Sizes {
+            batch_size,
+            seq_length,
+            d_input,
+            d_hidden,
+            inner_steps,
+        } = sizes;
+        let name = format!("{batch_size}x{seq_length}x{d_input}x{d_hidden}x{inner_steps}");
+        let mut group = criterion.benchmark_group(name);
+        group.sample_size(10);
         let shape = [batch_size, seq_length, d_input];
         let input = Tensor::random(shape, Distribution::Normal(0.0, 1.0), &device);
-        let fast = FastWeightsConfig::new(d_input, d_hidden);
-        let matrix = fast.clone().with_form(Form::Matrix).init(&device);
-        let attention = fast.with_form(Form::Attention).init(&device);
-        bench_layer(&mut group, "fast-weights-matrix", matrix, &input);
-        bench_layer(&mut group, "fast-weights-attention", attention, &input);
-        bench_layer(
-            &mut group,
-            "lstm",
-            LstmConfig::new(d_input, d_hidden).init(&device),
-            &input,
-        );
-        bench_layer(
-            &mut group,
-            "gru",
-            GruConfig::new(d_input, d_hidden).init(&device),
-            &input,
-        );
+        let config = FastWeightsConfig::new(d_input, d_hidden).with_inner_steps(inner_steps);
+        for (name, path) in [("fused", Path::Fused), ("composed", Path::Composed)] {
+            let layer = config.clone().with_path(path).init(&device);
+            bench_layer(&mut group, &format!("fast-weights-{name}"), layer, &input);
+        }
+        let lstm = LstmConfig::new(d_input, d_hidden).init(&device);
+        bench_layer(&mut group, "lstm", lstm, &input);
+        let gru = GruConfig::new(d_input, d_hidden).init(&device);
+        bench_layer(&mut group, "gru", gru, &input);
         group.finish();
     }
 }

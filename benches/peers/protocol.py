@@ -1,6 +1,7 @@
 """What the workers share: requests and answers as lines of JSON, the numbers of the check, the clock."""
 
 import json
+import resource
 import sys
 import time
 
@@ -49,10 +50,16 @@ def clock(call, seconds):
     return times
 
 
+def peak():
+    """The most memory that this process has held, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def serve(prepare):
     """Answers requests for ever. `prepare(variant, sizes)` gives a function without arguments that computes, and
     returns output and gradient of the input in a form that `numpy.asarray` takes."""
     calls = {}
+    print(json.dumps({"peak_mib": peak()}), flush=True)
     for line in sys.stdin:
         request = json.loads(line)
         try:
@@ -63,7 +70,7 @@ def serve(prepare):
             if request.get("check"):
                 answer = {"fingerprint": fingerprint(*calls[key]())}
             else:
-                answer = {"ms": clock(calls[key], request["seconds"])}
+                answer = {"ms": clock(calls[key], request["seconds"]), "peak_mib": peak()}
         except Exception as error:  # whatever a peer fails with goes into the table
             answer = {"error": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
         print(json.dumps(answer), flush=True)

@@ -56,7 +56,7 @@ def attention(x, c, b, w, gain, bias, inner_steps):
 def prepare(variant, sizes):
     torch.manual_seed(0)
     x = torch.tensor(protocol.inputs(sizes), requires_grad=True)
-    name, _, compiled = variant.partition("-compiled")
+    name = variant.removesuffix("-compiled")
     if name in ("torch-lstm", "torch-gru"):
         layer = (nn.LSTM if name == "torch-lstm" else nn.GRU)(
             sizes["d_input"], sizes["d_hidden"], batch_first=True
@@ -67,7 +67,7 @@ def prepare(variant, sizes):
         parameters = [torch.tensor(p, requires_grad=True) for p in protocol.parameters(sizes)]
         leaves = [x, *parameters]
         function = {"torch-matrix": matrix, "torch-attention": attention}[name]
-        if compiled or variant.endswith("-compiled"):
+        if name != variant:
             function = torch.compile(function)
         forward = lambda: function(x, *parameters, sizes["inner_steps"])
     ones = torch.ones(sizes["batch_size"], sizes["seq_length"], sizes["d_hidden"])

@@ -113,6 +113,20 @@ pub(crate) fn splat<S: Simd, T: Real>(value: T) -> Vector<S, T> {
     value.splat::<S>()
 }
 
+/// Asks for `len` numbers to be brought into the cache: a backward pass reads its tape against the direction that
+/// the machine foresees. Any address may be asked for.
+#[inline(always)]
+pub(crate) fn prefetch<T>(pointer: *const T, len: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for line in (0..len * size_of::<T>()).step_by(64) {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: nothing is read.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(pointer.cast::<i8>().wrapping_add(line)) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (pointer, len);
+}
+
 #[cfg(test)]
 mod tests {
     use burn::tensor::cast::ToElement;

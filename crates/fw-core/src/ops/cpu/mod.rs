@@ -6,7 +6,7 @@ mod parts;
 mod product;
 
 pub(crate) use buffer::{Buffer, with_scratch};
-pub(crate) use lanes::{Real, load, splat, store};
+pub(crate) use lanes::{Real, load, prefetch, splat, store};
 pub(crate) use parts::{Parts, SharedMut};
 pub(crate) use product::{Initial, Rows, RowsMut, Strided, add_product, product, row_product};
 

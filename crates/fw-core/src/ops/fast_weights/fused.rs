@@ -418,7 +418,9 @@ impl Kept {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{Distribution, Gradients};
+    use burn::tensor::Gradients;
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
 
     use super::super::{Norm, Path};
     use super::*;
@@ -439,13 +441,18 @@ mod tests {
         all.into_iter().filter(|arch| *arch as u8 <= best).collect()
     }
 
-    fn random<const D: usize>(shape: [usize; D], scale: f64, device: &Device) -> Tensor<D> {
-        let values = Tensor::random(
-            shape,
-            Distribution::Uniform(-scale, scale),
-            (device, DType::F64),
-        );
-        values.require_grad()
+    /// Leaves with uniform values in (-scale, scale).
+    struct Random<'a>(ChaCha8Rng, &'a Device);
+
+    impl Random<'_> {
+        fn leaf<const D: usize>(&mut self, shape: [usize; D], scale: f64) -> Tensor<D> {
+            let count = shape.iter().product::<usize>();
+            let values: Vec<f64> = (0..count)
+                .map(|_| self.0.random_range(-scale..scale))
+                .collect();
+            let values = TensorData::new(values, shape);
+            Tensor::from_data(values, (self.1, DType::F64)).require_grad()
+        }
     }
 
     #[derive(Clone, Copy, Debug)]
@@ -517,7 +524,8 @@ mod tests {
     impl Leaves {
         fn new(seq_length: usize, start: Start, is_normalised: bool, device: &Device) -> Self {
             let square = [BATCH_SIZE, D_HIDDEN, D_HIDDEN];
-            let general = random(square, 0.5, device).detach();
+            let mut random = Random(ChaCha8Rng::seed_from_u64(seq_length as u64), device);
+            let general = random.leaf(square, 0.5).detach();
             let start = match start {
                 Start::Nothing => None,
                 Start::General => Some(general.require_grad()),
@@ -528,21 +536,23 @@ mod tests {
                 ),
             };
             Leaves {
-                input: random([BATCH_SIZE, seq_length, D_INPUT], 1.0, device),
-                hidden: random([BATCH_SIZE, D_HIDDEN], 1.0, device),
+                input: random.leaf([BATCH_SIZE, seq_length, D_INPUT], 1.0),
+                hidden: random.leaf([BATCH_SIZE, D_HIDDEN], 1.0),
                 start,
                 weights: Weights {
-                    input: random([D_INPUT, D_HIDDEN], 1.0, device),
-                    hidden: random([D_HIDDEN, D_HIDDEN], 0.2, device),
-                    bias: random([D_HIDDEN], 1.0, device),
+                    input: random.leaf([D_INPUT, D_HIDDEN], 1.0),
+                    hidden: random.leaf([D_HIDDEN, D_HIDDEN], 0.2),
+                    bias: random.leaf([D_HIDDEN], 1.0),
                     norm: is_normalised.then(|| Norm {
-                        gain: random([D_HIDDEN], 1.0, device),
-                        bias: random([D_HIDDEN], 1.0, device),
+                        gain: random.leaf([D_HIDDEN], 1.0),
+                        bias: random.leaf([D_HIDDEN], 1.0),
                         epsilon: 1e-5,
                     }),
                 },
-                on_output: random([BATCH_SIZE, seq_length, D_HIDDEN], 1.0, device).detach(),
-                on_memory: random(square, 1.0, device).detach(),
+                on_output: random
+                    .leaf([BATCH_SIZE, seq_length, D_HIDDEN], 1.0)
+                    .detach(),
+                on_memory: random.leaf(square, 1.0).detach(),
             }
         }
     }
@@ -639,5 +649,112 @@ mod tests {
             ..options(1)
         };
         check(options, false);
+    }
+
+    #[test]
+    fn a_projected_input_gives_what_the_input_gives() {
+        let device = Device::flex().autodiff();
+        let options = options(1);
+        let leaves = Leaves::new(7, Start::Nothing, true, &device);
+        for path in [Path::Composed, Path::Fused] {
+            let expected = results(
+                &leaves,
+                &options,
+                Form::Attention,
+                |input, state, weights| {
+                    super::super::fast_weights(
+                        input,
+                        state,
+                        weights,
+                        &options,
+                        Form::Attention,
+                        path,
+                    )
+                },
+            );
+            let actual = results(
+                &leaves,
+                &options,
+                Form::Attention,
+                |input, state, weights| {
+                    let projected = weights.project(input);
+                    super::super::fast_weights_projected(
+                        projected,
+                        state,
+                        weights,
+                        &options,
+                        Form::Attention,
+                        path,
+                    )
+                },
+            );
+            assert_same(&actual, &expected, &alloc::format!("{path:?}"));
+        }
+    }
+
+    /// The documentation of `cpu` states what is kept; the composed form keeps a matrix a step.
+    #[test]
+    fn the_tape_of_5000_steps_holds_what_is_stated_and_no_more() {
+        const SEQ_LENGTH: usize = 5_000;
+        const WIDTH: usize = 64;
+        let zeros = alloc::vec![0.0_f32; SEQ_LENGTH * WIDTH];
+        let options = options(1);
+        let chunk = cpu::chunk_length(SEQ_LENGTH, WIDTH, 1);
+        let square = &zeros[..WIDTH * WIDTH];
+        let problem = Problem {
+            batch_size: 1,
+            seq_length: SEQ_LENGTH,
+            d_hidden: WIDTH,
+            options: &options,
+            chunk,
+            input: &zeros,
+            projection: None,
+            hidden: &zeros[..WIDTH],
+            start: None,
+            w_hidden: square,
+            norm: Some((&zeros[..WIDTH], &zeros[..WIDTH], 1e-5)),
+        };
+        let mut output = zeros.clone();
+        let outputs = Outputs {
+            hidden: SharedMut::new(output.as_mut_ptr()),
+            writes: None,
+            memory: None,
+        };
+        // SAFETY: the output has room for every state.
+        let tape = unsafe { cpu::forward(Arch::detect(), &problem, outputs, true) };
+        let bytes = tape.expect("it was to be kept").bytes();
+        let a_step = WIDTH + (WIDTH + 1) + chunk;
+        let stated = SEQ_LENGTH * a_step + SEQ_LENGTH.div_ceil(chunk) * WIDTH * WIDTH;
+        assert!(
+            bytes <= 4 * stated,
+            "{bytes} bytes; {} are stated",
+            4 * stated
+        );
+        assert!(bytes * 10 < 4 * SEQ_LENGTH * WIDTH * WIDTH);
+    }
+
+    #[test]
+    fn sequences_of_5000_steps_have_the_same_gradients_in_chunks_of_other_lengths() {
+        let device = Device::flex().autodiff();
+        let options = options(1);
+        let leaves = Leaves::new(5_000, Start::General, true, &device);
+        let [first, second] = [32, 100].map(|chunk| {
+            results(&leaves, &options, Form::Matrix, |input, state, weights| {
+                let how = (Arch::detect(), chunk);
+                run(
+                    Input::Raw(input),
+                    state,
+                    weights,
+                    &options,
+                    Form::Matrix,
+                    how,
+                )
+            })
+        });
+        assert_same(&first, &second, "5,000 steps");
+        assert!(first.iter().all(|result| {
+            let largest = result.clone().inner().abs().max().into_scalar::<f64>();
+            largest.is_finite() && largest > 0.0
+        }));
     }
 }

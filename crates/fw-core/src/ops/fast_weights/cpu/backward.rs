@@ -12,11 +12,14 @@ use super::rows::{
 use crate::ops::Activation;
 use crate::ops::cpu::{
     Buffer, Initial, Parts, Real, Rows, RowsMut, SharedMut, Simd, Strided, Vector, WithSimd,
-    add_product, load, product, row_product, splat, store, with_scratch,
+    add_product, load, prefetch, product, row_product, splat, store, with_scratch,
 };
 
 /// Writes whose gradients are gathered together from the reads that come after all of them.
 const BLOCK: usize = 4;
+
+/// Steps between asking for numbers and reading them.
+const AHEAD: usize = 4;
 
 /// Which gradients are asked for; those of the slow weights always are.
 #[derive(Clone, Copy, Debug)]
@@ -511,6 +514,7 @@ impl<T: Real> Pass<'_, T> {
                     .cast_const(),
                 i => sample.tape.add(layout.query(time, i)),
             };
+            self.prefetch(sample, time.saturating_sub(AHEAD));
             let gradient = sample.common.add(room.state);
             let z_gradient = sample.scratch.add(room.inputs + t * width);
             clear(z_gradient, width);
@@ -555,6 +559,25 @@ impl<T: Real> Pass<'_, T> {
             let scaled = sample.common.add(room.scaled);
             self.deactivate::<S>(sample, time, norm, s(0), gradient, scaled);
             add_to::<S, T>(layout, scaled, z_gradient);
+        }
+    }
+
+    /// Asks for what the backward pass of a step reads once.
+    #[inline(always)]
+    unsafe fn prefetch(&self, sample: Sample<T>, time: usize) {
+        let layout = &self.layout;
+        let row = (sample.index * layout.seq_length + time) * layout.d_hidden;
+        // SAFETY: as in `run`.
+        unsafe {
+            prefetch(
+                sample.tape.add(layout.query(time, 0)),
+                layout.inner_steps * layout.width,
+            );
+            prefetch(
+                sample.tape.add(layout.normalised(time, 0)),
+                layout.norms * layout.width,
+            );
+            prefetch(self.call.cotangents.hidden[row..].as_ptr(), layout.d_hidden);
         }
     }
 

@@ -1,0 +1,220 @@
+"""Times this library and its peers on the same work, in turns, and writes a table.
+
+Each variant is a process of its own that computes forward and backward of one layer, float32, to the gradients of the
+input and of every parameter, from the same numbers. The processes take turns, so that a busy moment of the machine hits
+all of them; what is reported is the median over all turns.
+"""
+
+import argparse
+import json
+import os
+import platform
+import select
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+SIZES = ["batch_size", "seq_length", "d_input", "d_hidden", "inner_steps"]
+GRID = "128,11,100,50,1;128,11,100,20,1;128,50,64,64,1;64,100,64,128,1;32,500,64,64,1;8,2000,64,64,1;128,50,64,64,3"
+CHECK = [3, 7, 5, 6, 2]
+# Ours first. Where a suite has several variants of ours, the ratio is that of the first.
+SUITES = {
+    "fast-weights": {
+        "ours": ["fused", "composed"],
+        "peers": ["torch-matrix", "torch-attention", "torch-matrix-compiled", "torch-attention-compiled",
+                  "jax-matrix", "jax-attention"],
+    },
+    "cells": {
+        "ours": ["fused", "lstm", "gru"],
+        "peers": ["burn-lstm", "burn-gru", "torch-lstm", "torch-gru"],
+    },
+}
+
+
+class Worker:
+    """A process that computes one variant at one size."""
+
+    def __init__(self, variant, sizes, timeout):
+        kind = variant.split("-")[0]
+        command = {
+            "torch": [sys.executable, HERE / "worker_torch.py"],
+            "jax": [sys.executable, HERE / "worker_jax.py"],
+        }.get(kind, [os.environ["FW_BENCH_WORKER"]])
+        self.request = {"variant": variant, "sizes": dict(zip(SIZES, sizes))}
+        self.timeout = timeout
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        self.times, self.error = [], None
+        self.base = self.read(time.monotonic() + timeout).get("peak_mib")
+        self.peak = None
+
+    def ask(self, **more):
+        """The answer to one request; None after a failure, which `error` then names."""
+        if self.error:
+            return None
+        deadline = time.monotonic() + self.timeout
+        self.process.stdin.write(json.dumps(self.request | more) + "\n")
+        self.process.stdin.flush()
+        answer = self.read(deadline)
+        if "error" in answer:
+            self.error = answer["error"]
+            self.close()
+            return None
+        self.peak = answer.get("peak_mib")
+        return answer
+
+    def read(self, deadline):
+        ready, _, _ = select.select([self.process.stdout], [], [], max(0.0, deadline - time.monotonic()))
+        if not ready:
+            return {"error": f"not done after {self.timeout} s"}
+        line = self.process.stdout.readline()
+        return json.loads(line) if line else {"error": "the process ended (out of memory?)"}
+
+    def measure(self, seconds):
+        if answer := self.ask(seconds=seconds):
+            self.times += answer["ms"]
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+
+
+def check(variants, timeout):
+    """Every variant computes the same, or the comparison says nothing."""
+    fingerprints = {}
+    for variant in variants:
+        worker = Worker(variant, CHECK, timeout)
+        answer = worker.ask(check=True)
+        worker.close()
+        if answer:
+            fingerprints[variant] = answer["fingerprint"]
+        else:
+            print(f"  {variant}: {worker.error}", file=sys.stderr)
+    expected = fingerprints[variants[0]]
+    for variant, actual in fingerprints.items():
+        for ours, theirs in zip(expected, actual):
+            if abs(ours - theirs) > 1e-3 * max(1.0, abs(ours)):
+                sys.exit(f"{variant} computes {actual}, {variants[0]} computes {expected}: not the same work")
+
+
+def measure_line(sizes, variants, options):
+    workers = {}
+    for variant in variants:
+        workers[variant] = worker = Worker(variant, sizes, options.timeout)
+        # Compiles, and allocates.
+        worker.ask(seconds=0.0)
+    for _ in range(options.rounds):
+        for worker in workers.values():
+            worker.measure(options.seconds)
+    line = {"sizes": dict(zip(SIZES, sizes)), "ms": {}, "calls": {}, "errors": {}, "memory_mib": {}}
+    for variant, worker in workers.items():
+        if worker.error:
+            line["errors"][variant] = worker.error
+        else:
+            line["ms"][variant] = statistics.median(worker.times)
+            line["calls"][variant] = len(worker.times)
+            if worker.base and worker.peak:
+                line["memory_mib"][variant] = worker.peak - worker.base
+            worker.close()
+    return line
+
+
+def summarize(line, suite):
+    ours = line["ms"].get(suite["ours"][0])
+    peers = {name: line["ms"][name] for name in suite["peers"] if name in line["ms"]}
+    if ours and peers:
+        fastest = min(peers, key=peers.get)
+        line["fastest_peer"], line["ratio"] = fastest, peers[fastest] / ours
+
+
+def cell(line, variant):
+    if variant in line["ms"]:
+        return f"{line['ms'][variant]:.3g}" if line["ms"][variant] < 100 else f"{line['ms'][variant]:.0f}"
+    return line["errors"].get(variant, "")
+
+
+def table(lines, suite):
+    variants = suite["ours"] + suite["peers"]
+    rows = [["batch, T, d_input, d_hidden, S", *variants, "fastest peer / " + suite["ours"][0]]]
+    for line in lines:
+        ratio = f"{line['ratio']:.1f} ({line['fastest_peer']})" if "ratio" in line else ""
+        sizes = ", ".join(str(size) for size in line["sizes"].values())
+        rows.append([sizes, *(cell(line, variant) for variant in variants), ratio])
+    return markdown(rows)
+
+
+def memory_table(lines, suite):
+    variants = suite["ours"] + suite["peers"]
+    rows = [["batch, T, d_input, d_hidden, S", *variants]]
+    for line in lines:
+        sizes = ", ".join(str(size) for size in line["sizes"].values())
+        memory = line["memory_mib"]
+        rows.append([sizes, *(f"{memory[v]:.0f}" if v in memory else "" for v in variants)])
+    return markdown(rows)
+
+
+def markdown(rows):
+    text = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([text[0], "|---" + "|---:" * (len(rows[0]) - 1) + "|", *text[1:]]) + "\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="benches/peers/run", description=__doc__)
+    parser.add_argument("--suite", choices=SUITES, default="fast-weights")
+    parser.add_argument("--grid", default=GRID, help='"B,T,d_input,d_hidden,S;..."')
+    parser.add_argument("--variants", help="only these, with commas")
+    parser.add_argument("--json", type=Path, help="write sizes, medians and ratios here")
+    parser.add_argument("--table", type=Path, help="write the tables here, in Markdown")
+    parser.add_argument("--timeout", type=float, default=240.0, help="seconds for a request, compiling included")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=0.5, help="for a variant in a round")
+    options = parser.parse_args()
+
+    try:
+        grid = [[int(size) for size in line.split(",")] for line in options.grid.split(";")]
+        assert all(len(line) == 5 for line in grid)
+    except (ValueError, AssertionError):
+        parser.error(f"--grid is {options.grid!r}; it must be lines of five whole numbers, B,T,d_input,d_hidden,S;...")
+    suite = SUITES[options.suite]
+    if options.variants:
+        only = options.variants.split(",")
+        suite = {side: [variant for variant in variants if variant in only] for side, variants in suite.items()}
+    variants = suite["ours"] + suite["peers"]
+    if options.suite == "fast-weights":
+        check([variant for variant in variants], options.timeout)
+
+    lines = []
+    for sizes in grid:
+        line = measure_line(sizes, variants, options)
+        summarize(line, suite)
+        lines.append(line)
+        print(table([line], suite), flush=True)
+    threads = len(os.sched_getaffinity(0))
+    about = (f"Milliseconds of forward and backward, medians; float32, {threads} threads, {cpu()}, "
+             f"{time.strftime('%Y-%m-%d')}; {versions()}. `benches/peers/run --suite {options.suite}`")
+    text = f"{about}\n\n{table(lines, suite)}\nPeak memory beyond what the process had before, MiB:\n\n{memory_table(lines, suite)}"
+    print(text)
+    if options.table:
+        options.table.write_text(text)
+    if options.json:
+        result = {"suite": options.suite, "threads": threads, "cpu": cpu(), "versions": versions(), "lines": lines}
+        options.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def cpu():
+    try:
+        names = [l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")]
+        return names[0]
+    except (OSError, IndexError):
+        return platform.processor()
+
+
+def versions():
+    return ", ".join(line.strip().replace("==", " ") for line in open(HERE / "requirements.txt"))
+
+
+main()
