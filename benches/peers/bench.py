@@ -123,12 +123,23 @@ def measure_line(sizes, variants, options):
     return line
 
 
-def summarize(line, suite):
+def summarize(line, suite, peak):
     ours = line["ms"].get(suite["ours"][0])
+    if ours and suite["ours"][0] == "fused":
+        line["work_of_peak"] = work(line["sizes"].values()) / (ours * 1e6) / peak
     peers = {name: line["ms"][name] for name in suite["peers"] if name in line["ms"]}
     if ours and peers:
         fastest = min(peers, key=peers.get)
         line["fastest_peer"], line["ratio"] = fastest, peers[fastest] / ours
+
+
+def work(sizes):
+    """Multiply-adds of forward and backward, in the form that needs fewer: attention, or chunks of 32 steps."""
+    batch_size, seq_length, d_input, d_hidden, inner_steps = sizes
+    slow = 3 * d_input * d_hidden + 3 * d_hidden**2
+    attention = 6 * d_hidden * (seq_length - 1) / 2 * inner_steps
+    chunks = 6 * d_hidden * 31 / 2 * inner_steps + (3 * inner_steps + 2) * d_hidden**2
+    return batch_size * seq_length * (slow + min(attention, chunks))
 
 
 def cell(line, variant):
@@ -139,11 +150,12 @@ def cell(line, variant):
 
 def table(lines, suite):
     variants = suite["ours"] + suite["peers"]
-    rows = [["batch, T, d_input, d_hidden, S", *variants, "fastest peer / " + suite["ours"][0]]]
+    rows = [["batch, T, d_input, d_hidden, S", *variants, "fastest peer / " + suite["ours"][0], "of the FMA peak"]]
     for line in lines:
         ratio = f"{line['ratio']:.1f} ({line['fastest_peer']})" if "ratio" in line else ""
         sizes = ", ".join(str(size) for size in line["sizes"].values())
-        rows.append([sizes, *(cell(line, variant) for variant in variants), ratio])
+        share = f"{100 * line['work_of_peak']:.0f} %" if "work_of_peak" in line else ""
+        rows.append([sizes, *(cell(line, variant) for variant in variants), ratio, share])
     return markdown(rows)
 
 
@@ -187,21 +199,25 @@ def main():
     if options.suite == "fast-weights":
         check([variant for variant in variants], options.timeout)
 
+    worker = Worker("fma-peak", CHECK, options.timeout)
+    peak = max(worker.ask()["peak_gfma"] for _ in range(3))
+    worker.close()
     lines = []
     for sizes in grid:
         line = measure_line(sizes, variants, options)
-        summarize(line, suite)
+        summarize(line, suite, peak)
         lines.append(line)
         print(table([line], suite), flush=True)
     threads = len(os.sched_getaffinity(0))
-    about = (f"Milliseconds of forward and backward, medians; float32, {threads} threads, {cpu()}, "
+    about = (f"Milliseconds of forward and backward, medians; float32, {threads} threads, {cpu()} "
+             f"({peak:.0f} multiply-adds a nanosecond at most), "
              f"{time.strftime('%Y-%m-%d')}; {versions()}. `benches/peers/run --suite {options.suite}`")
     text = f"{about}\n\n{table(lines, suite)}\nPeak memory beyond what the process had before, MiB:\n\n{memory_table(lines, suite)}"
     print(text)
     if options.table:
         options.table.write_text(text)
     if options.json:
-        result = {"suite": options.suite, "threads": threads, "cpu": cpu(), "versions": versions(), "lines": lines}
+        result = {"suite": options.suite, "threads": threads, "cpu": cpu(), "peak_gfma": peak, "versions": versions(), "lines": lines}
         options.json.write_text(json.dumps(result, indent=1) + "\n")
 
 

@@ -11,6 +11,7 @@ use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData};
 use fw_benches::Sizes;
 use fw_core::{FastWeights, FastWeightsConfig, GruConfig, LstmConfig, Path, Recurrent};
+use macerator::{AutoArch, Scalar, Simd, WithSimd};
 use serde::{Deserialize, Serialize};
 
 /// What our own binary `fw-train` uses, too.
@@ -35,6 +36,8 @@ struct Answer {
     fingerprint: Option<[f64; 2]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peak_gfma: Option<f64>,
     peak_mib: Option<f64>,
 }
 
@@ -79,6 +82,10 @@ fn answer(request: &Request) -> Answer {
         device: &device,
     };
     match request.variant.as_str() {
+        "fma-peak" => Answer {
+            peak_gfma: Some(fma_peak()),
+            ..Answer::default()
+        },
         "fused" => run.layer(fast_weights(sizes, Path::Fused, &device)),
         "composed" => run.layer(fast_weights(sizes, Path::Composed, &device)),
         "lstm" => run.layer(LstmConfig::new(sizes.d_input, sizes.d_hidden).init(&device)),
@@ -98,6 +105,34 @@ fn answer(request: &Request) -> Answer {
             ..Answer::default()
         },
     }
+}
+
+/// The most multiply-adds in f32 that all threads together make in a nanosecond, on registers alone.
+fn fma_peak() -> f64 {
+    const ROUNDS: usize = 20_000_000;
+    const SUMS: usize = 12;
+    struct Loop;
+    impl WithSimd for Loop {
+        type Output = usize;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self) -> usize {
+            let factor = black_box(0.999_f32).splat::<S>();
+            let mut sums = [factor; SUMS];
+            for _ in 0..ROUNDS {
+                for sum in &mut sums {
+                    *sum = sum.mul_add(factor, factor);
+                }
+            }
+            black_box(sums);
+            ROUNDS * SUMS * f32::lanes::<S>()
+        }
+    }
+    let start = Instant::now();
+    let count: usize = rayon::broadcast(|_| AutoArch::new().dispatch(Loop))
+        .iter()
+        .sum();
+    count as f64 / start.elapsed().as_nanos() as f64
 }
 
 /// `sin(frequency * index)`: numbers that every language makes alike.

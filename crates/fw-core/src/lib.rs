@@ -29,8 +29,8 @@
 //!
 //! # Cargo features
 //!
-//! `std` (default), and one for each Burn backend, passed through: `flex` (CPU), `ndarray` (CPU,
-//! deprecated by Burn), `wgpu`, `cuda`. Autodiff is a property of the device: `Device::flex().autodiff()`.
+//! `std` (default), and one for each Burn backend, passed through: `flex` (CPU, with the fused kernels of
+//! [`Path::Fused`]), `ndarray` (CPU, deprecated by Burn), `wgpu`, `cuda`. Autodiff is a property of the device: `Device::flex().autodiff()`.
 #![cfg_attr(not(feature = "std"), no_std)]
 #![deny(missing_docs)]
 

@@ -84,6 +84,34 @@ fn numbers(run: &Path) -> (Vec<Value>, Value) {
 }
 
 #[test]
+fn the_number_of_threads_changes_no_number() {
+    let folder = TempDir::new().expect("a folder");
+    let here = folder.path();
+    for threads in ["1", "3"] {
+        succeed(train_tiny(here, threads, &[]).env("RAYON_NUM_THREADS", threads));
+    }
+    assert_eq!(numbers(&here.join("1")), numbers(&here.join("3")));
+}
+
+#[test]
+fn the_fused_and_the_composed_path_train_alike() {
+    let folder = TempDir::new().expect("a folder");
+    let here = folder.path();
+    let losses = ["fused", "composed"].map(|path| {
+        let setting = format!("model.path={path}");
+        succeed(&mut train_tiny(here, path, &["--set", &setting]));
+        let (records, _) = numbers(&here.join(path));
+        let losses = records
+            .iter()
+            .map(|record| record["loss"].as_f64().expect("a loss"));
+        losses.collect::<Vec<f64>>()
+    });
+    for (fused, composed) in losses[0].iter().zip(&losses[1]) {
+        assert!((fused - composed).abs() < 1e-3, "{losses:?}");
+    }
+}
+
+#[test]
 fn train_then_test_sample_and_plot() {
     let folder = TempDir::new().expect("a folder");
     let here = folder.path();

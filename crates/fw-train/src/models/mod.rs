@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
 use fw_core::{
     Activation, AssociativeLstmConfig, ElmanConfig, FastWeightsConfig, Form, GruConfig,
-    HiddenInitializer, LstmConfig, Write,
+    HiddenInitializer, LstmConfig, Path, Write,
 };
 use serde::{Deserialize, Serialize};
 
@@ -100,6 +100,7 @@ settings! {
         norm_gain: f64 = 0.5,
         hidden_initializer: HiddenInitializer = HiddenInitializer::ScaledIdentity(0.05),
         form: Form = Form::Auto,
+        path: Path = Path::Auto,
     }
 }
 
@@ -270,6 +271,7 @@ impl FastWeightsSettings {
             .with_norm_gain(self.norm_gain)
             .with_hidden_initializer(self.hidden_initializer)
             .with_form(self.form)
+            .with_path(self.path)
     }
 }
 

@@ -49,9 +49,10 @@ impl Real for f32 {
             4.893_524_6e-3,
         ];
         const EVEN: [f32; 4] = [1.198_258_4e-6, 1.185_347_1e-4, 2.268_434_6e-3, 4.893_525e-3];
-        let x = x
-            .min(splat::<S, f32>(LARGEST))
-            .max(splat::<S, f32>(-LARGEST));
+        let (least, largest) = (splat::<S, f32>(-LARGEST), splat::<S, f32>(LARGEST));
+        // Not min and max: those would hide a NaN.
+        let x = x.gt(largest).select(largest, x);
+        let x = x.lt(least).select(least, x);
         let square = x * x;
         let mut numerator = splat::<S, f32>(ODD[0]);
         for coefficient in &ODD[1..] {
@@ -156,6 +157,25 @@ mod tests {
                 let expected = ToElement::to_f64(&T::of(x)).tanh();
                 let error = ToElement::to_f64(&lanes[0]) - expected;
                 assert!(error.abs() <= tolerance, "tanh({x}) is off by {error:e}");
+            }
+        }
+
+        macerator::AutoArch::new().dispatch(Check);
+    }
+
+    #[test]
+    fn the_hyperbolic_tangent_of_nan_is_nan() {
+        struct Check;
+        impl WithSimd for Check {
+            type Output = ();
+
+            #[inline(always)]
+            fn with_simd<S: Simd>(self) {
+                let mut lanes = [0.0_f32; 64];
+                let tanh = f32::tanh_lanes::<S>(splat::<S, f32>(f32::NAN));
+                // SAFETY: no register has 64 lanes.
+                unsafe { store::<S, f32>(lanes.as_mut_ptr(), tanh) };
+                assert!(lanes[0].is_nan());
             }
         }
 

@@ -1,12 +1,13 @@
 //! How the samples of a batch are shared among threads.
 
 use core::ops::Range;
-use core::sync::atomic::{AtomicUsize, Ordering};
+
+use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
 
 /// A batch cut into parts that are worked on at the same time.
 ///
-/// The cut depends on sizes alone, not on the number of threads: sums over the parts, made in their order,
-/// are then the same numbers on every machine.
+/// The cut depends on sizes alone: sums over the parts, made in their order, are then the same numbers whatever the
+/// number of threads.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Parts {
     batch_size: usize,
@@ -34,31 +35,16 @@ impl Parts {
         self.batch_size.div_ceil(self.samples)
     }
 
-    /// Calls `work(part, samples)` for every part, on all threads of rayon's pool and on this one, which need not
-    /// wait for the others to wake up.
+    /// Calls `work(part, samples)` for every part, on the threads of rayon's pool.
     pub(crate) fn for_each(&self, work: impl Fn(usize, Range<usize>) + Send + Sync) {
-        let count = self.count();
-        let next = AtomicUsize::new(0);
-        let take_parts = || {
-            loop {
-                let part = next.fetch_add(1, Ordering::Relaxed);
-                if part >= count {
-                    break;
-                }
-                let start = part * self.samples;
-                work(part, start..(start + self.samples).min(self.batch_size));
-            }
+        let run = |part: usize| {
+            let start = part * self.samples;
+            work(part, start..(start + self.samples).min(self.batch_size));
         };
-        let helpers = rayon::current_num_threads().min(count).saturating_sub(1);
-        if helpers == 0 {
-            return take_parts();
+        match self.count() {
+            1 => run(0),
+            count => (0..count).into_par_iter().with_max_len(1).for_each(run),
         }
-        rayon::in_place_scope(|scope| {
-            for _ in 0..helpers {
-                scope.spawn(|_| take_parts());
-            }
-            take_parts();
-        });
     }
 }
 

@@ -27,6 +27,7 @@ pub(super) fn is_available(device: &Device, dtype: DType) -> bool {
 }
 
 /// Fast weights over a whole sequence by the kernel.
+#[track_caller]
 pub(super) fn fast_weights(
     input: Input,
     state: State,
@@ -47,7 +48,76 @@ pub(super) fn fast_weights(
     )
 }
 
+/// Panics unless every tensor has the shape and the type that the kernel relies on.
+#[track_caller]
+fn check_shapes(input: &Input, state: &State, weights: &Weights) {
+    let [batch_size, seq_length, width] = input.tensor().dims();
+    let d_hidden = weights.hidden.dims()[0];
+    assert!(
+        batch_size > 0 && seq_length > 0 && d_hidden > 0,
+        "batch_size, seq_length and d_hidden are {batch_size}, {seq_length} and {d_hidden}; each must be at least 1"
+    );
+    let dtype = input.tensor().dtype();
+    #[track_caller]
+    fn check<const D: usize>(name: &str, tensor: &Tensor<D>, expected: [usize; D], dtype: DType) {
+        let actual = tensor.dims();
+        assert!(
+            actual == expected,
+            "{name} has shape {actual:?}; it must be {expected:?}"
+        );
+        let actual = tensor.dtype();
+        assert!(
+            actual == dtype,
+            "{name} is {actual:?}; the input is {dtype:?}"
+        );
+    }
+    match input {
+        Input::Raw(_) => {
+            check(
+                "the input's weight",
+                &weights.input,
+                [width, d_hidden],
+                dtype,
+            );
+            check("the bias", &weights.bias, [d_hidden], dtype);
+        }
+        Input::Projected(projected) => {
+            let expected = [batch_size, seq_length, d_hidden];
+            check("the projected input", projected, expected, dtype);
+        }
+    }
+    check(
+        "the recurrent weight",
+        &weights.hidden,
+        [d_hidden, d_hidden],
+        dtype,
+    );
+    if let Some(norm) = &weights.norm {
+        check("the normalisation's gain", &norm.gain, [d_hidden], dtype);
+        check("the normalisation's bias", &norm.bias, [d_hidden], dtype);
+    }
+    check(
+        "the hidden state",
+        &state.hidden,
+        [batch_size, d_hidden],
+        dtype,
+    );
+    let square = [batch_size, d_hidden, d_hidden];
+    let (matrix, writes) = match &state.memory {
+        Memory::Matrix(matrix) => (Some(matrix), None),
+        Memory::History { start, writes } => (start.as_ref(), writes.as_ref()),
+    };
+    if let Some(matrix) = matrix {
+        check("the memory", matrix, square, dtype);
+    }
+    if let Some(writes) = writes {
+        let expected = [batch_size, writes.dims()[1], d_hidden];
+        check("the history", writes, expected, dtype);
+    }
+}
+
 /// The same with given instructions, which the machine must have, and chunks of a given length.
+#[track_caller]
 fn run(
     input: Input,
     state: State,
@@ -56,6 +126,7 @@ fn run(
     form: Form,
     (arch, chunk): (Arch, usize),
 ) -> (Tensor<3>, State) {
+    check_shapes(&input, &state, weights);
     let [batch_size, seq_length, _] = input.tensor().dims();
     let [_, d_hidden] = state.hidden.dims();
     let form = form.resolve(state.memory.written(), seq_length, d_hidden);
@@ -399,8 +470,9 @@ impl Kept {
         };
         let gradients = cpu::backward(&problem, tape, output, cotangents, wanted);
         let tensor = |gradient: Vec<T>, like: &FlexTensor| {
-            let is_there = gradient.len() == like.shape().num_elements();
-            is_there.then(|| FlexTensor::from_data(TensorData::new(gradient, like.shape())))
+            // Those that were not wanted are empty.
+            (!gradient.is_empty())
+                .then(|| FlexTensor::from_data(TensorData::new(gradient, like.shape())))
         };
         let inputs = &*self.inputs;
         [
@@ -451,7 +523,8 @@ mod tests {
                 .map(|_| self.0.random_range(-scale..scale))
                 .collect();
             let values = TensorData::new(values, shape);
-            Tensor::from_data(values, (self.1, DType::F64)).require_grad()
+            let is_autodiff = self.1.is_autodiff();
+            Tensor::from_data(values, (self.1, DType::F64)).set_require_grad(is_autodiff)
         }
     }
 
@@ -756,5 +829,50 @@ mod tests {
             let largest = result.clone().inner().abs().max().into_scalar::<f64>();
             largest.is_finite() && largest > 0.0
         }));
+    }
+
+    #[test]
+    #[should_panic(expected = "the hidden state has shape [5, 8]; it must be [5, 9]")]
+    fn a_state_of_another_width_is_refused() {
+        let device = Device::flex();
+        let leaves = Leaves::new(2, Start::Nothing, true, &device);
+        let state = State {
+            hidden: Tensor::zeros([BATCH_SIZE, 8], (&device, DType::F64)),
+            memory: Memory::empty(),
+        };
+        let input = Input::Raw(leaves.input);
+        fast_weights(input, state, &leaves.weights, &options(1), Form::Auto);
+    }
+
+    #[test]
+    #[should_panic(expected = "the projected input has shape [5, 2, 3]; it must be [5, 2, 9]")]
+    fn a_projected_input_of_another_width_is_refused() {
+        let device = Device::flex();
+        let leaves = Leaves::new(2, Start::Nothing, true, &device);
+        let state = State {
+            hidden: leaves.hidden,
+            memory: Memory::empty(),
+        };
+        let input = Input::Projected(leaves.input);
+        fast_weights(input, state, &leaves.weights, &options(1), Form::Auto);
+    }
+
+    #[test]
+    fn a_nan_in_the_input_is_a_nan_in_the_output() {
+        let device = Device::flex();
+        for activation in [Activation::Relu, Activation::Tanh] {
+            let options = Options {
+                activation,
+                ..options(0)
+            };
+            let leaves = Leaves::new(1, Start::Nothing, false, &device);
+            let state = State {
+                hidden: leaves.hidden,
+                memory: Memory::empty(),
+            };
+            let input = Input::Raw(leaves.input * f64::NAN);
+            let (output, _) = fast_weights(input, state, &leaves.weights, &options, Form::Auto);
+            assert!(output.is_nan().all().into_scalar::<bool>());
+        }
     }
 }

@@ -34,7 +34,15 @@
 //! ```
 //!
 //! The left side keeps a matrix (cost H² a step), the right side keeps the history (cost t·H a step).
-//! [`Memory`] holds either and reads the same from both.
+//! [`Memory`] holds either and reads the same from both. The fused form mixes them: a matrix at the start of
+//! a chunk of steps, attention within it.
+//!
+//! # Fused
+//!
+//! On Flex, with the cargo feature `flex` and in f32 or f64, a sequence is one operation with a backward pass of its
+//! own ([`Path::Fused`]). For each sample, between the two passes, it keeps `T · (2 S H + S + S L)` numbers and, where
+//! the sequence has more than one chunk of L steps, `T / L · H²` more. A sequence is one chunk up to `16 + 2 H`
+//! steps; else L is H / 2, but at least 16 and at most 64.
 
 mod composed;
 #[cfg(feature = "flex")]
@@ -65,7 +73,7 @@ pub enum Write {
     Preliminary,
 }
 
-/// How the fast memory is kept. All forms give the same numbers.
+/// How the fast memory is kept: from step to step, and in the state after a sequence. All forms give the same numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Form {

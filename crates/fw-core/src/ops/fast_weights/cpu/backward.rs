@@ -200,7 +200,7 @@ struct Room {
     scaled: usize,
     /// `dA + dAᵀ`.
     both: usize,
-    /// A row as wide as the input.
+    /// Rows as wide as the input, for each step of the chunk.
     input: usize,
     /// Size of the common piece.
     common: usize,
@@ -593,14 +593,11 @@ impl<T: Real> Pass<'_, T> {
             let row = sample.scratch.add(room.writes + t * width);
             let block = t / BLOCK * BLOCK;
             let end = (block + BLOCK).min(steps.len());
-            if t + 1 == end {
+            let later = (steps.len() - end) * layout.inner_steps;
+            if t + 1 == end && later > 0 {
                 for [coefficients, rows] in self.reads(sample, steps.start, end) {
                     add_product::<S, T>(
-                        [
-                            end - block,
-                            (steps.len() - end) * layout.inner_steps,
-                            width / layout.lanes,
-                        ],
+                        [end - block, later, width / layout.lanes],
                         Strided::new(coefficients.add(block), 1, layout.chunk_width),
                         Rows::new(rows, width),
                         RowsMut::new(sample.scratch.add(room.writes + block * width), width),
@@ -613,6 +610,9 @@ impl<T: Real> Pass<'_, T> {
             };
             let sizes = [(end - first) * layout.inner_steps, width / layout.lanes];
             for [coefficients, rows] in self.reads(sample, steps.start, first) {
+                if sizes[0] == 0 {
+                    break;
+                }
                 let (a, b) = (coefficients.add(t), Rows::new(rows, width));
                 row_product::<S, T>(sizes, a, layout.chunk_width, b, Some(row), row);
             }
@@ -819,7 +819,7 @@ fn times_slope<S: Simd, T: Real>(
 ) -> Vector<S, T> {
     let zero = splat::<S, T>(T::zero());
     match activation {
-        Activation::Relu => s.gt(zero).select(gradient, zero),
+        Activation::Relu => s.le(zero).select(zero, gradient),
         Activation::Tanh => (splat::<S, T>(T::one()) - s * s) * gradient,
     }
 }

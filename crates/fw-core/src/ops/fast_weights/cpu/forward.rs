@@ -525,8 +525,10 @@ impl<T: Real> Pass<'_, T> {
 /// f in every lane.
 #[inline(always)]
 fn activated<S: Simd, T: Real>(activation: Activation, x: Vector<S, T>) -> Vector<S, T> {
+    let zero = splat::<S, T>(T::zero());
     match activation {
-        Activation::Relu => x.max(splat::<S, T>(T::zero())),
+        // Not a maximum: that would hide a NaN.
+        Activation::Relu => x.le(zero).select(zero, x),
         Activation::Tanh => T::tanh_lanes::<S>(x),
     }
 }

@@ -117,12 +117,14 @@ impl Layout {
         t + usize::from(self.write == Write::Preliminary)
     }
 
-    /// The samples that a thread takes at a time: as many as fit the first-level cache with their states, up
-    /// to four.
+    /// The samples that a thread takes at a time: two, so that a row of W is read once for both, and up to four
+    /// where their histories are short.
     pub(super) fn group<T>(&self, batch_size: usize) -> usize {
-        const CACHE: usize = 64 << 10;
+        const HISTORIES: usize = 64 << 10;
         let sample = 2 * self.chunk.min(self.seq_length) * self.width * size_of::<T>();
-        (CACHE / sample.max(1)).clamp(2, 4).min(batch_size.max(1))
+        (HISTORIES / sample.max(1))
+            .clamp(2, 4)
+            .min(batch_size.max(1))
     }
 
     /// How the batch is shared among threads.
