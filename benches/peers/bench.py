@@ -159,6 +159,31 @@ def table(lines, suite):
     return markdown(rows)
 
 
+def summary(lines, suite):
+    """One column for each kind of peer, with its quickest variant: what the README shows."""
+    kinds = {
+        "PyTorch eager": lambda name: name.startswith("torch") and not name.endswith("compiled"),
+        "torch.compile": lambda name: name.endswith("compiled"),
+        "JAX": lambda name: name.startswith("jax"),
+        "Burn": lambda name: name.startswith("burn"),
+    }
+    kinds = {kind: [name for name in suite["peers"] if is_kind(name)] for kind, is_kind in kinds.items()}
+    kinds = {kind: names for kind, names in kinds.items() if names}
+    rows = [["batch, T, d_input, d_hidden, S", *suite["ours"], *kinds, "fastest peer / " + suite["ours"][0],
+             "of the FMA peak"]]
+    for line in lines:
+        def quickest(names):
+            done = [name for name in names if name in line["ms"]]
+            return cell(line, min(done, key=line["ms"].get)) if done else cell(line, names[0])
+        sizes = ", ".join(str(size) for size in line["sizes"].values())
+        rows.append([
+            sizes, *(cell(line, name) for name in suite["ours"]), *(quickest(names) for names in kinds.values()),
+            f"{line['ratio']:.1f}" if "ratio" in line else "",
+            f"{100 * line['work_of_peak']:.0f} %" if "work_of_peak" in line else "",
+        ])
+    return markdown(rows)
+
+
 def memory_table(lines, suite):
     variants = suite["ours"] + suite["peers"]
     rows = [["batch, T, d_input, d_hidden, S", *variants]]
@@ -177,21 +202,24 @@ def markdown(rows):
 def main():
     parser = argparse.ArgumentParser(prog="benches/peers/run", description=__doc__)
     parser.add_argument("--suite", choices=SUITES, default="fast-weights")
-    parser.add_argument("--grid", default=GRID, help='"B,T,d_input,d_hidden,S;..."')
+    parser.add_argument("--grid", help=f'"B,T,d_input,d_hidden,S;...", default "{GRID}"')
     parser.add_argument("--variants", help="only these, with commas")
     parser.add_argument("--json", type=Path, help="write sizes, medians and ratios here")
-    parser.add_argument("--table", type=Path, help="write the tables here, in Markdown")
+    parser.add_argument("--table", type=Path, help="write the tables here, in Markdown; without --grid and --variants, "
+                        "the default is benches/peers/results/SUITE.md")
     parser.add_argument("--timeout", type=float, default=240.0, help="seconds for a request, compiling included")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.5, help="for a variant in a round")
     options = parser.parse_args()
 
     try:
-        grid = [[int(size) for size in line.split(",")] for line in options.grid.split(";")]
+        grid = [[int(size) for size in line.split(",")] for line in (options.grid or GRID).split(";")]
         assert all(len(line) == 5 for line in grid)
     except (ValueError, AssertionError):
         parser.error(f"--grid is {options.grid!r}; it must be lines of five whole numbers, B,T,d_input,d_hidden,S;...")
     suite = SUITES[options.suite]
+    if not (options.grid or options.variants):
+        options.table = options.table or HERE / "results" / f"{options.suite}.md"
     if options.variants:
         only = options.variants.split(",")
         suite = {side: [variant for variant in variants if variant in only] for side, variants in suite.items()}
@@ -212,7 +240,7 @@ def main():
     about = (f"Milliseconds of forward and backward, medians; float32, {threads} threads, {cpu()} "
              f"({peak:.0f} multiply-adds a nanosecond at most), "
              f"{time.strftime('%Y-%m-%d')}; {versions()}. `benches/peers/run --suite {options.suite}`")
-    text = f"{about}\n\n{table(lines, suite)}\nPeak memory beyond what the process had before, MiB:\n\n{memory_table(lines, suite)}"
+    text = f"{about}\n\n{summary(lines, suite)}\nEvery variant:\n\n{table(lines, suite)}\nPeak memory beyond what the process had before, MiB:\n\n{memory_table(lines, suite)}"
     print(text)
     if options.table:
         options.table.write_text(text)

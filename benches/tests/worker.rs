@@ -35,12 +35,10 @@ fn request(variant: &str, check: bool) -> Value {
 #[test]
 fn both_paths_compute_the_same() {
     let answers = answers(&[request("fused", true), request("composed", true)]);
-    for number in 0..2 {
-        let [fused, composed] = [0, 1].map(|path: usize| {
-            answers[path]["fingerprint"][number]
-                .as_f64()
-                .expect("a number")
-        });
+    let [fused, composed] = [0, 1].map(|path: usize| -> [f64; 2] {
+        serde_json::from_value(answers[path]["fingerprint"].clone()).expect("two numbers")
+    });
+    for (fused, composed) in fused.iter().zip(composed) {
         assert!(
             (fused - composed).abs() < 1e-4 * composed.abs(),
             "{fused} is not {composed}"

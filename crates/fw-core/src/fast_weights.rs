@@ -357,7 +357,7 @@ impl Recurrent for FastWeights {
         state: Option<FastWeightsState>,
     ) -> (Tensor<3>, FastWeightsState) {
         check_input(&input, self.d_input());
-        self.sequence(input, state, ops::fast_weights)
+        self.sequence(ops::Input::Raw(input), state)
     }
 
     fn forward_projected(
@@ -365,40 +365,26 @@ impl Recurrent for FastWeights {
         projected: Tensor<3>,
         state: Option<FastWeightsState>,
     ) -> (Tensor<3>, FastWeightsState) {
-        self.sequence(projected, state, ops::fast_weights_projected)
+        self.sequence(ops::Input::Projected(projected), state)
     }
 }
 
 impl FastWeights {
-    /// A whole sequence by `run`, one of the operations over sequences.
     #[track_caller]
     fn sequence(
         &self,
-        input: Tensor<3>,
+        input: ops::Input,
         state: Option<FastWeightsState>,
-        run: fn(
-            Tensor<3>,
-            FastWeightsState,
-            &ops::Weights,
-            &ops::Options,
-            Form,
-            Path,
-        ) -> (Tensor<3>, FastWeightsState),
     ) -> (Tensor<3>, FastWeightsState) {
-        let [batch_size, seq_length, _] = input.dims();
-        let state = state.unwrap_or_else(|| self.start(batch_size, &input.device()));
+        let (device, [batch_size, seq_length, _]) =
+            (input.tensor().device(), input.tensor().dims());
+        let state = state.unwrap_or_else(|| self.start(batch_size, &device));
         if batch_size == 0 {
-            let state = state.in_form(self.form, seq_length, &self.options);
-            return (empty_output(self, &input), state);
+            let output = empty_output(self, input.tensor());
+            return (output, state.in_form(self.form, seq_length, &self.options));
         }
         check_batch(batch_size, &state.hidden);
-        run(
-            input,
-            state,
-            &self.weights(),
-            &self.options,
-            self.form,
-            self.path,
-        )
+        let weights = self.weights();
+        ops::sequence(input, state, &weights, &self.options, self.form, self.path)
     }
 }

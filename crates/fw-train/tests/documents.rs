@@ -69,3 +69,20 @@ fn every_command_in_the_documents_can_be_typed() {
     }
     assert!(commands > 0, "no commands in the documents");
 }
+
+/// The README shows the table that `benches/peers/run` wrote.
+#[test]
+fn the_table_of_speeds_is_the_measured_one() {
+    let read = |path: &str| std::fs::read_to_string(repository().join(path)).expect("a document");
+    let measured = read("benches/peers/results/fast-weights.md");
+    let table: Vec<&str> = measured
+        .lines()
+        .skip_while(|line| !line.starts_with('|'))
+        .take_while(|line| line.starts_with('|'))
+        .collect();
+    assert!(table.len() > 2, "no table in the results");
+    assert!(
+        read("README.md").contains(&table.join("\n")),
+        "the README shows other numbers than {table:#?}"
+    );
+}

@@ -256,10 +256,9 @@ unsafe fn tile<S: Simd, T: Real, const HIGH: usize, const WIDE: usize, const SUM
     // SAFETY: every address lies within the matrices, as the caller promises.
     unsafe {
         if let Initial::Rows(rows) = initial {
-            for row in 0..HIGH {
-                for vector in 0..WIDE {
-                    sums[0][row][vector] =
-                        load::<S, T>(rows.start.add(row * rows.stride + vector * lanes));
+            for (row, sums) in sums[0].iter_mut().enumerate() {
+                for (vector, sum) in sums.iter_mut().enumerate() {
+                    *sum = load::<S, T>(rows.start.add(row * rows.stride + vector * lanes));
                 }
             }
         }

@@ -198,7 +198,7 @@ pub fn fast_weights_projected(
 }
 
 /// What a sequence begins with.
-enum Input {
+pub(crate) enum Input {
     /// x, `[batch_size, seq_length, d_input]`.
     Raw(Tensor<3>),
     /// `x C + b`, `[batch_size, seq_length, d_hidden]`.
@@ -206,7 +206,7 @@ enum Input {
 }
 
 impl Input {
-    fn tensor(&self) -> &Tensor<3> {
+    pub(crate) fn tensor(&self) -> &Tensor<3> {
         match self {
             Input::Raw(tensor) | Input::Projected(tensor) => tensor,
         }
@@ -220,8 +220,9 @@ impl Input {
     }
 }
 
+/// [`fast_weights`] from either input.
 #[track_caller]
-fn sequence(
+pub(crate) fn sequence(
     input: Input,
     state: State,
     weights: &Weights,

@@ -363,7 +363,7 @@ impl<T: Real> Pass<'_, T> {
                 }
                 for t in (0..steps.len()).rev() {
                     for g in 0..group {
-                        self.step::<S>(sample(g), chunk, t);
+                        self.step::<S>(sample(g), group, chunk, t);
                     }
                     // The gradient of h_{t-1} by way of z_t: dz_t Wᵀ
                     product::<S, T>(
@@ -499,7 +499,7 @@ impl<T: Real> Pass<'_, T> {
 
     /// One step, from the gradient of h_t to that of z_t. `t` counts from the chunk's start.
     #[inline(always)]
-    unsafe fn step<S: Simd>(&self, sample: Sample<T>, chunk: usize, t: usize) {
+    unsafe fn step<S: Simd>(&self, sample: Sample<T>, group: usize, chunk: usize, t: usize) {
         let (layout, room, width) = (&self.layout, &self.room, self.layout.width);
         let (d, last) = (layout.d_hidden, layout.inner_steps);
         let time = layout.steps(chunk).start + t;
@@ -514,7 +514,7 @@ impl<T: Real> Pass<'_, T> {
                     .cast_const(),
                 i => sample.tape.add(layout.query(time, i)),
             };
-            self.prefetch(sample, time.saturating_sub(AHEAD));
+            self.prefetch(sample, time.saturating_sub(AHEAD), group);
             let gradient = sample.common.add(room.state);
             let z_gradient = sample.scratch.add(room.inputs + t * width);
             clear(z_gradient, width);
@@ -562,12 +562,18 @@ impl<T: Real> Pass<'_, T> {
         }
     }
 
-    /// Asks for what the backward pass of a step reads once.
+    /// Asks for what the backward pass of a step reads once, and for the same step's row of what the next chunk or
+    /// the next samples begin with.
     #[inline(always)]
-    unsafe fn prefetch(&self, sample: Sample<T>, time: usize) {
+    unsafe fn prefetch(&self, sample: Sample<T>, time: usize, group: usize) {
         let layout = &self.layout;
-        let row = (sample.index * layout.seq_length + time) * layout.d_hidden;
-        // SAFETY: as in `run`.
+        let row = sample.index * layout.seq_length + time;
+        let next = match time.checked_sub(layout.chunk) {
+            Some(earlier) => sample.index * layout.seq_length + earlier,
+            None => row + group * layout.seq_length,
+        };
+        let d = layout.d_hidden;
+        // SAFETY: as in `run`; what lies past the end is asked for, not read.
         unsafe {
             prefetch(
                 sample.tape.add(layout.query(time, 0)),
@@ -577,8 +583,18 @@ impl<T: Real> Pass<'_, T> {
                 sample.tape.add(layout.normalised(time, 0)),
                 layout.norms * layout.width,
             );
-            prefetch(self.call.cotangents.hidden[row..].as_ptr(), layout.d_hidden);
+            prefetch(
+                sample.tape.add(layout.attention(time, 0)),
+                layout.inner_steps * layout.chunk_width,
+            );
         }
+        prefetch(
+            self.call.cotangents.hidden.as_ptr().wrapping_add(row * d),
+            d,
+        );
+        prefetch(self.call.output.as_ptr().wrapping_add(next * d), d);
+        let input = self.call.problem.input.as_ptr();
+        prefetch(input.wrapping_add(row * layout.d_input), layout.d_input);
     }
 
     /// Adds the gradient that w_t gets: from the reads that saw it, from the memory at the chunk's end, and as

@@ -118,18 +118,19 @@ impl Layout {
     }
 
     /// The samples that a thread takes at a time: two, so that a row of W is read once for both, and up to four
-    /// where their histories are short.
+    /// where what they read is small.
     pub(super) fn group<T>(&self, batch_size: usize) -> usize {
-        const HISTORIES: usize = 64 << 10;
-        let sample = 2 * self.chunk.min(self.seq_length) * self.width * size_of::<T>();
-        (HISTORIES / sample.max(1))
+        const MOST_READ: usize = 64 << 10;
+        let rows = 2 * self.chunk.min(self.seq_length) + self.rows_of_memory();
+        let sample = rows * self.width * size_of::<T>();
+        (MOST_READ / sample.max(1))
             .clamp(2, 4)
             .min(batch_size.max(1))
     }
 
     /// How the batch is shared among threads.
     pub(super) fn parts<T>(&self, batch_size: usize) -> Parts {
-        let history = self.inner_steps * self.width * (self.chunk + self.matrix_work());
+        let history = self.inner_steps * self.width * (self.chunk + self.rows_of_memory());
         let step = 3 * self.width * (self.d_input + self.d_hidden) + 3 * history;
         Parts::new(
             batch_size,
@@ -138,7 +139,8 @@ impl Layout {
         )
     }
 
-    fn matrix_work(&self) -> usize {
+    /// Rows of the matrix that reads go through.
+    fn rows_of_memory(&self) -> usize {
         if self.n_chunks() > 1 || self.has_start {
             self.d_hidden
         } else {
