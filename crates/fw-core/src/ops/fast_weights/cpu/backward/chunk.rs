@@ -1,0 +1,187 @@
+//! What the backward pass does at the end of a chunk, where it comes in, and at its start.
+
+use super::super::super::Write;
+use super::super::rows::{add_to, clear, copy_padded, copy_units, scale_to, transpose};
+use super::{Pass, Sample};
+use crate::ops::cpu::{Initial, Real, Rows, RowsMut, Simd, Strided, add_product, product};
+
+impl<T: Real> Pass<'_, T> {
+    /// Whether the memory at the chunk's end has a gradient.
+    fn is_memory_read_after(&self, chunk: usize) -> bool {
+        chunk + 1 < self.layout.n_chunks() || self.call.cotangents.memory.is_some()
+    }
+
+    /// The chunk's states and writes, and what its writes owe to the memory at its end.
+    #[inline(always)]
+    pub(super) unsafe fn begin_chunk<S: Simd>(&self, sample: Sample<T>, chunk: usize) {
+        let (layout, room, width) = (&self.layout, &self.room, self.layout.width);
+        let (d, steps) = (layout.d_hidden, layout.steps(chunk));
+        let n = steps.len();
+        // SAFETY: as in `run`.
+        unsafe {
+            let states = sample.scratch.add(room.states);
+            let before = match steps.start {
+                0 => &self.call.problem.hidden[sample.index * d..][..d],
+                start => {
+                    &self.call.output[(sample.index * layout.seq_length + start - 1) * d..][..d]
+                }
+            };
+            copy_padded::<S, T>(layout, before.as_ptr(), states);
+            for t in 0..n {
+                let row = (sample.index * layout.seq_length + steps.start + t) * d;
+                let row = self.call.output[row..].as_ptr();
+                copy_padded::<S, T>(layout, row, states.add((t + 1) * width));
+            }
+            let rows = self.write_rows(sample, chunk);
+            let columns = sample.scratch.add(room.columns);
+            for t in 0..n {
+                let row = rows.start.add(t * rows.stride);
+                for unit in 0..d {
+                    *columns.add(unit * layout.chunk_width + t) = *row.add(unit);
+                }
+            }
+            if layout.has_memory(chunk) && !self.symmetric {
+                let memory = sample.scratch.add(room.memory);
+                let from = sample.tape.add(layout.memory(chunk));
+                core::ptr::copy_nonoverlapping(from, memory, layout.matrix());
+                transpose(memory, d, width);
+            }
+
+            let writes = sample.scratch.add(room.writes);
+            if !self.is_memory_read_after(chunk) {
+                clear(writes, n * width);
+                return;
+            }
+            // A_{c+1} = λ^L A_c + Σ_j rate_j w_j w_jᵀ, so that dw_j = rate_j (dA + dAᵀ) w_j
+            let gradient = sample.scratch.add(room.memory_gradient);
+            let both = sample.common.add(room.both);
+            for row in 0..d {
+                for column in 0..d {
+                    *both.add(row * width + column) =
+                        *gradient.add(row * width + column) + *gradient.add(column * width + row);
+                }
+                clear(both.add(row * width + d), width - d);
+            }
+            product::<S, T>(
+                [n, d, width / layout.lanes],
+                Strided::new(rows.start, rows.stride, 1),
+                Rows::new(both, width),
+                Initial::Zero,
+                RowsMut::new(writes, width),
+            );
+            let rates = self.shared.rates(n);
+            for write in 0..n {
+                let row = writes.add(write * width);
+                scale_to::<S, T>(layout, *rates.add(write), row, row);
+            }
+            for row in 0..d {
+                let row = gradient.add(row * width);
+                scale_to::<S, T>(layout, self.shared.decays[n], row, row);
+            }
+        }
+    }
+
+    /// The chunk's writes as rows.
+    #[inline(always)]
+    pub(super) unsafe fn write_rows(&self, sample: Sample<T>, chunk: usize) -> Rows<T> {
+        let (layout, room, width) = (&self.layout, &self.room, self.layout.width);
+        // SAFETY: as in `run`.
+        unsafe {
+            match layout.write {
+                Write::Preliminary if layout.inner_steps > 0 => Rows::new(
+                    sample.tape.add(layout.query(layout.steps(chunk).start, 0)),
+                    layout.inner_steps * width,
+                ),
+                _ => Rows::new(sample.scratch.add(room.states + width), width),
+            }
+        }
+    }
+
+    /// The chunk's share in the gradients of the slow weights, the input, and the memory at its start.
+    #[inline(always)]
+    pub(super) unsafe fn end_chunk<S: Simd>(&self, sample: Sample<T>, chunk: usize) {
+        let (layout, room, width) = (&self.layout, &self.room, self.layout.width);
+        let d = layout.d_hidden;
+        let steps = layout.steps(chunk);
+        let (n, vectors) = (steps.len(), width / layout.lanes);
+        // SAFETY: as in `run`.
+        unsafe {
+            let gradients = Rows::new(sample.scratch.add(room.inputs).cast_const(), width);
+            add_product::<S, T>(
+                [d, n, vectors],
+                Strided::new(sample.scratch.add(room.states), 1, width),
+                gradients,
+                RowsMut::new(sample.sums.add(self.sums.w_hidden), width),
+            );
+            self.project_back::<S>(sample, steps.start, n);
+            if chunk > 0 || self.call.wanted.start {
+                // dA += Σ λⁿ g sᵀ over the reads
+                for t in 0..n {
+                    let decay = self.shared.decays[layout.visible(t)];
+                    for i in 0..layout.inner_steps {
+                        let read = t * layout.inner_steps + i;
+                        let row = sample.scratch.add(room.reads + read * width);
+                        scale_to::<S, T>(layout, decay, row, row);
+                    }
+                }
+                add_product::<S, T>(
+                    [d, n * layout.inner_steps, vectors],
+                    Strided::new(sample.scratch.add(room.reads), 1, width),
+                    Rows::new(sample.tape.add(layout.query(steps.start, 0)), width),
+                    RowsMut::new(sample.scratch.add(room.memory_gradient), width),
+                );
+            }
+        }
+    }
+
+    /// The share of `n` steps in the gradients of the projection and of what it projects.
+    #[inline(always)]
+    unsafe fn project_back<S: Simd>(&self, sample: Sample<T>, start: usize, n: usize) {
+        let (layout, room, width) = (&self.layout, &self.room, self.layout.width);
+        let (d, d_input) = (layout.d_hidden, layout.d_input);
+        let first = sample.index * layout.seq_length + start;
+        let problem = self.call.problem;
+        // SAFETY: as in `run`.
+        unsafe {
+            let gradients = sample.scratch.add(room.inputs).cast_const();
+            if problem.projection.is_none() {
+                for t in 0..if self.call.wanted.input { n } else { 0 } {
+                    let to = self.input.at((first + t) * d);
+                    copy_units::<S, T>(layout, gradients.add(t * width), to);
+                }
+                return;
+            }
+            let bias = sample.sums.add(self.sums.bias);
+            for t in 0..n {
+                add_to::<S, T>(layout, gradients.add(t * width), bias);
+            }
+            add_product::<S, T>(
+                [d_input, n, width / layout.lanes],
+                Strided::new(problem.input[first * d_input..].as_ptr(), 1, d_input),
+                Rows::new(gradients, width),
+                RowsMut::new(sample.sums.add(self.sums.w_input), width),
+            );
+            if self.call.wanted.input {
+                // Rows that are whole vectors go where they belong; others would overlap what another thread writes.
+                let to = self.input.at(first * d_input);
+                let is_whole = layout.input_width == d_input;
+                let rows = if is_whole {
+                    to
+                } else {
+                    sample.common.add(room.input)
+                };
+                product::<S, T>(
+                    [n, d, layout.input_width / layout.lanes],
+                    Strided::new(gradients, width, 1),
+                    Rows::new(self.w_input.as_ptr(), layout.input_width),
+                    Initial::Zero,
+                    RowsMut::new(rows, layout.input_width),
+                );
+                for t in 0..if is_whole { 0 } else { n } {
+                    let row = rows.add(t * layout.input_width);
+                    core::ptr::copy_nonoverlapping(row, to.add(t * d_input), d_input);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,420 @@
+//! The backward pass.
+
+mod chunk;
+mod step;
+
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use super::forward::is_symmetric;
+use super::layout::{Layout, Problem, Shared, Tape, transposed};
+use super::rows::{clear, copy_padded, copy_units};
+use crate::ops::cpu::{
+    Buffer, Initial, Parts, Real, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd, product,
+    with_scratch,
+};
+
+/// Which gradients are asked for; those of the slow weights always are.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Wanted {
+    pub(in super::super) input: bool,
+    pub(in super::super) start: bool,
+}
+
+/// Gradients with respect to what a forward pass returned.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Cotangents<'a, T> {
+    /// Of every h_t.
+    pub(in super::super) hidden: &'a [T],
+    /// Of every write, if they were outputs.
+    pub(in super::super) writes: Option<&'a [T]>,
+    /// Of the last A, if it was an output.
+    pub(in super::super) memory: Option<&'a [T]>,
+}
+
+/// Gradients with respect to the inputs of a call, in their shapes; empty where not wanted or not there.
+pub(in super::super) struct Gradients<T> {
+    pub(in super::super) input: Vec<T>,
+    pub(in super::super) hidden: Vec<T>,
+    pub(in super::super) start: Vec<T>,
+    pub(in super::super) w_input: Vec<T>,
+    pub(in super::super) bias: Vec<T>,
+    pub(in super::super) w_hidden: Vec<T>,
+    pub(in super::super) gain: Vec<T>,
+    pub(in super::super) norm_bias: Vec<T>,
+}
+
+/// Runs the sequence backward. `output` is every h_t, as the forward pass gave it.
+pub(in super::super) fn backward<T: Real>(
+    problem: &Problem<T>,
+    tape: &Tape<T>,
+    output: &[T],
+    cotangents: Cotangents<T>,
+    wanted: Wanted,
+) -> Gradients<T> {
+    let call = Call {
+        problem,
+        tape,
+        output,
+        cotangents,
+        wanted,
+    };
+    // SAFETY: the forward pass ran on this architecture.
+    unsafe { tape.arch.dispatch(call) }
+}
+
+struct Call<'a, T> {
+    problem: &'a Problem<'a, T>,
+    tape: &'a Tape<T>,
+    output: &'a [T],
+    cotangents: Cotangents<'a, T>,
+    wanted: Wanted,
+}
+
+impl<T: Real> WithSimd for Call<'_, T> {
+    type Output = Gradients<T>;
+
+    fn with_simd<S: Simd>(self) -> Gradients<T> {
+        let (problem, layout) = (self.problem, self.tape.layout);
+        let batch_size = problem.batch_size;
+        let (d_input, d_hidden) = (layout.d_input, layout.d_hidden);
+        let when = |wanted: bool, len: usize| if wanted { len } else { 0 };
+        let n_input = when(self.wanted.input, problem.input.len());
+        let n_hidden = problem.hidden.len();
+        let n_start = when(self.wanted.start, problem.start.map_or(0, <[T]>::len));
+        let mut input = Vec::with_capacity(n_input);
+        let mut hidden = Vec::with_capacity(n_hidden);
+        let mut start = Vec::with_capacity(n_start);
+
+        let (w_input, bias) = problem.projection.unwrap_or((&[], &[]));
+        let parts = layout.parts::<T>(batch_size);
+        let sums = Sums::new(&layout);
+        let partial = Buffer::<T>::new(parts.count() * sums.size);
+        let pass = Pass {
+            shared: Shared::new(problem, &layout),
+            symmetric: is_symmetric(problem),
+            w_input: transposed(w_input, d_hidden, layout.input_width),
+            w_hidden: transposed(problem.w_hidden, d_hidden, layout.width),
+            room: Room::new(&layout),
+            input: SharedMut::new(input.as_mut_ptr()),
+            hidden: SharedMut::new(hidden.as_mut_ptr()),
+            start: SharedMut::new(start.as_mut_ptr()),
+            call: &self,
+            layout,
+            sums,
+        };
+        pass.run_parts::<S>(&parts, SharedMut::new(partial.as_ptr()), batch_size);
+        // SAFETY: every sample has written its own gradients, where they were wanted.
+        unsafe {
+            input.set_len(n_input);
+            hidden.set_len(n_hidden);
+            start.set_len(n_start);
+        }
+
+        // SAFETY: the first part's sums have `sums.size` numbers, all written.
+        let joined = unsafe { core::slice::from_raw_parts(partial.as_ptr(), pass.sums.size) };
+        let trimmed = |start: usize, rows: usize| -> Vec<T> {
+            let padded = &joined[start..][..rows * layout.width];
+            let rows = padded.chunks_exact(layout.width);
+            rows.flat_map(|row| &row[..d_hidden]).copied().collect()
+        };
+        let norms = usize::from(problem.norm.is_some());
+        let (w_input, w_hidden) = (
+            trimmed(pass.sums.w_input, d_input),
+            trimmed(pass.sums.w_hidden, d_hidden),
+        );
+        let bias = trimmed(pass.sums.bias, bias.len() / d_hidden);
+        let gain = trimmed(pass.sums.gain, norms);
+        let norm_bias = trimmed(pass.sums.norm_bias, norms);
+        Gradients {
+            input,
+            hidden,
+            start,
+            w_input,
+            bias,
+            w_hidden,
+            gain,
+            norm_bias,
+        }
+    }
+}
+
+/// Where the sums of the slow weights' gradients lie, rows padded.
+struct Sums {
+    w_input: usize,
+    w_hidden: usize,
+    bias: usize,
+    gain: usize,
+    norm_bias: usize,
+    size: usize,
+}
+
+impl Sums {
+    fn new(layout: &Layout) -> Self {
+        let width = layout.width;
+        let w_hidden = layout.d_input * width;
+        let bias = w_hidden + layout.matrix();
+        Sums {
+            w_input: 0,
+            w_hidden,
+            bias,
+            gain: bias + width,
+            norm_bias: bias + 2 * width,
+            size: bias + 3 * width,
+        }
+    }
+}
+
+/// Where things lie in the scratch memory: offsets within a sample's piece, and within the piece that all
+/// samples of a group share.
+struct Room {
+    /// h_{t-1} of the chunk's first step, then every h_t.
+    states: usize,
+    /// The writes as columns.
+    columns: usize,
+    /// A at the chunk's start, where the tape's is transposed.
+    memory: usize,
+    /// The gradient of A at the chunk's end, then at its start.
+    memory_gradient: usize,
+    /// What each write's gradient gets from the memory at the chunk's end.
+    writes: usize,
+    /// g of each read.
+    reads: usize,
+    /// The coefficients `η λ^{n-1-j} (w_j · g)` of each read.
+    attentions: usize,
+    /// The gradients of z.
+    inputs: usize,
+    /// The gradient of h_t that comes from step t + 1.
+    hidden: usize,
+    /// Size of a sample's piece.
+    sample: usize,
+    /// The gradient of s_i, and a row to work in.
+    state: usize,
+    scaled: usize,
+    /// `dA + dAᵀ`.
+    both: usize,
+    /// Rows as wide as the input, for each step of the chunk.
+    input: usize,
+    /// Size of the common piece.
+    common: usize,
+}
+
+impl Room {
+    fn new(layout: &Layout) -> Self {
+        let mut end = 0;
+        let mut take = |numbers: usize| {
+            let start = end;
+            end += numbers;
+            start
+        };
+        let chunk = layout.chunk * layout.width;
+        let states = take(chunk + layout.width);
+        let columns = take(layout.d_hidden * layout.chunk_width);
+        let memory = take(layout.matrix());
+        let memory_gradient = take(layout.matrix());
+        let writes = take(chunk);
+        let reads = take(chunk * layout.inner_steps);
+        let attentions = take(layout.chunk * layout.inner_steps * layout.chunk_width);
+        let inputs = take(chunk);
+        let hidden = take(layout.width);
+        let sample = take(0);
+        let mut end = 0;
+        let mut take = |numbers: usize| {
+            let start = end;
+            end += numbers;
+            start
+        };
+        Room {
+            states,
+            columns,
+            memory,
+            memory_gradient,
+            writes,
+            reads,
+            attentions,
+            inputs,
+            hidden,
+            sample,
+            state: take(layout.width),
+            scaled: take(layout.width),
+            both: take(layout.matrix()),
+            input: take(layout.chunk * layout.input_width),
+            common: take(0),
+        }
+    }
+}
+
+struct Pass<'a, T: Real> {
+    call: &'a Call<'a, T>,
+    layout: Layout,
+    shared: Shared<'a, T>,
+    symmetric: bool,
+    /// Cᵀ and Wᵀ, rows padded.
+    w_input: Vec<T>,
+    w_hidden: Vec<T>,
+    room: Room,
+    sums: Sums,
+    /// Where the gradients go that each sample has for itself.
+    input: SharedMut<T>,
+    hidden: SharedMut<T>,
+    start: SharedMut<T>,
+}
+
+/// A few samples, to be run with the instructions of S: a closure would not be inlined there.
+struct Group<'a, T: Real> {
+    pass: &'a Pass<'a, T>,
+    samples: Range<usize>,
+    scratch: *mut T,
+    sums: *mut T,
+}
+
+impl<T: Real> WithSimd for Group<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self) {
+        // SAFETY: as the caller promises.
+        unsafe { self.pass.run::<S>(self.samples, self.scratch, self.sums) }
+    }
+}
+
+/// A sample's place in the scratch memory, its tape, and the sums of its part.
+#[derive(Clone, Copy)]
+struct Sample<T> {
+    index: usize,
+    scratch: *mut T,
+    common: *mut T,
+    tape: *const T,
+    sums: *mut T,
+}
+
+impl<T: Real> Pass<'_, T> {
+    /// Every part, and then the sums of all of them in the place of the first.
+    fn run_parts<S: Simd>(&self, parts: &Parts, partial: SharedMut<T>, batch_size: usize) {
+        let (layout, room, size) = (&self.layout, &self.room, self.sums.size);
+        let group = layout.group::<T>(batch_size);
+        parts.for_each(|part, samples| {
+            with_scratch(group * room.sample + room.common, |scratch| {
+                // SAFETY: each part has sums of its own.
+                let sums = unsafe {
+                    let sums = partial.at(part * size);
+                    clear(sums, size);
+                    sums
+                };
+                for first in samples.clone().step_by(group) {
+                    let samples = first..(first + group).min(samples.end);
+                    // SAFETY: the machine has the instructions of S, and the scratch is large enough.
+                    unsafe {
+                        S::vectorize(Group {
+                            pass: self,
+                            samples,
+                            scratch,
+                            sums,
+                        });
+                    }
+                }
+            });
+        });
+        let join = |part: usize| {
+            for number in 0..size {
+                // SAFETY: within the sums of two parts, which nobody else touches any more.
+                unsafe { *partial.at(number) += *partial.at(part * size + number) };
+            }
+        };
+        (1..parts.count()).for_each(join);
+    }
+
+    /// The whole sequence for a few samples, from its end.
+    ///
+    /// # Safety
+    /// The machine must have the instructions of S; the scratch must have the size that [`Room`] says.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(&self, samples: Range<usize>, scratch: *mut T, sums: *mut T) {
+        let (layout, room) = (&self.layout, &self.room);
+        let (width, vectors) = (layout.width, layout.width / layout.lanes);
+        let group = samples.len();
+        // SAFETY: every offset below lies in the piece that it belongs to, by the sizes of `Room` and `Layout`.
+        unsafe {
+            let common = scratch.add(group * room.sample);
+            let sample = |g: usize| {
+                let index = samples.start + g;
+                Sample {
+                    index,
+                    scratch: scratch.add(g * room.sample),
+                    common,
+                    tape: self.call.tape.numbers.as_ptr().add(index * layout.tape()),
+                    sums,
+                }
+            };
+            for g in 0..group {
+                self.begin::<S>(sample(g));
+            }
+            for chunk in (0..layout.n_chunks()).rev() {
+                let steps = layout.steps(chunk);
+                for g in 0..group {
+                    self.begin_chunk::<S>(sample(g), chunk);
+                }
+                for t in (0..steps.len()).rev() {
+                    for g in 0..group {
+                        self.step::<S>(sample(g), group, chunk, t);
+                    }
+                    // The gradient of h_{t-1} by way of z_t: dz_t Wᵀ
+                    product::<S, T>(
+                        [group, layout.d_hidden, vectors],
+                        Strided::new(scratch.add(room.inputs + t * width), room.sample, 1),
+                        Rows::new(self.w_hidden.as_ptr(), width),
+                        Initial::Zero,
+                        RowsMut::new(scratch.add(room.hidden), room.sample),
+                    );
+                }
+                for g in 0..group {
+                    self.end_chunk::<S>(sample(g), chunk);
+                }
+            }
+            for g in 0..group {
+                self.end::<S>(sample(g));
+            }
+        }
+    }
+
+    /// The gradients of the last state: of h none beyond its output's, of A what came with it.
+    #[inline(always)]
+    unsafe fn begin<S: Simd>(&self, sample: Sample<T>) {
+        let (layout, room) = (&self.layout, &self.room);
+        let d = layout.d_hidden;
+        // SAFETY: as in `run`.
+        unsafe {
+            clear(sample.scratch.add(room.hidden), layout.width);
+            let gradient = sample.scratch.add(room.memory_gradient);
+            match self.call.cotangents.memory {
+                None if layout.n_chunks() == 1 && !self.call.wanted.start => {}
+                None => clear(gradient, layout.matrix()),
+                Some(memory) => {
+                    for row in 0..d {
+                        let from = memory[(sample.index * d + row) * d..].as_ptr();
+                        copy_padded::<S, T>(layout, from, gradient.add(row * layout.width));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The gradients of the first state.
+    #[inline(always)]
+    unsafe fn end<S: Simd>(&self, sample: Sample<T>) {
+        let (layout, room) = (&self.layout, &self.room);
+        let d = layout.d_hidden;
+        // SAFETY: as in `run`.
+        unsafe {
+            let hidden = sample.scratch.add(room.hidden);
+            copy_units::<S, T>(layout, hidden, self.hidden.at(sample.index * d));
+            if self.call.wanted.start {
+                let gradient = sample.scratch.add(room.memory_gradient);
+                for row in 0..d {
+                    let to = self.start.at((sample.index * d + row) * d);
+                    copy_units::<S, T>(layout, gradient.add(row * layout.width), to);
+                }
+            }
+        }
+    }
+}
