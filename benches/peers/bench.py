@@ -74,6 +74,14 @@ class Worker:
         line = self.process.stdout.readline()
         return json.loads(line) if line else {"error": "the process ended (out of memory?)"}
 
+    def cpu_time(self):
+        """What the process has computed so far, where the system tells."""
+        try:
+            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+            return int(fields[11]) + int(fields[12])
+        except (OSError, IndexError):
+            return 0
+
     def measure(self, seconds):
         if answer := self.ask(seconds=seconds):
             self.times += answer["ms"]
@@ -101,6 +109,17 @@ def check(variants, timeout):
                 sys.exit(f"{variant} computes {actual}, {variants[0]} computes {expected}: not the same work")
 
 
+def settle(workers):
+    """Waits until no process computes any more: some free gigabytes after they have answered."""
+    before = None
+    for _ in range(100):
+        now = [worker.cpu_time() for worker in workers]
+        if now == before:
+            return
+        before = now
+        time.sleep(0.1)
+
+
 def measure_line(sizes, variants, options):
     workers = {}
     for variant in variants:
@@ -109,6 +128,7 @@ def measure_line(sizes, variants, options):
         worker.ask(seconds=0.0)
     for _ in range(options.rounds):
         for worker in workers.values():
+            settle(workers.values())
             worker.measure(options.seconds)
     line = {"sizes": dict(zip(SIZES, sizes)), "ms": {}, "calls": {}, "errors": {}, "memory_mib": {}}
     for variant, worker in workers.items():
@@ -261,4 +281,5 @@ def versions():
     return ", ".join(line.strip().replace("==", " ") for line in open(HERE / "requirements.txt"))
 
 
-main()
+if __name__ == "__main__":
+    main()
