@@ -194,6 +194,24 @@ impl Layout {
     }
 }
 
+/// Pieces laid end to end.
+#[derive(Default)]
+pub(super) struct Offsets(usize);
+
+impl Offsets {
+    /// Where a piece of so many numbers begins.
+    pub(super) fn take(&mut self, numbers: usize) -> usize {
+        let start = self.0;
+        self.0 += numbers;
+        start
+    }
+
+    /// Where the last piece ends.
+    pub(super) fn end(&self) -> usize {
+        self.0
+    }
+}
+
 /// What the forward pass leaves for the backward pass.
 #[derive(Debug)]
 pub(in super::super) struct Tape<T> {

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::forward::is_symmetric;
-use super::layout::{Layout, Problem, Shared, Tape, transposed};
+use super::layout::{Layout, Offsets, Problem, Shared, Tape, transposed};
 use super::rows::{clear, copy_padded, copy_units};
 use crate::ops::cpu::{
     Buffer, Initial, Parts, Real, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd, product,
@@ -201,29 +201,18 @@ struct Room {
 
 impl Room {
     fn new(layout: &Layout) -> Self {
-        let mut end = 0;
-        let mut take = |numbers: usize| {
-            let start = end;
-            end += numbers;
-            start
-        };
+        let mut sample = Offsets::default();
         let chunk = layout.chunk * layout.width;
-        let states = take(chunk + layout.width);
-        let columns = take(layout.d_hidden * layout.chunk_width);
-        let memory = take(layout.matrix());
-        let memory_gradient = take(layout.matrix());
-        let writes = take(chunk);
-        let reads = take(chunk * layout.inner_steps);
-        let attentions = take(layout.chunk * layout.inner_steps * layout.chunk_width);
-        let inputs = take(chunk);
-        let hidden = take(layout.width);
-        let sample = take(0);
-        let mut end = 0;
-        let mut take = |numbers: usize| {
-            let start = end;
-            end += numbers;
-            start
-        };
+        let states = sample.take(chunk + layout.width);
+        let columns = sample.take(layout.d_hidden * layout.chunk_width);
+        let memory = sample.take(layout.matrix());
+        let memory_gradient = sample.take(layout.matrix());
+        let writes = sample.take(chunk);
+        let reads = sample.take(chunk * layout.inner_steps);
+        let attentions = sample.take(layout.chunk * layout.inner_steps * layout.chunk_width);
+        let inputs = sample.take(chunk);
+        let hidden = sample.take(layout.width);
+        let mut common = Offsets::default();
         Room {
             states,
             columns,
@@ -234,12 +223,12 @@ impl Room {
             attentions,
             inputs,
             hidden,
-            sample,
-            state: take(layout.width),
-            scaled: take(layout.width),
-            both: take(layout.matrix()),
-            input: take(layout.chunk * layout.input_width),
-            common: take(0),
+            sample: sample.end(),
+            state: common.take(layout.width),
+            scaled: common.take(layout.width),
+            both: common.take(layout.matrix()),
+            input: common.take(layout.chunk * layout.input_width),
+            common: common.end(),
         }
     }
 }

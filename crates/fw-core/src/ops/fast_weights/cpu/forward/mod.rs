@@ -5,7 +5,7 @@ mod step;
 use core::ops::Range;
 
 use super::super::Write;
-use super::layout::{Layout, Problem, Shared, Tape};
+use super::layout::{Layout, Offsets, Problem, Shared, Tape};
 use super::rows::{clear, copy_padded, copy_row, copy_units, scale_to, transpose};
 use crate::ops::cpu::{
     Arch, Buffer, Real, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd, add_product,
@@ -132,38 +132,27 @@ struct Room {
 
 impl Room {
     fn new(layout: &Layout) -> Self {
-        let mut end = 0;
-        let mut take = |numbers: usize| {
-            let start = end;
-            end += numbers;
-            start
-        };
+        let mut sample = Offsets::default();
         let chunk = layout.chunk * layout.width;
-        let states = take(chunk + layout.width);
-        let inputs = take(chunk);
-        let columns = take(layout.d_hidden * layout.chunk_width);
-        let rows = take(chunk);
-        let memory = take(layout.matrix());
-        let sample = take(0);
-        let mut end = 0;
-        let mut take = |numbers: usize| {
-            let start = end;
-            end += numbers;
-            start
-        };
+        let states = sample.take(chunk + layout.width);
+        let inputs = sample.take(chunk);
+        let columns = sample.take(layout.d_hidden * layout.chunk_width);
+        let rows = sample.take(chunk);
+        let memory = sample.take(layout.matrix());
+        let mut common = Offsets::default();
         Room {
             states,
             inputs,
             columns,
             rows,
             memory,
-            sample,
-            query: take(layout.width),
-            normalised: take(layout.width),
-            attention: take(layout.chunk_width),
-            sum: take(layout.width),
-            scaled: take(chunk),
-            common: take(0),
+            sample: sample.end(),
+            query: common.take(layout.width),
+            normalised: common.take(layout.width),
+            attention: common.take(layout.chunk_width),
+            sum: common.take(layout.width),
+            scaled: common.take(chunk),
+            common: common.end(),
         }
     }
 }
