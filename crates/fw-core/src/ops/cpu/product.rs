@@ -5,6 +5,7 @@ use macerator::{Simd, Vector, WithSimd};
 use super::lanes::{Real, load, splat, store};
 
 /// A matrix whose entries are read one at a time: entry `(i, k)` is at `i * row + k * column`.
+#[derive(Clone, Copy)]
 pub(crate) struct Strided<T> {
     pub(crate) start: *const T,
     pub(crate) row: usize,
@@ -12,12 +13,14 @@ pub(crate) struct Strided<T> {
 }
 
 /// A matrix whose rows are read in vectors; row `k` begins at `k * stride`.
+#[derive(Clone, Copy)]
 pub(crate) struct Rows<T> {
     pub(crate) start: *const T,
     pub(crate) stride: usize,
 }
 
 /// A matrix whose rows are written in vectors.
+#[derive(Clone, Copy)]
 pub(crate) struct RowsMut<T> {
     pub(crate) start: *mut T,
     pub(crate) stride: usize,
@@ -44,38 +47,13 @@ impl<T> RowsMut<T> {
     }
 }
 
-impl<T> Clone for Strided<T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<T> Copy for Strided<T> {}
-impl<T> Clone for Rows<T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<T> Copy for Rows<T> {}
-impl<T> Clone for RowsMut<T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<T> Copy for RowsMut<T> {}
-
 /// What a sum starts from.
+#[derive(Clone, Copy)]
 pub(crate) enum Initial<T> {
     Zero,
     /// The rows that begin here.
     Rows(Rows<T>),
 }
-
-impl<T> Clone for Initial<T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<T> Copy for Initial<T> {}
 
 /// `C = A B + initial` for A `[m, k]`, B `[k, vectors]` and C `[m, vectors]`, the columns counted in whole vectors
 /// of `S`.

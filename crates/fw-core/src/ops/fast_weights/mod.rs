@@ -40,7 +40,8 @@
 //! # Fused
 //!
 //! On Flex, with the cargo feature `flex` and in f32 or f64, a sequence is one operation with a backward pass of its
-//! own ([`Path::Fused`]). For each sample, between the two passes, it keeps `T · (2 S H + S + S L)` numbers and, where
+//! own ([`Path::Fused`]). For each sample, between the two passes, it keeps `T · (2 S H + S + S L)` numbers (`T · (H + 1)` more if
+//! the preliminary state is normalised) and, where
 //! the sequence has more than one chunk of L steps, `T / L · H²` more. A sequence is one chunk up to `16 + 2 H`
 //! steps; else L is H / 2, but at least 16 and at most 64.
 
