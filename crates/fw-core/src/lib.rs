@@ -20,12 +20,14 @@
 //! | layer | what it is |
 //! |---|---|
 //! | [`FastWeights`] | a recurrent net with an associative memory that each step writes and reads (Ba et al. 2016) |
+//! | [`Ntm`] | a Neural Turing Machine: a controller whose heads read and write a memory by content and by place (Graves et al. 2014) |
 //! | [`AssociativeLstm`] | an LSTM over a holographic memory of key-value pairs (Danihelka et al. 2016) |
 //! | [`Elman`], [`Lstm`], [`Gru`] | recurrent nets without such a memory: baselines, plain or layer-normalised |
 //!
 //! Each is made from its configuration (`FastWeightsConfig::new(d_input, d_hidden).init(&device)`) and
 //! implements [`Recurrent`]: `forward` over a sequence, `step` for one step, an explicit state. The
-//! tensor functions beneath, without parameters, are in [`ops`].
+//! tensor functions beneath, without parameters, are in [`ops`]; the stages of a Turing machine's addressing, for a model of
+//! one's own, in [`ops::ntm`].
 //!
 //! # Cargo features
 //!
@@ -40,6 +42,7 @@ mod cells;
 mod error;
 mod fast_weights;
 mod initializer;
+mod ntm;
 pub mod ops;
 mod recurrent;
 
@@ -49,7 +52,8 @@ pub use fast_weights::{
     FastWeights, FastWeightsConfig, FastWeightsState, FastWeightsTrace, Form, Memory, Write,
 };
 pub use initializer::HiddenInitializer;
-pub use ops::{Activation, Path};
+pub use ntm::*;
+pub use ops::{Activation, LstmState, Path};
 pub use recurrent::Recurrent;
 
 /// The examples of the documents run as tests.

@@ -165,8 +165,8 @@ pub(crate) fn check_input(input: &Tensor<3>, d_input: usize) {
 /// Panics unless a state is of the batch that is stepped. Left alone, a state of one sample would be
 /// broadcast to all.
 #[track_caller]
-pub(crate) fn check_batch(expected: usize, hidden: &Tensor<2>) {
-    let batch_size = hidden.dims()[0];
+pub(crate) fn check_batch<const D: usize>(expected: usize, state: &Tensor<D>) {
+    let batch_size = state.dims()[0];
     assert!(
         batch_size == expected,
         "the state has batch_size {batch_size}; the input has {expected}"

@@ -100,8 +100,11 @@ fn no_state_is_the_initial_state() {
     fn check<L: FlatState>(name: &str, layer: L) {
         let (input, _) = start(&layer, 4, DType::F64);
         let initial = layer.initial_state(3, &input.device());
-        let zeros = layer.state_to(&initial).zeros_like();
-        assert_eq!(values(layer.state_to(&initial)), values(zeros), "{name}");
+        // A Turing machine begins with what it has learned, all others with zeros.
+        if !name.starts_with("ntm") {
+            let zeros = layer.state_to(&initial).zeros_like();
+            assert_eq!(values(layer.state_to(&initial)), values(zeros), "{name}");
+        }
         let (expected, _) = layer.forward(input.clone(), Some(initial));
         let (output, _) = layer.forward(input, None);
         common::assert_close(name, &values(output), &values(expected), 1e-12);

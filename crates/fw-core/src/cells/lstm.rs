@@ -3,13 +3,13 @@
 use burn::config::Config;
 use burn::module::{Module, Param};
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::{Device, Tensor, TensorData, activation::sigmoid};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::error::{expect_valid, require_finite, require_size};
 use crate::initializer::uniform;
-use crate::ops::project_by;
+use crate::ops::{lstm_step, project_by};
 use crate::recurrent::check_batch;
-use crate::{ConfigError, Recurrent};
+use crate::{ConfigError, LstmState, Recurrent};
 
 /// Configuration of [`Lstm`].
 #[derive(Config, Debug)]
@@ -62,15 +62,6 @@ pub struct Lstm {
     pub input: Linear,
     /// W, `[d_hidden, 4 d_hidden]`, in the same order.
     pub w_hidden: Param<Tensor<2>>,
-}
-
-/// State of an [`Lstm`].
-#[derive(Clone, Debug)]
-pub struct LstmState {
-    /// h, `[batch_size, d_hidden]`.
-    pub hidden: Tensor<2>,
-    /// c, `[batch_size, d_hidden]`.
-    pub cell: Tensor<2>,
 }
 
 impl LstmConfig {
@@ -145,15 +136,7 @@ impl Recurrent for Lstm {
     fn advance(&self, projected_t: Tensor<2>, state: LstmState) -> (Tensor<2>, LstmState) {
         check_batch(projected_t.dims()[0], &state.hidden);
         let gates = projected_t + state.hidden.matmul(self.w_hidden.val());
-        let [i, f, g, o] = split_gates(gates);
-        let cell = sigmoid(f) * state.cell + sigmoid(i) * g.tanh();
-        let hidden = sigmoid(o) * cell.clone().tanh();
-        (hidden.clone(), LstmState { hidden, cell })
+        let state = lstm_step(gates, state.cell);
+        (state.hidden.clone(), state)
     }
-}
-
-/// The N equal blocks of `[batch_size, N width]`.
-pub(super) fn split_gates<const N: usize>(gates: Tensor<2>) -> [Tensor<2>; N] {
-    let width = gates.dims()[1] / N;
-    core::array::from_fn(|gate| gates.clone().narrow(1, gate * width, width))
 }

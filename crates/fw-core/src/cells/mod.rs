@@ -8,4 +8,4 @@ mod lstm;
 pub use associative_lstm::{AssociativeLstm, AssociativeLstmConfig, AssociativeLstmState};
 pub use elman::{Elman, ElmanConfig};
 pub use gru::{Gru, GruConfig, GruNorm};
-pub use lstm::{Lstm, LstmConfig, LstmState};
+pub use lstm::{Lstm, LstmConfig};

@@ -8,11 +8,15 @@ mod activation;
 mod cpu;
 pub mod fast_weights;
 pub mod holographic;
+mod lstm;
+pub mod ntm;
 mod path;
 mod projection;
 mod scan;
 
 pub use activation::Activation;
+pub use lstm::LstmState;
+pub(crate) use lstm::lstm_step;
 pub use path::Path;
 pub use projection::project;
 pub(crate) use projection::project_by;

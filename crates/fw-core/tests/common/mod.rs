@@ -3,10 +3,11 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use fw_core::{
-    AssociativeLstm, AssociativeLstmState, Elman, FastWeights, FastWeightsState, Gru, Lstm,
-    LstmState, Memory, Recurrent,
+    AssociativeLstm, AssociativeLstmState, Controller, Elman, FastWeights, FastWeightsState, Gru,
+    Lstm, LstmState, Memory, Ntm, NtmState, Recurrent,
 };
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -216,6 +217,50 @@ impl FlatState for FastWeights {
     }
 }
 
+impl FlatState for Ntm {
+    fn flat_width(&self) -> usize {
+        self.state_size(1)
+    }
+    /// The numbers of the weightings go through a softmax: a weighting is positive and sums to 1.
+    fn state_from(&self, flat: Tensor<2>) -> NtmState {
+        let [batch_size, _] = flat.dims();
+        let mut taken = 0;
+        let mut take = |[rows, width]: [usize; 2]| -> Tensor<3> {
+            let part = flat.clone().narrow(1, taken, rows * width);
+            taken += rows * width;
+            part.reshape([batch_size, rows, width])
+        };
+        let controller = match &self.controller {
+            Controller::Lstm(lstm) => {
+                let [n_layers, width] = lstm.initial_hidden.dims();
+                let mut row = || take([1, width]).reshape([batch_size, width]);
+                let state = |_| LstmState {
+                    hidden: row(),
+                    cell: row(),
+                };
+                (0..n_layers).map(state).collect()
+            }
+            Controller::FeedForward(_) => Vec::new(),
+        };
+        NtmState {
+            controller,
+            memory: take(self.initial_memory.dims()),
+            reads: take(self.initial_reads.dims()),
+            weights: softmax(take(self.initial_weights.dims()), 2),
+        }
+    }
+    fn state_to(&self, state: &NtmState) -> Tensor<2> {
+        let mut parts = Vec::new();
+        for layer in &state.controller {
+            parts.extend([layer.hidden.clone(), layer.cell.clone()]);
+        }
+        for part in [&state.memory, &state.reads, &state.weights] {
+            parts.push(part.clone().flatten(1, 2));
+        }
+        Tensor::cat(parts, 1)
+    }
+}
+
 /// What a run of a layer yields: outputs, last state, and the gradient of a fixed linear function of both with
 /// respect to the input, the first state and every parameter.
 pub struct Outcome {
@@ -354,6 +399,27 @@ macro_rules! for_each_layer {
         one!(
             "associative lstm",
             AssociativeLstmConfig::new(d_input, even).with_n_copies(3)
+        );
+        let ntm = NtmConfig::new(d_input, d_hidden)
+            .with_memory_size(6)
+            .with_word_size(3);
+        one!("ntm", ntm.clone());
+        one!(
+            "ntm, two layers, several heads, all learned",
+            ntm.clone()
+                .with_n_layers(2)
+                .with_n_read_heads(2)
+                .with_n_write_heads(3)
+                .with_shift_width(5)
+                .with_initial_memory(InitialMemory::Learned)
+                .with_initial_weights(InitialWeights::Learned)
+        );
+        one!(
+            "ntm, feed-forward",
+            ntm.with_controller(ControllerKind::FeedForward)
+                .with_n_layers(2)
+                .with_n_read_heads(2)
+                .with_shift_width(1)
         );
     }};
 }

@@ -1,0 +1,146 @@
+//! Controllers: what decides where the heads look.
+
+use alloc::vec::Vec;
+
+use burn::module::{Module, Param};
+use burn::nn::{Linear, LinearConfig};
+use burn::tensor::{Device, Tensor};
+
+use super::NtmConfig;
+use super::start::for_each_sample;
+use crate::initializer::uniform;
+use crate::ops::{ntm, project};
+use crate::{Activation, ConfigError, Lstm, LstmState};
+
+/// The controller of an [`Ntm`](super::Ntm): reads `[x_t ; r_{t-1}]`, yields `h_t`.
+#[derive(Module, Debug)]
+pub enum Controller {
+    /// Layers of long short-term memory.
+    Lstm(LstmController),
+    /// Dense layers.
+    FeedForward(FeedForwardController),
+}
+
+/// Layers of long short-term memory, each upon the one before.
+#[derive(Module, Debug)]
+pub struct LstmController {
+    /// From the input on.
+    pub layers: Vec<Lstm>,
+    /// h of each layer before the first step, `[n_layers, d_controller]`.
+    pub initial_hidden: Param<Tensor<2>>,
+    /// c of each layer before the first step, `[n_layers, d_controller]`.
+    pub initial_cell: Param<Tensor<2>>,
+}
+
+/// Dense layers, each followed by a nonlinearity.
+#[derive(Module, Debug)]
+pub struct FeedForwardController {
+    /// From the input on.
+    pub layers: Vec<Linear>,
+    #[module(skip)]
+    activation: Activation,
+}
+
+impl LstmController {
+    pub(super) fn init(config: &NtmConfig, device: &Device) -> Result<Self, ConfigError> {
+        let layers = (0..config.n_layers).map(|layer| config.lstm(layer).try_init(device));
+        let shape = [config.n_layers, config.d_controller];
+        Ok(LstmController {
+            layers: layers.collect::<Result<_, _>>()?,
+            initial_hidden: config.initial_controller.init(shape, device),
+            initial_cell: config.initial_controller.init(shape, device),
+        })
+    }
+}
+
+impl FeedForwardController {
+    pub(super) fn init(config: &NtmConfig, device: &Device) -> Self {
+        let layers = (0..config.n_layers).map(|layer| {
+            let width = config.d_below(layer);
+            LinearConfig::new(width, config.d_controller)
+                .with_initializer(uniform(width))
+                .init(device)
+        });
+        FeedForwardController {
+            layers: layers.collect(),
+            activation: config.activation,
+        }
+    }
+}
+
+impl Controller {
+    /// Numbers that it carries for each sample.
+    pub(super) fn state_size(&self) -> usize {
+        match self {
+            Controller::Lstm(lstm) => 2 * lstm.initial_hidden.lazy_shape().num_elements(),
+            Controller::FeedForward(_) => 0,
+        }
+    }
+
+    /// The states of its layers before the first step.
+    pub(super) fn initial_state(&self, batch_size: usize) -> Vec<LstmState> {
+        let Controller::Lstm(lstm) = self else {
+            return Vec::new();
+        };
+        let hidden = for_each_sample(lstm.initial_hidden.val(), batch_size);
+        let cell = for_each_sample(lstm.initial_cell.val(), batch_size);
+        let of_layer = |start: &Tensor<3>, layer| start.clone().narrow(1, layer, 1).squeeze_dim(1);
+        (0..lstm.layers.len())
+            .map(|layer| LstmState {
+                hidden: of_layer(&hidden, layer),
+                cell: of_layer(&cell, layer),
+            })
+            .collect()
+    }
+
+    /// The share of the input in the first layer's product, for every step, with that layer's bias:
+    /// `[batch_size, seq_length, width of that product]`.
+    pub(super) fn project(&self, input: Tensor<3>) -> Tensor<3> {
+        let [.., d_input] = input.dims();
+        let first = match self {
+            Controller::Lstm(lstm) => &lstm.layers[0].input,
+            Controller::FeedForward(dense) => &dense.layers[0],
+        };
+        let weight = first.weight.val().narrow(0, 0, d_input);
+        project(input, weight, first.bias.as_ref().map(|bias| bias.val()))
+    }
+
+    /// The weights of a step. The first layer's rows from `d_input` on read `r_{t-1}`.
+    pub(super) fn weights(&self, d_input: usize) -> ntm::Controller {
+        let below = |layer: usize, linear: &Linear| {
+            let weight = linear.weight.val();
+            match layer {
+                0 => {
+                    let d_reads = weight.dims()[0] - d_input;
+                    weight.narrow(0, d_input, d_reads)
+                }
+                _ => weight,
+            }
+        };
+        let bias = |layer: usize, linear: &Linear| match layer {
+            0 => None,
+            _ => linear.bias.as_ref().map(|bias| bias.val()),
+        };
+        match self {
+            Controller::Lstm(lstm) => {
+                let layers = lstm.layers.iter().enumerate();
+                let layers = layers.map(|(index, layer)| ntm::Dense {
+                    weight: Tensor::cat(
+                        alloc::vec![below(index, &layer.input), layer.w_hidden.val()],
+                        0,
+                    ),
+                    bias: bias(index, &layer.input),
+                });
+                ntm::Controller::Lstm(layers.collect())
+            }
+            Controller::FeedForward(dense) => {
+                let layers = dense.layers.iter().enumerate();
+                let layers = layers.map(|(index, layer)| ntm::Dense {
+                    weight: below(index, layer),
+                    bias: bias(index, layer),
+                });
+                ntm::Controller::FeedForward(layers.collect(), dense.activation)
+            }
+        }
+    }
+}

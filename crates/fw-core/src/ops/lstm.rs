@@ -1,0 +1,32 @@
+//! The step of a long short-term memory, from its gates on.
+
+use burn::tensor::{Tensor, activation::sigmoid};
+
+/// State of a long short-term memory.
+#[derive(Clone, Debug)]
+pub struct LstmState {
+    /// h, `[batch_size, d_hidden]`.
+    pub hidden: Tensor<2>,
+    /// c, `[batch_size, d_hidden]`.
+    pub cell: Tensor<2>,
+}
+
+/// ```text
+/// c_t = σ(f) c_{t-1} + σ(i) tanh(g)        h_t = σ(o) tanh(c_t)
+/// ```
+///
+/// # Shapes
+/// - gates: `[batch_size, 4 d_hidden]`, in the order i, f, g, o, before their nonlinearities
+/// - prev_cell: `[batch_size, d_hidden]`
+pub(crate) fn lstm_step(gates: Tensor<2>, prev_cell: Tensor<2>) -> LstmState {
+    let [i, f, g, o] = split_gates(gates);
+    let cell = sigmoid(f) * prev_cell + sigmoid(i) * g.tanh();
+    let hidden = sigmoid(o) * cell.clone().tanh();
+    LstmState { hidden, cell }
+}
+
+/// The N equal blocks of `[batch_size, N width]`.
+fn split_gates<const N: usize>(gates: Tensor<2>) -> [Tensor<2>; N] {
+    let width = gates.dims()[1] / N;
+    core::array::from_fn(|gate| gates.clone().narrow(1, gate * width, width))
+}

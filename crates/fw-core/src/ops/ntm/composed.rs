@@ -1,0 +1,148 @@
+//! One step of the whole machine in tensor operations: runs on every backend, and is the law.
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use burn::tensor::Tensor;
+
+use super::{Addressing, Writing, read, write};
+use crate::ops::{Activation, LstmState, lstm_step};
+
+/// What a machine carries from step to step; the public `NtmState` of the layer.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// Of each LSTM layer of the controller, from the input on; none if the controller is feed-forward.
+    pub controller: Vec<LstmState>,
+    /// M, `[batch_size, memory_size, word_size]`.
+    pub memory: Tensor<3>,
+    /// r, `[batch_size, n_read_heads, word_size]`.
+    pub reads: Tensor<3>,
+    /// w of the read heads, then of the write heads, `[batch_size, n_heads, memory_size]`.
+    pub weights: Tensor<3>,
+}
+
+/// The slow weights of a machine, laid out for a step.
+pub(crate) struct Weights {
+    pub controller: Controller,
+    pub heads: Heads,
+}
+
+pub(crate) enum Controller {
+    Lstm(Vec<Dense>),
+    FeedForward(Vec<Dense>, Activation),
+}
+
+/// A layer of the controller: what it multiplies `[below ; own hidden state]` by (a feed-forward layer has no state). The
+/// first layer's share of the input, and its bias, are in the projection.
+pub(crate) struct Dense {
+    pub weight: Tensor<2>,
+    pub bias: Option<Tensor<1>>,
+}
+
+/// The heads' linear map: the addressing of the read heads and then of the write heads, then all erases, then all adds.
+pub(crate) struct Heads {
+    pub weight: Tensor<2>,
+    pub bias: Tensor<1>,
+    pub n_write: usize,
+}
+
+/// What a step yields.
+pub(crate) struct Step {
+    /// `[h_t ; r_t]`, `[batch_size, d_controller + n_read_heads word_size]`.
+    pub output: Tensor<2>,
+    pub state: State,
+    pub writing: Writing,
+}
+
+/// One step, from the projected input `[batch_size, width of the controller's first product]`.
+///
+/// ```text
+/// h_t          = controller(x_t, r_{t-1})
+/// w_t          = addressing(h_t, M_{t-1}, w_{t-1})       every head
+/// r_t          = read(M_{t-1}, w_t)                      read heads: before this step's write
+/// M_t          = write(M_{t-1}, w_t, e_t, a_t)           write heads
+/// ```
+pub(crate) fn step(projected_t: Tensor<2>, state: State, weights: &Weights) -> Step {
+    let [batch_size, n_read, word_size] = state.reads.dims();
+    let reads = state.reads.reshape([batch_size, n_read * word_size]);
+    let (hidden, controller) = match &weights.controller {
+        Controller::Lstm(layers) => lstm_layers(projected_t, reads, state.controller, layers),
+        Controller::FeedForward(layers, activation) => (
+            feed_forward(projected_t, reads, layers, *activation),
+            state.controller,
+        ),
+    };
+
+    let heads = &weights.heads;
+    let n_heads = n_read + heads.n_write;
+    let raw = hidden.clone().matmul(heads.weight.clone()) + heads.bias.clone().unsqueeze();
+    let d_writing = 2 * heads.n_write * word_size;
+    let d_addressing = raw.dims()[1] - d_writing;
+    let addressing =
+        Addressing::from_raw(raw.clone().narrow(1, 0, d_addressing), n_heads, word_size);
+    let writing = raw.narrow(1, d_addressing, d_writing);
+    let writing = Writing::from_raw(writing, heads.n_write, word_size);
+
+    let head_weights = addressing.weights(state.memory.clone(), state.weights);
+    let of_heads = |first, n| head_weights.clone().narrow(1, first, n);
+    let reads = read(state.memory.clone(), of_heads(0, n_read));
+    let (erase, add) = (writing.erase.clone(), writing.add.clone());
+    let memory = write(state.memory, of_heads(n_read, heads.n_write), erase, add);
+    let flat_reads = reads.clone().reshape([batch_size, n_read * word_size]);
+    Step {
+        output: Tensor::cat(vec![hidden, flat_reads], 1),
+        state: State {
+            controller,
+            memory,
+            reads,
+            weights: head_weights,
+        },
+        writing,
+    }
+}
+
+/// The layers of an LSTM controller, from the input on, and their states.
+fn lstm_layers(
+    projected_t: Tensor<2>,
+    reads: Tensor<2>,
+    states: Vec<LstmState>,
+    layers: &[Dense],
+) -> (Tensor<2>, Vec<LstmState>) {
+    let mut below = reads;
+    let mut projected_t = Some(projected_t);
+    let mut next = Vec::with_capacity(layers.len());
+    for (layer, state) in layers.iter().zip(states) {
+        let gates = layer.apply(
+            Tensor::cat(vec![below, state.hidden], 1),
+            projected_t.take(),
+        );
+        let state = lstm_step(gates, state.cell);
+        below = state.hidden.clone();
+        next.push(state);
+    }
+    (below, next)
+}
+
+fn feed_forward(
+    projected_t: Tensor<2>,
+    reads: Tensor<2>,
+    layers: &[Dense],
+    activation: Activation,
+) -> Tensor<2> {
+    let mut projected_t = Some(projected_t);
+    layers.iter().fold(reads, |below, layer| {
+        activation.apply(layer.apply(below, projected_t.take()))
+    })
+}
+
+impl Dense {
+    /// `below W + (the projected input, in the first layer, or b)`.
+    fn apply(&self, below: Tensor<2>, projected_t: Option<Tensor<2>>) -> Tensor<2> {
+        let product = below.matmul(self.weight.clone());
+        match (projected_t, &self.bias) {
+            (Some(projected_t), _) => product + projected_t,
+            (None, Some(bias)) => product + bias.clone().unsqueeze(),
+            (None, None) => product,
+        }
+    }
+}
