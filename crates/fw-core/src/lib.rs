@@ -23,6 +23,7 @@
 //! | [`Ntm`] | a Neural Turing Machine: a controller whose heads read and write a memory by content and by place (Graves et al. 2014) |
 //! | [`AssociativeLstm`] | an LSTM over a holographic memory of key-value pairs (Danihelka et al. 2016) |
 //! | [`Elman`], [`Lstm`], [`Gru`] | recurrent nets without such a memory: baselines, plain or layer-normalised |
+//! | [`Stack`] | layers upon each other |
 //!
 //! Each is made from its configuration (`FastWeightsConfig::new(d_input, d_hidden).init(&device)`) and
 //! implements [`Recurrent`]: `forward` over a sequence, `step` for one step, an explicit state. The
@@ -45,6 +46,7 @@ mod initializer;
 mod ntm;
 pub mod ops;
 mod recurrent;
+mod stack;
 
 pub use cells::*;
 pub use error::ConfigError;
@@ -55,6 +57,7 @@ pub use initializer::HiddenInitializer;
 pub use ntm::*;
 pub use ops::{Activation, LstmState, Path};
 pub use recurrent::Recurrent;
+pub use stack::Stack;
 
 /// The examples of the documents run as tests.
 #[cfg(doctest)]

@@ -54,9 +54,10 @@ impl Experiment {
                  the sections are [task], [model], [optimizer] and [training]"
             )));
         }
+        let task = TaskConfig::from_section(task)?;
         Ok(Experiment {
-            task: TaskConfig::from_section(task)?,
-            model: ModelConfig::from_section(model)?,
+            model: ModelConfig::from_section(model, task.task().format())?,
+            task,
             optimizer: OptimizerConfig::from_section(optimizer)?,
             training: TrainingConfig::from_section(training)?,
         })

@@ -7,7 +7,7 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use fw_core::{
     AssociativeLstm, AssociativeLstmState, Controller, Elman, FastWeights, FastWeightsState, Gru,
-    Lstm, LstmState, Memory, Ntm, NtmState, Recurrent,
+    Lstm, LstmState, Memory, Ntm, NtmState, Recurrent, Stack,
 };
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -261,6 +261,27 @@ impl FlatState for Ntm {
     }
 }
 
+impl<R: FlatState> FlatState for Stack<R> {
+    fn flat_width(&self) -> usize {
+        self.layers.iter().map(FlatState::flat_width).sum()
+    }
+    fn state_from(&self, flat: Tensor<2>) -> Vec<R::State> {
+        let mut taken = 0;
+        let states = self.layers.iter().map(|layer| {
+            let width = layer.flat_width();
+            let part = flat.clone().narrow(1, taken, width);
+            taken += width;
+            layer.state_from(part)
+        });
+        states.collect()
+    }
+    fn state_to(&self, states: &Vec<R::State>) -> Tensor<2> {
+        let parts = self.layers.iter().zip(states);
+        let parts = parts.map(|(layer, state)| layer.state_to(state));
+        Tensor::cat(parts.collect(), 1)
+    }
+}
+
 /// What a run of a layer yields: outputs, last state, and the gradient of a fixed linear function of both with
 /// respect to the input, the first state and every parameter.
 pub struct Outcome {
@@ -390,6 +411,14 @@ macro_rules! for_each_layer {
                 .with_activation(Activation::Relu)
         );
         one!("lstm", LstmConfig::new(d_input, d_hidden));
+        let stack = Stack::new(vec![
+            LstmConfig::new(d_input, d_hidden).init(&device),
+            LstmConfig::new(d_hidden, 3).init(&device),
+        ]);
+        $check(
+            "stack of two lstms",
+            common::randomized(stack, &mut rng, dtype),
+        );
         one!("gru", GruConfig::new(d_input, d_hidden));
         one!(
             "gru, normalised",

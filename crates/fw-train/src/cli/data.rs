@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use burn::tensor::Tensor;
 use clap::Args;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
@@ -11,13 +12,16 @@ use toml::{Table, Value};
 use crate::Error;
 use crate::cli::loaded::only_task;
 use crate::cli::output;
+use crate::device::DeviceName;
 use crate::files::write_new;
 use crate::settings::{self, Section};
-use crate::tasks::{Sample, Split, Task, TaskConfig};
+use crate::tasks::{Batch, Format, Sample, Split, Targets, Task, TaskConfig};
 
 /// Write a task's samples to a file: the very ones that `train` and `test` use, for other frameworks.
 ///
-/// FILE.jsonl holds one object a line; FILE.safetensors holds `tokens` [n, seq_length] and `classes` [n], int64.
+/// FILE.jsonl holds one object a line. FILE.safetensors holds, for a task of tokens, `tokens` [n, seq_length] and `classes` [n],
+/// int64; for a task of vectors `inputs` [n, seq_length, d_input], `targets` [n, seq_length, d_output] and `mask` [n, seq_length] (1 where
+/// an answer is asked for), float32, with zeros behind the end of a shorter sequence.
 #[derive(Debug, Args)]
 pub(super) struct DataArgs {
     /// The task, by the name that `fw-train list` shows
@@ -46,7 +50,7 @@ pub(super) struct DataArgs {
 
 impl DataArgs {
     pub fn run(self) -> Result<(), Error> {
-        let format = Format::of(&self.out)?;
+        let format = FileFormat::of(&self.out)?;
         let config = self.task_config()?;
         let task = config.task();
         let number = self.number.or_else(|| {
@@ -64,8 +68,8 @@ impl DataArgs {
             .map(|index| task.sample(self.split, index))
             .collect();
         let content = match format {
-            Format::Jsonl => jsonl(task, &samples),
-            Format::Safetensors => safetensors(task, &samples),
+            FileFormat::Jsonl => jsonl(task, &samples),
+            FileFormat::Safetensors => safetensors(task, &samples)?,
         };
         write_new(&self.out, &content)?;
         output::line(format_args!("{}: {number} samples", self.out.display()))?;
@@ -86,16 +90,16 @@ impl DataArgs {
     }
 }
 
-enum Format {
+enum FileFormat {
     Jsonl,
     Safetensors,
 }
 
-impl Format {
+impl FileFormat {
     fn of(path: &Path) -> Result<Self, Error> {
         match path.extension().and_then(|extension| extension.to_str()) {
-            Some("jsonl") => Ok(Format::Jsonl),
-            Some("safetensors") => Ok(Format::Safetensors),
+            Some("jsonl") => Ok(FileFormat::Jsonl),
+            Some("safetensors") => Ok(FileFormat::Safetensors),
             _ => Err(Error::usage(format!(
                 "--out is {}; its name must end in .jsonl or .safetensors",
                 path.display()
@@ -105,21 +109,35 @@ impl Format {
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
-    input: String,
-    target: String,
-    tokens: &'a [u32],
-    class: u32,
+#[serde(untagged)]
+enum Line<'a> {
+    Tokens {
+        input: String,
+        target: String,
+        tokens: &'a [u32],
+        class: u32,
+    },
+    Vectors {
+        inputs: &'a [Vec<f32>],
+        /// `null` where no answer is asked for.
+        targets: &'a [Option<Vec<f32>>],
+    },
 }
 
 fn jsonl(task: &dyn Task, samples: &[Sample]) -> Vec<u8> {
     let mut content = Vec::new();
     for sample in samples {
-        let line = Line {
-            input: task.input_text(sample),
-            target: task.class_text(sample.class),
-            tokens: &sample.tokens,
-            class: sample.class,
+        let line = match sample {
+            Sample::Tokens(sample) => Line::Tokens {
+                input: task.input_text(&sample.tokens),
+                target: task.class_text(sample.class),
+                tokens: &sample.tokens,
+                class: sample.class,
+            },
+            Sample::Vectors(sample) => Line::Vectors {
+                inputs: &sample.inputs,
+                targets: &sample.targets,
+            },
         };
         serde_json::to_writer(&mut content, &line).expect("plain data can be written as JSON");
         content.push(b'\n');
@@ -127,24 +145,58 @@ fn jsonl(task: &dyn Task, samples: &[Sample]) -> Vec<u8> {
     content
 }
 
-fn safetensors(task: &dyn Task, samples: &[Sample]) -> Vec<u8> {
-    let bytes = |ids: &mut dyn Iterator<Item = u32>| -> Vec<u8> {
-        ids.flat_map(|id| i64::from(id).to_le_bytes()).collect()
-    };
-    let tokens = bytes(
-        &mut samples
-            .iter()
-            .flat_map(|sample| sample.tokens.iter().copied()),
-    );
-    let classes = bytes(&mut samples.iter().map(|sample| sample.class));
-    let view =
-        |shape, data| TensorView::new(Dtype::I64, shape, data).expect("the shape fits the data");
-    let tensors = [
-        (
-            "tokens",
-            view(vec![samples.len(), task.seq_length()], &tokens),
-        ),
-        ("classes", view(vec![samples.len()], &classes)),
-    ];
-    safetensors::serialize(tensors, None).expect("plain tensors can be written")
+fn safetensors(task: &dyn Task, samples: &[Sample]) -> Result<Vec<u8>, Error> {
+    Ok(match task.format() {
+        Format::Tokens { .. } => {
+            let samples: Vec<_> = samples.iter().map(Sample::tokens).collect();
+            let bytes = |ids: &mut dyn Iterator<Item = u32>| -> Vec<u8> {
+                ids.flat_map(|id| i64::from(id).to_le_bytes()).collect()
+            };
+            let tokens = samples.iter().flat_map(|sample| &sample.tokens);
+            let tokens = bytes(&mut tokens.copied());
+            let classes = bytes(&mut samples.iter().map(|sample| sample.class));
+            write_tensors(&[
+                (
+                    "tokens",
+                    Dtype::I64,
+                    vec![samples.len(), task.seq_length()],
+                    tokens,
+                ),
+                ("classes", Dtype::I64, vec![samples.len()], classes),
+            ])
+        }
+        Format::Vectors { .. } => {
+            let device = DeviceName::default_of_build().open()?;
+            let batch = Batch::new(task.format(), samples, &device);
+            let Targets::Bits { bits, mask, .. } = batch.targets else {
+                unreachable!("a task of vectors has bits as targets");
+            };
+            let mask = mask.squeeze_dim::<2>(2);
+            write_tensors(&[
+                float_tensor("inputs", batch.inputs.vectors()),
+                float_tensor("targets", bits),
+                float_tensor("mask", mask),
+            ])
+        }
+    })
+}
+
+/// A tensor of a file: name, type, shape, bytes.
+type NamedTensor = (&'static str, Dtype, Vec<usize>, Vec<u8>);
+
+fn float_tensor<const D: usize>(name: &'static str, tensor: Tensor<D>) -> NamedTensor {
+    let shape = tensor.dims().to_vec();
+    let numbers: Vec<f32> = tensor
+        .try_into_vec_as()
+        .expect("a tensor that was made can be read");
+    let bytes = numbers.iter().flat_map(|number| number.to_le_bytes());
+    (name, Dtype::F32, shape, bytes.collect())
+}
+
+fn write_tensors(tensors: &[NamedTensor]) -> Vec<u8> {
+    let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
+        let view = TensorView::new(*dtype, shape.clone(), bytes);
+        (*name, view.expect("the shape fits the data"))
+    });
+    safetensors::serialize(views, None).expect("plain tensors can be written")
 }

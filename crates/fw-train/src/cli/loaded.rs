@@ -44,10 +44,16 @@ pub(super) struct Loaded {
 
 impl ModelArgs {
     pub fn load(&self) -> Result<Loaded, Error> {
-        only_task(&self.assignments)?;
+        self.load_with(&[])
+    }
+
+    /// The run, with more assignments after those that were typed.
+    pub fn load_with(&self, more: &[String]) -> Result<Loaded, Error> {
+        let assignments = [&self.assignments, more].concat();
+        only_task(&assignments)?;
         let run = RunFolder::open(&self.run)?;
         Ok(Loaded {
-            experiment: run.experiment(&self.assignments)?,
+            experiment: run.experiment(&assignments)?,
             checkpoint: run.checkpoint(self.checkpoint)?,
             device: self
                 .device

@@ -17,13 +17,20 @@ pub(super) struct TestArgs {
     #[command(flatten)]
     model: ModelArgs,
 
-    /// Print one JSON object instead of a line of text
+    /// Measure once for each value of a field of the task, for example task.length=10,20,50
+    #[arg(long, value_name = "task.FIELD=VALUE,VALUE,..")]
+    sweep: Option<String>,
+
+    /// Print one JSON object a line instead of text
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Serialize)]
 struct Report {
+    /// The assignment of a sweep.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    set: Option<String>,
     split: Split,
     samples: Option<u64>,
     checkpoint_step: usize,
@@ -33,7 +40,23 @@ struct Report {
 
 impl TestArgs {
     pub fn run(self) -> Result<(), Error> {
-        let loaded = self.model.load()?;
+        let Some(sweep) = &self.sweep else {
+            return self.measure(None);
+        };
+        let assignments = sweep_assignments(sweep)?;
+        // A value that is refused is refused before hours are spent on those before it.
+        for assignment in &assignments {
+            self.model.load_with(std::slice::from_ref(assignment))?;
+        }
+        for assignment in assignments {
+            self.measure(Some(assignment))?;
+        }
+        Ok(())
+    }
+
+    /// One evaluation, with one more assignment.
+    fn measure(&self, set: Option<String>) -> Result<(), Error> {
+        let loaded = self.model.load_with(set.as_slice())?;
         let task = loaded.experiment.task.task();
         let split = self.model.split;
         let evaluation = loaded.with_model(Evaluate {
@@ -42,27 +65,45 @@ impl TestArgs {
             device: &loaded.device,
         })?;
         let report = Report {
+            set,
             split,
             samples: task.n_samples(split),
             checkpoint_step: loaded.checkpoint.step,
             evaluation,
         };
         if self.json {
-            output::line(format_args!(
-                "{}",
-                serde_json::to_string(&report).expect("plain data can be written as JSON")
-            ))?;
-        } else {
-            output::line(format_args!(
-                "error {:.2} %, loss {:.4} nats on the {} split (checkpoint of step {})",
-                100.0 * evaluation.error,
-                evaluation.loss,
-                split.name(),
-                report.checkpoint_step
-            ))?;
+            let json = serde_json::to_string(&report);
+            let json = json.expect("plain data can be written as JSON");
+            return output::line(format_args!("{json}"));
         }
-        Ok(())
+        let set = report.set.map_or(String::new(), |set| format!("{set}: "));
+        output::line(format_args!(
+            "{set}{} on the {} split (checkpoint of step {})",
+            evaluation.in_words(task.format()),
+            split.name(),
+            report.checkpoint_step
+        ))
     }
+}
+
+/// `task.length=10,20` as `task.length=10` and `task.length=20`. Commas inside brackets belong to a value.
+fn sweep_assignments(sweep: &str) -> Result<Vec<String>, Error> {
+    let (field, values) = sweep.split_once('=').ok_or_else(|| {
+        Error::usage(format!(
+            "--sweep {sweep} is not a sweep; write it as task.field=value,value, \
+             for example --sweep task.length=10,20,50"
+        ))
+    })?;
+    let mut depth = 0;
+    let split = values.split(|character| {
+        match character {
+            '[' | '{' => depth += 1,
+            ']' | '}' => depth -= 1,
+            _ => {}
+        }
+        character == ',' && depth == 0
+    });
+    Ok(split.map(|value| format!("{field}={value}")).collect())
 }
 
 struct Evaluate<'a> {
@@ -76,5 +117,24 @@ impl WithModel for Evaluate<'_> {
 
     fn run<M: Model>(self, model: M) -> Result<Evaluation, Error> {
         Ok(evaluate(&model, self.task, self.split, self.device))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sweep_is_an_assignment_for_each_value() {
+        let split = |text| sweep_assignments(text).map_err(|error| error.to_string());
+        assert_eq!(
+            split("task.length=1,[2, 3],40"),
+            Ok(["1", "[2, 3]", "40"]
+                .map(|value| format!("task.length={value}"))
+                .to_vec())
+        );
+        assert!(
+            split("task.length").is_err_and(|error| error.contains("write it as task.field=value"))
+        );
     }
 }

@@ -7,7 +7,8 @@ use clap::Args;
 use crate::cli::output;
 use crate::device::DeviceName;
 use crate::experiment::Experiment;
-use crate::training::{self, RunResult};
+use crate::tasks::Format;
+use crate::training::{self, RunFolder, RunResult};
 use crate::{Error, settings};
 
 /// Train a model, or continue a run that was stopped.
@@ -50,7 +51,8 @@ impl TrainArgs {
     pub fn run(self) -> Result<(), Error> {
         if let Some(run) = &self.resume {
             let result = training::resume(run)?;
-            return print_result(&result, run);
+            let experiment = RunFolder::open(run)?.experiment(&[])?;
+            return print_result(&experiment, &result, run);
         }
         let mut document = match &self.experiment {
             Some(path) => Experiment::read_document(path)?,
@@ -76,7 +78,7 @@ impl TrainArgs {
             out.display()
         );
         let result = training::train(&out, &experiment, device)?;
-        print_result(&result, &out)
+        print_result(&experiment, &result, &out)
     }
 }
 
@@ -94,15 +96,19 @@ fn unused_folder(experiment: Option<&Path>, seed: u64) -> PathBuf {
         .expect("the names never end")
 }
 
-fn print_result(result: &RunResult, run: &Path) -> Result<(), Error> {
+fn print_result(experiment: &Experiment, result: &RunResult, run: &Path) -> Result<(), Error> {
+    let format = experiment.task.task().format();
+    let best = match format {
+        Format::Tokens { .. } => format!(
+            "test error {:.2} %, validation error {:.2} %",
+            100.0 * result.test.error,
+            100.0 * result.validation.error
+        ),
+        Format::Vectors { .. } => format!("test {}", result.test.in_words(format)),
+    };
     output::line(format_args!(
-        "test error {:.2} %, validation error {:.2} % (step {} of {}), {:.0} s, {} parameters",
-        100.0 * result.test.error,
-        100.0 * result.validation.error,
-        result.best_step,
-        result.steps,
-        result.seconds,
-        result.parameters
+        "{best} (step {} of {}), {:.0} s, {} parameters",
+        result.best_step, result.steps, result.seconds, result.parameters
     ))?;
     output::line(format_args!(
         "look at it:  fw-train sample {0} -n 5  |  fw-train plot {0}",

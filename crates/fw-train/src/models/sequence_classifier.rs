@@ -1,17 +1,17 @@
 //! A recurrent layer that reads tokens and answers with a class after the last one.
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::Module;
 use burn::nn::{Embedding, EmbeddingConfig, Initializer, Linear, LinearConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::module::embedding;
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, Tensor};
 use fw_core::Recurrent;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::error::require;
-use crate::models::Model;
-use crate::tasks::Task;
+use crate::models::{Model, draw_parameters};
+use crate::tasks::Inputs;
 
 /// What stands before and after the recurrent layer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,7 +48,7 @@ impl Default for SequenceClassifierConfig {
 ///
 /// # Shapes
 /// - tokens: `[batch_size, seq_length]`
-/// - logits: `[batch_size, n_classes]`
+/// - logits: `[batch_size, 1, n_classes]`
 #[derive(Module, Debug)]
 pub struct SequenceClassifier<R: Module> {
     embedding: Option<Embedding>,
@@ -63,9 +63,9 @@ impl SequenceClassifierConfig {
     pub(super) const FIELDS: &[&str] = &["d_embedding", "embedding_std", "d_head"];
 
     /// The width that the recurrent layer has to read.
-    pub fn d_layer_input(&self, task: &dyn Task) -> usize {
+    pub fn d_layer_input(&self, n_tokens: usize) -> usize {
         match self.d_embedding {
-            0 => task.n_tokens(),
+            0 => n_tokens,
             width => width,
         }
     }
@@ -73,7 +73,8 @@ impl SequenceClassifierConfig {
     /// The model around a layer. Its parameters are drawn here, from the random numbers that `device.seed` begins.
     pub fn init<R: Recurrent>(
         &self,
-        task: &dyn Task,
+        n_tokens: usize,
+        n_classes: usize,
         layer: R,
         device: &Device,
     ) -> SequenceClassifier<R> {
@@ -83,18 +84,18 @@ impl SequenceClassifierConfig {
             width => (Some(LinearConfig::new(d_layer, width).init(device)), width),
         };
         let model = SequenceClassifier {
-            embedding: (self.d_embedding > 0).then(|| self.init_embedding(task, device)),
+            embedding: (self.d_embedding > 0).then(|| self.init_embedding(n_tokens, device)),
             layer,
             head,
-            output: LinearConfig::new(d_output, task.n_classes()).init(device),
-            n_tokens: task.n_tokens(),
+            output: LinearConfig::new(d_output, n_classes).init(device),
+            n_tokens,
         };
         draw_parameters(&model);
         model
     }
 
-    fn init_embedding(&self, task: &dyn Task, device: &Device) -> Embedding {
-        EmbeddingConfig::new(task.n_tokens(), self.d_embedding)
+    fn init_embedding(&self, n_tokens: usize, device: &Device) -> Embedding {
+        EmbeddingConfig::new(n_tokens, self.d_embedding)
             .with_initializer(Initializer::Normal {
                 mean: 0.0,
                 std: self.embedding_std,
@@ -109,19 +110,9 @@ impl SequenceClassifierConfig {
     }
 }
 
-/// Draws the parameters now, in the module's order: left alone, each is drawn when it is first used.
-fn draw_parameters<M: Module>(model: &M) {
-    struct Draw;
-    impl ModuleVisitor for Draw {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            param.val();
-        }
-    }
-    model.visit(&mut Draw);
-}
-
 impl<R: Recurrent> Model for SequenceClassifier<R> {
-    fn logits(&self, tokens: Tensor<2, Int>) -> Tensor<2> {
+    fn logits(&self, inputs: Inputs) -> Tensor<3> {
+        let tokens = inputs.tokens();
         let [batch_size, seq_length] = tokens.dims();
         let inputs = match &self.embedding {
             Some(table) => relu(table.weight.val()),
@@ -133,10 +124,11 @@ impl<R: Recurrent> Model for SequenceClassifier<R> {
         let last = outputs
             .narrow(1, seq_length - 1, 1)
             .reshape([batch_size, self.layer.d_output()]);
-        self.output.forward(match &self.head {
+        let logits: Tensor<2> = self.output.forward(match &self.head {
             Some(head) => relu(head.forward(last)),
             None => last,
-        })
+        });
+        logits.unsqueeze_dim(1)
     }
 
     fn state_size(&self, seq_length: usize) -> usize {

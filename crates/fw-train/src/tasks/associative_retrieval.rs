@@ -1,12 +1,14 @@
 //! Associative retrieval: look up the value of a key that was shown before.
 
-use rand::{Rng, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::error::require;
-use crate::tasks::{MAX_SAMPLES, Sample, Split, Task};
+use crate::settings::Section;
+use crate::tasks::generated::below;
+use crate::tasks::{Format, MAX_SAMPLES, Sample, Split, Task, TokenSample};
 
 /// Associative retrieval (Ba et al. 2016, section 4.1).
 ///
@@ -62,7 +64,13 @@ const QUESTION_MARK: u32 = N_LETTERS + N_DIGITS;
 const WORDS_PER_SAMPLE: u128 = 1024;
 
 impl AssociativeRetrieval {
-    pub(crate) fn validate(&self) -> Result<(), Error> {
+    pub(super) fn from_section(section: Section) -> Result<Self, Error> {
+        let task: AssociativeRetrieval = section.parse()?;
+        task.validate()?;
+        Ok(task)
+    }
+
+    fn validate(&self) -> Result<(), Error> {
         let pairs = (1..=N_LETTERS as usize).contains(&self.pairs);
         let rule = "lie between 1 and 26, the number of keys (a-z)";
         require(pairs, "task.pairs", self.pairs, rule)?;
@@ -79,12 +87,11 @@ impl AssociativeRetrieval {
 }
 
 impl Task for AssociativeRetrieval {
-    fn n_tokens(&self) -> usize {
-        QUESTION_MARK as usize + 1
-    }
-
-    fn n_classes(&self) -> usize {
-        N_DIGITS as usize
+    fn format(&self) -> Format {
+        Format::Tokens {
+            n_tokens: QUESTION_MARK as usize + 1,
+            n_classes: N_DIGITS as usize,
+        }
     }
 
     fn seq_length(&self) -> usize {
@@ -116,10 +123,10 @@ impl Task for AssociativeRetrieval {
         }
         let asked = below(&mut rng, self.pairs as u32) as usize;
         tokens.extend([QUESTION_MARK, QUESTION_MARK, letters[asked]]);
-        Sample {
+        Sample::Tokens(TokenSample {
             tokens,
             class: values[asked],
-        }
+        })
     }
 
     fn seed(&self) -> u64 {
@@ -140,13 +147,6 @@ impl Task for AssociativeRetrieval {
     }
 }
 
-/// A uniform number below `bound`. Written out, so that samples stay the same whatever version of a random
-/// number library is in use.
-fn below(rng: &mut impl Rng, bound: u32) -> u32 {
-    // Multiply and shift; the bias is below 26 / 2^32.
-    ((u64::from(rng.next_u32()) * u64::from(bound)) >> 32) as u32
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -156,8 +156,9 @@ mod tests {
     fn text(task: &AssociativeRetrieval, split: Split, index: u64) -> String {
         let task: &dyn Task = task;
         let sample = task.sample(split, index);
+        let sample = sample.tokens();
         let answer = task.class_text(sample.class);
-        format!("{} -> {answer}", task.input_text(&sample))
+        format!("{} -> {answer}", task.input_text(&sample.tokens))
     }
 
     #[test]
@@ -168,6 +169,7 @@ mod tests {
         };
         for index in 0..200 {
             let sample = task.sample(Split::Train, index);
+            let sample = sample.tokens();
             let (pairs, question) = sample.tokens.split_at(52);
             assert_eq!(question[..2], [QUESTION_MARK; 2]);
             let pairs: Vec<[u32; 2]> = pairs.chunks(2).map(|p| [p[0], p[1]]).collect();
@@ -197,6 +199,7 @@ mod tests {
         let mut counts = [[0_u32; 26]; 3];
         for index in 0..n {
             let sample = task.sample(Split::Train, index);
+            let sample = sample.tokens();
             let asked = *sample.tokens.last().expect("a question");
             let position = sample.tokens.iter().position(|&token| token == asked);
             counts[0][asked as usize] += 1;
@@ -224,8 +227,10 @@ mod tests {
         let mut repeats = 0;
         for index in 0..2_000 {
             for split in [Split::Train, Split::Validation, Split::Test] {
-                repeats += usize::from(!seen.insert(task.sample(split, index).tokens));
-                repeats += usize::from(!seen.insert(other.sample(split, index).tokens));
+                repeats +=
+                    usize::from(!seen.insert(task.sample(split, index).tokens().clone().tokens));
+                repeats +=
+                    usize::from(!seen.insert(other.sample(split, index).tokens().clone().tokens));
             }
         }
         // 358,800 * 10^4 * 4 equally likely sequences: a repeat among 12,000 is a 0.5 % chance.

@@ -1,16 +1,28 @@
 //! Tasks: where samples come from and how they are shown.
 
+mod associative_recall;
 mod associative_retrieval;
+mod copy;
+mod generated;
+mod n_grams;
+mod priority_sort;
+mod repeat_copy;
+mod sample;
 
-use std::ops::Range;
-
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::Device;
 use serde::Serialize;
 
 use crate::Error;
 use crate::settings::{Section, unknown_kind};
 
+pub use associative_recall::AssociativeRecall;
 pub use associative_retrieval::AssociativeRetrieval;
+pub use copy::Copy;
+pub use generated::{Generated, Generator, Range, Splits};
+pub use n_grams::NGrams;
+pub use priority_sort::PrioritySort;
+pub use repeat_copy::RepeatCopy;
+pub use sample::{Batch, Format, Inputs, Sample, Targets, TokenSample, VectorSample};
 
 /// Which part of a task's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]
@@ -47,25 +59,13 @@ impl Split {
 /// The most samples in a split, endless ones included: an index takes 32 bits.
 pub const MAX_SAMPLES: u64 = 1 << 32;
 
-/// One sample: a sequence of tokens and the class to answer with after the last one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sample {
-    /// Token ids, each below [`Task::n_tokens`].
-    pub tokens: Vec<u32>,
-    /// Class id, below [`Task::n_classes`].
-    pub class: u32,
-}
-
 /// A source of samples, each a function of the data seed, the split and an index alone: nothing is stored,
 /// any sample can be shown, and a run can be resumed at any step.
 pub trait Task: Send + Sync {
-    /// The number of different tokens.
-    fn n_tokens(&self) -> usize;
+    /// What samples are made of.
+    fn format(&self) -> Format;
 
-    /// The number of classes to choose from.
-    fn n_classes(&self) -> usize;
-
-    /// The number of tokens in a sequence.
+    /// The number of tokens or steps in the longest sequence that training sees.
     fn seq_length(&self) -> usize;
 
     /// The number of samples in a split; `None` is endless.
@@ -77,22 +77,36 @@ pub trait Task: Send + Sync {
     /// The data seed.
     fn seed(&self) -> u64;
 
+    /// The loss of the best predictor there is on a sample, in the unit of the task's loss, where one is known that is
+    /// not 0.
+    fn optimal_loss(&self, _sample: &Sample) -> Option<f64> {
+        None
+    }
+
     /// A token as text.
-    fn token_text(&self, token: u32) -> String;
+    fn token_text(&self, token: u32) -> String {
+        token.to_string()
+    }
 
     /// A class as text.
-    fn class_text(&self, class: u32) -> String;
+    fn class_text(&self, class: u32) -> String {
+        class.to_string()
+    }
 }
 
 impl dyn Task + '_ {
-    /// A sample's tokens as text.
-    pub fn input_text(&self, sample: &Sample) -> String {
-        let tokens = sample.tokens.iter();
-        tokens.map(|&token| self.token_text(token)).collect()
+    /// Tokens as text.
+    pub fn input_text(&self, tokens: &[u32]) -> String {
+        tokens.iter().map(|&token| self.token_text(token)).collect()
     }
 
     /// `number` indices of a split from `first` on.
-    pub(crate) fn range(&self, split: Split, first: u64, number: u64) -> Result<Range<u64>, Error> {
+    pub(crate) fn range(
+        &self,
+        split: Split,
+        first: u64,
+        number: u64,
+    ) -> Result<std::ops::Range<u64>, Error> {
         let n_samples = self.n_samples(split).unwrap_or(MAX_SAMPLES);
         match first.checked_add(number) {
             Some(end) if end <= n_samples => Ok(first..end),
@@ -110,68 +124,64 @@ impl dyn Task + '_ {
         indices: impl IntoIterator<Item = u64>,
         device: &Device,
     ) -> Batch {
-        let mut tokens = Vec::new();
-        let mut classes = Vec::new();
-        for index in indices {
-            let sample = self.sample(split, index);
-            tokens.extend(sample.tokens.iter().map(|&token| token as i32));
-            classes.push(sample.class as i32);
-        }
-        let size = classes.len();
-        Batch {
-            tokens: Tensor::from_data(TensorData::new(tokens, [size, self.seq_length()]), device),
-            classes: Tensor::from_data(TensorData::new(classes, [size]), device),
-        }
+        let samples: Vec<Sample> = indices
+            .into_iter()
+            .map(|index| self.sample(split, index))
+            .collect();
+        Batch::new(self.format(), &samples, device)
     }
 }
 
-/// Samples as tensors.
-#[derive(Clone, Debug)]
-pub struct Batch {
-    /// `[batch_size, seq_length]`
-    pub tokens: Tensor<2, Int>,
-    /// `[batch_size]`
-    pub classes: Tensor<1, Int>,
-}
+/// Declares the tasks: their kinds on the command line and a line about each.
+macro_rules! tasks {
+    ($($variant:ident($task:ty), $kind:literal, $about:literal;)*) => {
+        /// The task of an experiment, by kind.
+        #[derive(Clone, Debug, PartialEq, Serialize)]
+        #[serde(tag = "kind", rename_all = "kebab-case")]
+        pub enum TaskConfig {
+            $(#[doc = $about] $variant($task),)*
+        }
 
-/// The task of an experiment, by kind.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum TaskConfig {
-    /// Look up the value of a key that was shown before.
-    AssociativeRetrieval(AssociativeRetrieval),
-}
+        impl TaskConfig {
+            /// Each kind's name and a line about it.
+            pub const KINDS: &[(&str, &str)] = &[$(($kind, $about),)*];
 
-impl TaskConfig {
-    /// Each kind's name and a line about it.
-    pub const KINDS: &[(&str, &str)] = &[(
-        "associative-retrieval",
-        "key-value pairs, then a key: answer with its value (Ba et al. 2016)",
-    )];
-
-    pub(crate) fn from_section(mut section: Section) -> Result<Self, Error> {
-        let kind = section.take_kind()?;
-        match kind.as_str() {
-            "associative-retrieval" => {
-                let task: AssociativeRetrieval = section.parse()?;
-                task.validate()?;
-                Ok(TaskConfig::AssociativeRetrieval(task))
+            pub(crate) fn from_section(mut section: Section) -> Result<Self, Error> {
+                let kind = section.take_kind()?;
+                match kind.as_str() {
+                    $($kind => Ok(TaskConfig::$variant(<$task>::from_section(section)?)),)*
+                    _ => Err(unknown_kind("task", &kind, Self::KINDS)),
+                }
             }
-            _ => Err(unknown_kind("task", &kind, Self::KINDS)),
-        }
-    }
 
-    /// The task itself.
-    pub fn task(&self) -> &dyn Task {
-        match self {
-            TaskConfig::AssociativeRetrieval(task) => task,
-        }
-    }
+            /// The task itself.
+            pub fn task(&self) -> &dyn Task {
+                match self {
+                    $(TaskConfig::$variant(task) => task,)*
+                }
+            }
 
-    /// The kind's name.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            TaskConfig::AssociativeRetrieval(_) => "associative-retrieval",
+            /// The kind's name.
+            pub fn kind(&self) -> &'static str {
+                match self {
+                    $(TaskConfig::$variant(_) => $kind,)*
+                }
+            }
         }
-    }
+    };
+}
+
+tasks! {
+    AssociativeRetrieval(AssociativeRetrieval), "associative-retrieval",
+        "key-value pairs, then a key: answer with its value (Ba et al. 2016)";
+    Copy(Generated<Copy>), "copy",
+        "random bits: say them again (Graves et al. 2014)";
+    RepeatCopy(Generated<RepeatCopy>), "repeat-copy",
+        "random bits and a number: say them as often, then the end (Graves et al. 2014)";
+    AssociativeRecall(Generated<AssociativeRecall>), "associative-recall",
+        "a list of items, then one of them: say the next (Graves et al. 2014)";
+    NGrams(Generated<NGrams>), "n-grams",
+        "bits of a random n-gram source: predict the next (Graves et al. 2014)";
+    PrioritySort(Generated<PrioritySort>), "priority-sort",
+        "vectors with priorities: say the highest in order (Graves et al. 2014)";
 }

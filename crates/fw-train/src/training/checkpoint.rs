@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::files::{readable_by_others, sync_folder};
+use crate::training::evaluate::Evaluation;
 
 /// Where a training stands, besides its model and optimiser.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,7 +20,7 @@ pub struct Progress {
     pub seconds: f64,
     /// The best evaluation so far.
     pub best: Option<Best>,
-    /// Evaluations in a row without a better error.
+    /// Evaluations in a row without a better one.
     pub evaluations_without_improvement: usize,
 }
 
@@ -28,10 +29,9 @@ pub struct Progress {
 pub struct Best {
     /// Updates done then.
     pub step: usize,
-    /// Share of wrong answers, 0 to 1.
-    pub error: f64,
-    /// Mean cross entropy, in nats.
-    pub loss: f64,
+    /// What it came to.
+    #[serde(flatten)]
+    pub evaluation: Evaluation,
 }
 
 /// How the name of a checkpoint begins while it is being written.

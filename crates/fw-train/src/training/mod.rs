@@ -3,6 +3,7 @@
 mod checkpoint;
 mod clip;
 mod evaluate;
+mod measure;
 mod optimizer;
 mod order;
 mod progress;
@@ -49,7 +50,9 @@ pub enum EarlyStop {
     Never,
     /// Stop once the validation error, a share from 0 to 1, is this low.
     Error(f64),
-    /// Stop after this many evaluations in a row without a better validation error.
+    /// Stop once the validation loss, in the task's unit, is this low.
+    Loss(f64),
+    /// Stop after this many evaluations in a row without a better one.
     Patience(usize),
 }
 
@@ -91,6 +94,12 @@ impl TrainingConfig {
                 "training.early_stop.error",
                 error,
                 "lie in [0, 1]",
+            )?,
+            EarlyStop::Loss(loss) => require(
+                loss.is_finite() && loss >= 0.0,
+                "training.early_stop.loss",
+                loss,
+                "be a number of at least 0",
             )?,
             EarlyStop::Patience(patience) => require(
                 patience >= 1,

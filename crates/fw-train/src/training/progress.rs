@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::tasks::Format;
 use crate::training::checkpoint::{Best, Progress};
-use crate::training::evaluate::Evaluation;
+use crate::training::evaluate::{Evaluation, loss_number};
 
 /// Plain lines come at evaluations, and no more often than this in between.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
@@ -19,10 +20,11 @@ pub struct ProgressDisplay {
     started: Instant,
     last_line: Instant,
     best: Option<Best>,
+    format: Format,
 }
 
 impl ProgressDisplay {
-    pub fn new(progress: &Progress, steps: usize) -> Self {
+    pub fn new(progress: &Progress, steps: usize, format: Format) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar =
                 ProgressBar::with_draw_target(Some(steps as u64), ProgressDrawTarget::stderr());
@@ -39,17 +41,18 @@ impl ProgressDisplay {
             started: Instant::now(),
             last_line: Instant::now(),
             best: progress.best,
+            format,
         }
     }
 
     /// After a training record.
-    pub fn trained(&mut self, step: usize, loss: f64, error: f64) {
+    pub fn trained(&mut self, step: usize, train: (f64, f64)) {
         match &self.bar {
             Some(bar) => {
                 bar.set_position(step as u64);
-                bar.set_message(self.summary(loss, error));
+                bar.set_message(self.summary(train));
             }
-            None if self.last_line.elapsed() >= LINE_INTERVAL => self.line(step, loss, error),
+            None if self.last_line.elapsed() >= LINE_INTERVAL => self.line(step, train),
             None => {}
         }
     }
@@ -58,14 +61,10 @@ impl ProgressDisplay {
     pub fn evaluated(&mut self, progress: &Progress, evaluation: Evaluation, train: (f64, f64)) {
         self.best = progress.best;
         match &self.bar {
-            Some(bar) => bar.set_message(self.summary(train.0, train.1)),
+            Some(bar) => bar.set_message(self.summary(train)),
             None => {
-                self.line(progress.step, train.0, train.1);
-                eprintln!(
-                    "  validation: loss {:.4}, error {:.2} %",
-                    evaluation.loss,
-                    100.0 * evaluation.error
-                );
+                self.line(progress.step, train);
+                eprintln!("  validation: {}", evaluation.in_words(self.format));
             }
         }
     }
@@ -76,21 +75,26 @@ impl ProgressDisplay {
         }
     }
 
-    fn summary(&self, loss: f64, error: f64) -> String {
-        let best = self.best.map_or(String::new(), |best| {
-            format!(", validation {:.2} %", 100.0 * best.error)
+    fn summary(&self, (loss, error): (f64, f64)) -> String {
+        let best = self.best.map(|best| best.evaluation);
+        let best = best.map_or(String::new(), |best| match self.format {
+            Format::Tokens { .. } => format!(", validation {:.2} %", 100.0 * best.error),
+            Format::Vectors { .. } => format!(", validation {}", loss_number(best.loss)),
         });
-        format!("loss {loss:.4}, error {:.2} %{best}", 100.0 * error)
+        let unit = self.format.loss_unit();
+        let loss = loss_number(loss);
+        format!("{loss} {unit}, error {:.2} %{best}", 100.0 * error)
     }
 
-    fn line(&mut self, step: usize, loss: f64, error: f64) {
+    fn line(&mut self, step: usize, (loss, error): (f64, f64)) {
         self.last_line = Instant::now();
         let seconds = self.started.elapsed().as_secs_f64();
         let rate = (step - self.first_step) as f64 / seconds;
         let left = Duration::from_secs_f64((self.steps - step) as f64 / rate.max(1e-9));
         eprintln!(
-            "step {step}/{}  loss {loss:.4}  error {:.2} %  {rate:.0} steps/s  {} left",
+            "step {step}/{}  loss {}  error {:.2} %  {rate:.0} steps/s  {} left",
             self.steps,
+            loss_number(loss),
             100.0 * error,
             HumanDuration(left)
         );

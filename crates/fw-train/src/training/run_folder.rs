@@ -76,10 +76,16 @@ pub struct Record {
     pub step: usize,
     /// `train`: means since the last record. `validation`: the whole split.
     pub split: RecordSplit,
-    /// Mean cross entropy, in nats.
+    /// Mean loss: see [`Evaluation::loss`].
     pub loss: f64,
-    /// Share of wrong answers, 0 to 1.
+    /// Share of wrong answers or bits, 0 to 1.
     pub error: f64,
+    /// Share of sequences with no wrong bit, 0 to 1, where bits are answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub perfect: Option<f64>,
+    /// The loss of the best predictor there is, where one is known that is not 0 (validation only).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub optimal: Option<f64>,
     /// Norm of all gradients together before clipping, at this step (training only).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gradient_norm: Option<f64>,
@@ -352,6 +358,8 @@ impl Record {
             split: RecordSplit::Validation,
             loss: evaluation.loss,
             error: evaluation.error,
+            perfect: evaluation.perfect,
+            optimal: evaluation.optimal,
             gradient_norm: None,
             learning_rate: None,
             seconds: progress.seconds,

@@ -10,11 +10,12 @@ use burn::tensor::{Device, Tensor};
 use crate::device::DeviceName;
 use crate::experiment::Experiment;
 use crate::models::{Model, WithModel};
-use crate::tasks::{Split, Task};
+use crate::tasks::{Format, Split, Task};
 use crate::training::EarlyStop;
 use crate::training::checkpoint::{Best, Checkpoint, Progress};
 use crate::training::clip::gradient_norm;
-use crate::training::evaluate::{Evaluation, cross_entropy, error_rate, evaluate};
+use crate::training::evaluate::{Evaluation, evaluate};
+use crate::training::measure::{Means, Totals, measure};
 use crate::training::order::TrainingOrder;
 use crate::training::progress::ProgressDisplay;
 use crate::training::run_folder::{Environment, Record, RecordSplit, RunFolder, RunResult};
@@ -83,7 +84,7 @@ impl WithModel for Session<'_> {
         let (mut model, mut optimizer, mut progress) = self.start(model)?;
         let mut log = self.run.metrics_after(&progress)?;
         let mut order = TrainingOrder::new(self.task);
-        let mut display = ProgressDisplay::new(&progress, config.steps);
+        let mut display = ProgressDisplay::new(&progress, config.steps, self.task.format());
         let earlier = progress.seconds;
         let started = Instant::now();
         let mut window = Window::default();
@@ -96,13 +97,9 @@ impl WithModel for Session<'_> {
                 order.batch(step, config.batch_size),
                 &self.device.clone().autodiff(),
             );
-            let logits = model.logits(batch.tokens);
-            let loss = cross_entropy(logits.clone(), batch.classes.clone());
-            let gradients = GradientsParams::from_grads(loss.backward(), &model);
-            window.add(
-                loss.inner(),
-                error_rate(logits.inner(), batch.classes.inner()),
-            );
+            let measured = measure(model.logits(batch.inputs), batch.targets);
+            let gradients = GradientsParams::from_grads(measured.objective.backward(), &model);
+            window.add(measured.totals);
 
             let is_last = step == config.steps;
             let rate = self.experiment.optimizer.learning_rate(step, config.steps);
@@ -119,27 +116,30 @@ impl WithModel for Session<'_> {
 
             if let Some(norm) = norm {
                 progress.seconds = earlier + started.elapsed().as_secs_f64();
-                latest = window.take();
+                let means = window.take();
+                latest = (means.loss, means.error);
                 let norm = f64::from(norm.into_scalar::<f32>());
-                self.check_finite(step, "loss", latest.0, &model)?;
+                self.check_finite(step, "loss", means.loss, &model)?;
                 self.check_finite(step, "gradient", norm, &model)?;
                 log.write(&Record {
                     step,
                     split: RecordSplit::Train,
-                    loss: latest.0,
-                    error: latest.1,
+                    loss: means.loss,
+                    error: means.error,
+                    perfect: means.perfect_if_distinct(self.task.format()),
+                    optimal: None,
                     gradient_norm: Some(norm),
                     learning_rate: Some(rate),
                     seconds: progress.seconds,
                 })?;
-                display.trained(step, latest.0, latest.1);
+                display.trained(step, latest);
             }
             if is_last || step.is_multiple_of(config.evaluate_every) {
                 let evaluation =
                     evaluate(&model.valid(), self.task, Split::Validation, &self.device);
                 self.check_finite(step, "validation loss", evaluation.loss, &model)?;
                 progress.seconds = earlier + started.elapsed().as_secs_f64();
-                progress.take_in(evaluation);
+                progress.take_in(evaluation, self.task.format());
                 log.write(&Record::validation(&progress, evaluation))?;
                 log.sync()?;
                 Checkpoint::write(&self.run.checkpoints(), &model, &optimizer, &progress)?;
@@ -174,9 +174,11 @@ impl Session<'_> {
     }
 
     fn should_stop(&self, progress: &Progress) -> bool {
+        let best = progress.best.map(|best| best.evaluation);
         match self.experiment.training.early_stop {
             EarlyStop::Never => false,
-            EarlyStop::Error(error) => progress.best.is_some_and(|best| best.error <= error),
+            EarlyStop::Error(error) => best.is_some_and(|best| best.error <= error),
+            EarlyStop::Loss(loss) => best.is_some_and(|best| best.loss <= loss),
             EarlyStop::Patience(patience) => progress.evaluations_without_improvement >= patience,
         }
     }
@@ -216,14 +218,11 @@ impl Session<'_> {
         let best = progress.best.expect("training ends with an evaluation");
         let result = RunResult {
             test,
-            validation: Evaluation {
-                loss: best.loss,
-                error: best.error,
-            },
+            validation: best.evaluation,
             steps: progress.step,
             best_step: best.step,
             seconds: progress.seconds,
-            parameters: model.num_params(),
+            parameters: learned_parameters(&model),
             state_size: model.state_size(self.task.seq_length()),
             task: self.experiment.task.kind().to_owned(),
             model: self.experiment.model.kind().to_owned(),
@@ -236,16 +235,20 @@ impl Session<'_> {
 }
 
 impl Progress {
-    /// Takes in an evaluation made now. Of two equal errors the lower loss is better.
-    fn take_in(&mut self, evaluation: Evaluation) {
+    /// Takes in an evaluation made now. The better one has the lower error, and of two equal errors the lower loss; where
+    /// bits are answered the other way round, since an error of 0 is not the end.
+    fn take_in(&mut self, evaluation: Evaluation, format: Format) {
+        let rank = |evaluation: Evaluation| match format {
+            Format::Tokens { .. } => (evaluation.error, evaluation.loss),
+            Format::Vectors { .. } => (evaluation.loss, evaluation.error),
+        };
         let better = self
             .best
-            .is_none_or(|best| (evaluation.error, evaluation.loss) < (best.error, best.loss));
+            .is_none_or(|best| rank(evaluation) < rank(best.evaluation));
         if better {
             self.best = Some(Best {
                 step: self.step,
-                error: evaluation.error,
-                loss: evaluation.loss,
+                evaluation,
             });
             self.evaluations_without_improvement = 0;
         } else {
@@ -257,30 +260,41 @@ impl Progress {
 /// Sums since the last record, kept on the device so that no step waits for it.
 #[derive(Default)]
 struct Window {
-    sums: Option<(Tensor<1>, Tensor<1>)>,
-    steps: usize,
+    totals: Option<Totals>,
 }
 
 impl Window {
-    fn add(&mut self, loss: Tensor<1>, error: Tensor<1>) {
-        self.steps += 1;
-        self.sums = Some(match self.sums.take() {
-            Some((losses, errors)) => (losses + loss, errors + error),
-            None => (loss, error),
+    fn add(&mut self, totals: Totals) {
+        self.totals = Some(match self.totals.take() {
+            Some(sums) => sums.add(totals),
+            None => totals,
         });
     }
 
-    /// Mean loss and error; the window starts anew.
-    fn take(&mut self) -> (f64, f64) {
-        let steps = self.steps as f64;
-        self.steps = 0;
-        let (losses, errors) = self
-            .sums
-            .take()
-            .expect("a record follows at least one step");
-        let mean = |sum: Tensor<1>| f64::from(sum.into_scalar::<f32>()) / steps;
-        (mean(losses), mean(errors))
+    /// The means; the window starts anew.
+    fn take(&mut self) -> Means {
+        let totals = self.totals.take();
+        let totals = totals.expect("a record follows at least one step");
+        totals.numbers().means()
     }
+}
+
+/// Numbers that are learned: parameters but for those that are only kept.
+fn learned_parameters<M: Module>(model: &M) -> usize {
+    struct Count(usize);
+    impl ModuleVisitor for Count {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let value = param.val();
+            self.0 += if value.is_require_grad() {
+                value.shape().num_elements()
+            } else {
+                0
+            };
+        }
+    }
+    let mut count = Count(0);
+    model.visit(&mut count);
+    count.0
 }
 
 fn first_non_finite_parameter<M: Module>(model: &M) -> Option<String> {

@@ -1,0 +1,124 @@
+//! Layers upon each other.
+
+use alloc::vec::Vec;
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+
+use crate::Recurrent;
+
+/// Recurrent layers upon each other: each reads what the one before yields.
+///
+/// ```text
+/// y = R_n(.. R_2(R_1(x)))
+/// ```
+///
+/// # Shapes
+/// - input: `[batch_size, seq_length, d_input of the first layer]`
+/// - output: `[batch_size, seq_length, d_output of the last layer]`
+///
+/// # Example
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use fw_core::{LstmConfig, Recurrent, Stack};
+///
+/// let device = Device::flex();
+/// let stack = Stack::new(vec![
+///     LstmConfig::new(8, 16).init(&device),
+///     LstmConfig::new(16, 4).init(&device),
+/// ]);
+/// let (output, states) = stack.forward(Tensor::zeros([2, 5, 8], &device), None);
+/// assert_eq!(output.dims(), [2, 5, 4]);
+/// assert_eq!(states.len(), 2);
+/// ```
+#[derive(Module, Debug)]
+pub struct Stack<R: Module> {
+    /// From the input on; at least one.
+    pub layers: Vec<R>,
+}
+
+impl<R: Recurrent> Stack<R> {
+    /// The given layers, from the input on.
+    ///
+    /// # Panics
+    /// If there is none, or one does not read what the one before yields.
+    #[track_caller]
+    pub fn new(layers: Vec<R>) -> Self {
+        assert!(!layers.is_empty(), "a stack needs at least one layer");
+        for (index, pair) in layers.windows(2).enumerate() {
+            let (below, above) = (pair[0].d_output(), pair[1].d_input());
+            assert!(
+                below == above,
+                "layer {} yields {below} numbers; layer {} reads {above}",
+                index + 1,
+                index + 2
+            );
+        }
+        Stack { layers }
+    }
+
+    fn first(&self) -> &R {
+        &self.layers[0]
+    }
+}
+
+impl<R: Recurrent> Recurrent for Stack<R> {
+    /// Of each layer, from the input on.
+    type State = Vec<R::State>;
+
+    fn d_input(&self) -> usize {
+        self.first().d_input()
+    }
+
+    fn d_output(&self) -> usize {
+        self.layers[self.layers.len() - 1].d_output()
+    }
+
+    fn state_size(&self, seq_length: usize) -> usize {
+        let sizes = self.layers.iter().map(|layer| layer.state_size(seq_length));
+        sizes.sum()
+    }
+
+    fn initial_state(&self, batch_size: usize, device: &Device) -> Self::State {
+        let states = self.layers.iter();
+        states
+            .map(|layer| layer.initial_state(batch_size, device))
+            .collect()
+    }
+
+    fn project(&self, input: Tensor<3>) -> Tensor<3> {
+        self.first().project(input)
+    }
+
+    fn advance(&self, projected_t: Tensor<2>, states: Self::State) -> (Tensor<2>, Self::State) {
+        let mut next = Vec::with_capacity(states.len());
+        let mut signal = projected_t;
+        for (index, (layer, state)) in self.layers.iter().zip(states).enumerate() {
+            let (output, state) = match index {
+                0 => layer.advance(signal, state),
+                _ => layer.step(signal, state),
+            };
+            signal = output;
+            next.push(state);
+        }
+        (signal, next)
+    }
+
+    /// Layer by layer, each over the whole sequence.
+    fn forward_projected(
+        &self,
+        projected: Tensor<3>,
+        states: Option<Self::State>,
+    ) -> (Tensor<3>, Self::State) {
+        let mut states = states.into_iter().flatten();
+        let (mut signal, state) = self.first().forward_projected(projected, states.next());
+        let mut last = alloc::vec![state];
+        for layer in &self.layers[1..] {
+            let (output, state) = layer.forward(signal, states.next());
+            signal = output;
+            last.push(state);
+        }
+        (signal, last)
+    }
+}

@@ -1,0 +1,101 @@
+//! Associative recall: which item came after this one?
+
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use super::generated::{
+    Generator, MAX_NUMBERS, Range, below, padded, random_bits, validate_bits, vector,
+};
+use crate::Error;
+use crate::error::require;
+use crate::tasks::{Split, VectorSample};
+
+/// Associative recall (Graves et al. 2014, section 4.3): read a list of items, each some vectors of random bits, then one of
+/// them again; say the item that came after it.
+///
+/// ```text
+/// step       1 2 3 4 5 6 7 8 9      2 items of one vector, 3 bits
+/// input  0   . 1 . 0 . 1 . .        the items, and the first of them again
+///        1   . 0 . 1 . 0 . .
+///        2   . 1 . 1 . 1 . .
+///        3   1 . 1 . . . . .        an item begins
+///        4   . . . . 1 . 1 .        what is asked begins, ends
+/// target 0   . . . . . . . 0
+///        1   . . . . . . . 1
+///        2   . . . . . . . 1
+/// asked                    x
+/// ```
+///
+/// `bits + 2` numbers in, `bits` out, `items (item_length + 1) + 2 (item_length + 1)` steps. Guessing costs `bits item_length`
+/// bits per sequence. A sequence asks for one item, so that the share of perfect sequences is that of perfect items.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AssociativeRecall {
+    /// Bits in a vector. Default 6.
+    pub bits: usize,
+    /// Vectors in an item. Default 3.
+    pub item_length: usize,
+    /// Items in a sequence, at least 2: a number, or `[least, most]`. Default `[2, 6]`.
+    pub items: Range,
+}
+
+impl Default for AssociativeRecall {
+    fn default() -> Self {
+        AssociativeRecall {
+            bits: 6,
+            item_length: 3,
+            items: Range::Between([2, 6]),
+        }
+    }
+}
+
+impl Generator for AssociativeRecall {
+    fn validate(&self) -> Result<(), Error> {
+        validate_bits(self.bits)?;
+        let in_range = (1..=100).contains(&self.item_length);
+        let rule = "lie between 1 and 100";
+        require(in_range, "task.item_length", self.item_length, rule)?;
+        let most = MAX_NUMBERS / (self.bits * self.item_length) - 2;
+        self.items.validate("task.items", 2, most)
+    }
+
+    fn widths(&self) -> (usize, usize) {
+        (self.bits + 2, self.bits)
+    }
+
+    fn longest(&self) -> usize {
+        (self.items.most() + 2) * (self.item_length + 1)
+    }
+
+    fn draw(&self, _split: Split, rng: &mut ChaCha8Rng) -> VectorSample {
+        let n_items = self.items.draw(rng);
+        let (width, _) = self.widths();
+        let begins = vector(width, &[(self.bits, 1.0)]);
+        let asked = vector(width, &[(self.bits + 1, 1.0)]);
+        let items: Vec<Vec<_>> = (0..n_items)
+            .map(|_| {
+                (0..self.item_length)
+                    .map(|_| random_bits(rng, self.bits))
+                    .collect()
+            })
+            .collect();
+        let query = below(rng, n_items as u32 - 1) as usize;
+        let mut sample = VectorSample::new();
+        let read_item = |sample: &mut VectorSample, item: &[Vec<f32>]| {
+            for bits in item {
+                sample.read(padded(bits, width));
+            }
+        };
+        for item in &items {
+            sample.read(begins.clone());
+            read_item(&mut sample, item);
+        }
+        sample.read(asked.clone());
+        read_item(&mut sample, &items[query]);
+        sample.read(asked);
+        for bits in &items[query + 1] {
+            sample.answer(vector(width, &[]), bits.clone());
+        }
+        sample
+    }
+}

@@ -1,0 +1,80 @@
+//! Copy: say a sequence again.
+
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use super::generated::{Generator, MAX_NUMBERS, Range, padded, random_bits, validate_bits, vector};
+use crate::Error;
+use crate::tasks::{Split, VectorSample};
+
+/// Copy (Graves et al. 2014, section 4.1): read random bits, then say them again.
+///
+/// ```text
+/// step       1 2 3 4 5 6 7           length 3, 2 bits
+/// input  0   1 0 1 . . . .           the sequence
+///        1   0 0 1 . . . .
+///        2   . . . 1 . . .           the end of it
+/// target 0   . . . . 1 0 1
+///        1   . . . . 0 0 1
+/// asked              x x x
+/// ```
+///
+/// `bits + 1` numbers in, `bits` out, `2 length + 1` steps. Guessing costs `bits length` bits per sequence.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Copy {
+    /// Bits in a vector. Default 8.
+    pub bits: usize,
+    /// Vectors in a sequence: a number, or `[least, most]`. Default `[1, 20]`.
+    pub length: Range,
+    /// The same for the validation split, which chooses the best checkpoint. Default: as `length`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation_length: Option<Range>,
+}
+
+impl Default for Copy {
+    fn default() -> Self {
+        Copy {
+            bits: 8,
+            length: Range::Between([1, 20]),
+            validation_length: None,
+        }
+    }
+}
+
+impl Generator for Copy {
+    fn validate(&self) -> Result<(), Error> {
+        validate_bits(self.bits)?;
+        let most = MAX_NUMBERS / self.bits - 1;
+        self.length.validate("task.length", 1, most)?;
+        let validation = self.validation_length.unwrap_or(self.length);
+        validation.validate("task.validation_length", 1, most)
+    }
+
+    fn widths(&self) -> (usize, usize) {
+        (self.bits + 1, self.bits)
+    }
+
+    fn longest(&self) -> usize {
+        2 * self.length.most() + 1
+    }
+
+    fn draw(&self, split: Split, rng: &mut ChaCha8Rng) -> VectorSample {
+        let length = match split {
+            Split::Validation => self.validation_length.unwrap_or(self.length),
+            Split::Train | Split::Test => self.length,
+        };
+        let length = length.draw(rng);
+        let width = self.bits + 1;
+        let sequence: Vec<_> = (0..length).map(|_| random_bits(rng, self.bits)).collect();
+        let mut sample = VectorSample::new();
+        for bits in &sequence {
+            sample.read(padded(bits, width));
+        }
+        sample.read(vector(width, &[(self.bits, 1.0)]));
+        for bits in sequence {
+            sample.answer(vector(width, &[]), bits);
+        }
+        sample
+    }
+}

@@ -1,0 +1,103 @@
+//! Dynamic n-grams: predict a source whose statistics are new each time.
+
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use super::generated::{Generator, Range, below, unit};
+use crate::Error;
+use crate::error::require;
+use crate::tasks::{Split, VectorSample};
+
+/// Dynamic n-grams (Graves et al. 2014, section 4.4): each sequence has an n-gram source of its own; predict its
+/// next bit.
+///
+/// ```text
+/// step       1 2 3 4 5 6 7          length 5, order 4 (the next bit depends on three)
+/// input  0   1 0 1 1 0 1 1          the bits so far
+/// target 0   . . 1 0 1 1 0          the next one
+/// asked          x x x x x
+/// ```
+///
+/// One number in, one out, `length + order - 2` steps. For each of the `2^(order - 1)` contexts the probability of a 1 is drawn
+/// from Beta(½, ½); the first `order - 1` bits are 0 or 1 alike. The loss to compare with is that of the optimal
+/// estimator, which knows the prior: after `n_1` ones and `n_0` zeros in a context it predicts a 1 with probability
+/// `(n_1 + ½) / (n_0 + n_1 + 1)` (Murphy 2012; Graves et al. 2014, equation 10).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NGrams {
+    /// n: the next bit depends on the last n - 1. 2 to 16. Default 6.
+    pub order: usize,
+    /// Bits to predict: a number, or `[least, most]`. Default 200.
+    pub length: Range,
+}
+
+impl Default for NGrams {
+    fn default() -> Self {
+        NGrams {
+            order: 6,
+            length: Range::Exactly(200),
+        }
+    }
+}
+
+impl Generator for NGrams {
+    fn validate(&self) -> Result<(), Error> {
+        let in_range = (2..=16).contains(&self.order);
+        require(in_range, "task.order", self.order, "lie between 2 and 16")?;
+        self.length.validate("task.length", 1, 100_000)
+    }
+
+    fn widths(&self) -> (usize, usize) {
+        (1, 1)
+    }
+
+    fn longest(&self) -> usize {
+        self.length.most() + self.order - 2
+    }
+
+    fn draw(&self, _split: Split, rng: &mut ChaCha8Rng) -> VectorSample {
+        let length = self.length.draw(rng);
+        let n_context = self.order - 1;
+        // Beta(½, ½) is the arcsine law.
+        let source: Vec<f64> = (0..1 << n_context)
+            .map(|_| (std::f64::consts::FRAC_PI_2 * unit(rng)).sin().powi(2))
+            .collect();
+        let mut bits: Vec<u32> = (0..n_context).map(|_| below(rng, 2)).collect();
+        for _ in 0..length {
+            let context = context(&bits[bits.len() - n_context..]);
+            bits.push(u32::from(unit(rng) < source[context]));
+        }
+        let mut sample = VectorSample::new();
+        for (t, pair) in bits.windows(2).enumerate() {
+            let (input, next) = (vec![pair[0] as f32], vec![pair[1] as f32]);
+            if t + 1 < n_context {
+                sample.read(input);
+            } else {
+                sample.answer(input, next);
+            }
+        }
+        sample
+    }
+
+    fn optimal_loss(&self, sample: &VectorSample) -> Option<f64> {
+        let n_context = self.order - 1;
+        let mut counts = vec![[0.0_f64; 2]; 1 << n_context];
+        let inputs: Vec<u32> = sample.inputs.iter().map(|input| input[0] as u32).collect();
+        let mut loss = 0.0;
+        for (t, target) in sample.targets.iter().enumerate() {
+            let Some(target) = target else { continue };
+            let counts = &mut counts[context(&inputs[t + 1 - n_context..=t])];
+            let bit = target[0] as usize;
+            let probability = (counts[bit] + 0.5) / (counts[0] + counts[1] + 1.0);
+            loss -= probability.log2();
+            counts[bit] += 1.0;
+        }
+        Some(loss)
+    }
+}
+
+/// The number that the bits are in binary.
+fn context(bits: &[u32]) -> usize {
+    bits.iter()
+        .fold(0, |number, &bit| 2 * number + bit as usize)
+}

@@ -1,0 +1,87 @@
+//! Priority sort: say vectors again in the order of their priorities.
+
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use super::generated::{
+    Generator, MAX_NUMBERS, Range, padded, random_bits, unit, validate_bits, vector,
+};
+use crate::Error;
+use crate::error::require;
+use crate::tasks::{Split, VectorSample};
+
+/// Priority sort (Graves et al. 2014, section 4.5): read vectors of random bits, each with a priority; say those with the
+/// highest priorities, the highest first.
+///
+/// ```text
+/// step       1    2    3    4 5 6       3 vectors, the 2 highest, 2 bits
+/// input  0   1    0    1    . . .       the vectors
+///        1   0    0    1    . . .
+///        2   0.1  0.9 -0.4  . . .       their priorities, from -1 to 1
+///        3   .    .    .    1 . .       the end of them
+/// target 0   .    .    .    . 0 1
+///        1   .    .    .    . 0 0
+/// asked                       x x
+/// ```
+///
+/// `bits + 2` numbers in, `bits` out, `items + 1 + outputs` steps. Guessing costs `bits outputs` bits per sequence.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PrioritySort {
+    /// Bits in a vector. Default 8.
+    pub bits: usize,
+    /// Vectors in a sequence: a number, or `[least, most]`. Default 20.
+    pub items: Range,
+    /// How many of them are asked for: at least 1, at most the fewest items. Default 16.
+    pub outputs: usize,
+}
+
+impl Default for PrioritySort {
+    fn default() -> Self {
+        PrioritySort {
+            bits: 8,
+            items: Range::Exactly(20),
+            outputs: 16,
+        }
+    }
+}
+
+impl Generator for PrioritySort {
+    fn validate(&self) -> Result<(), Error> {
+        validate_bits(self.bits)?;
+        let most = MAX_NUMBERS / (self.bits + 1) - 1;
+        self.items.validate("task.items", 1, most)?;
+        let [fewest, _] = self.items.bounds();
+        let in_range = (1..=fewest).contains(&self.outputs);
+        let rule = format!("lie between 1 and task.items ({fewest})");
+        require(in_range, "task.outputs", self.outputs, &rule)
+    }
+
+    fn widths(&self) -> (usize, usize) {
+        (self.bits + 2, self.bits)
+    }
+
+    fn longest(&self) -> usize {
+        self.items.most() + 1 + self.outputs
+    }
+
+    fn draw(&self, _split: Split, rng: &mut ChaCha8Rng) -> VectorSample {
+        let n_items = self.items.draw(rng);
+        let (width, _) = self.widths();
+        let mut items: Vec<(f64, Vec<f32>)> = (0..n_items)
+            .map(|_| (2.0 * unit(rng) - 1.0, random_bits(rng, self.bits)))
+            .collect();
+        let mut sample = VectorSample::new();
+        for (priority, bits) in &items {
+            let mut input = padded(bits, width);
+            input[self.bits] = *priority as f32;
+            sample.read(input);
+        }
+        sample.read(vector(width, &[(self.bits + 1, 1.0)]));
+        items.sort_by(|(one, _), (other, _)| other.total_cmp(one));
+        for (_, bits) in items.into_iter().take(self.outputs) {
+            sample.answer(vector(width, &[]), bits);
+        }
+        sample
+    }
+}

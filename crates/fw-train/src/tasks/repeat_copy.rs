@@ -1,0 +1,88 @@
+//! Repeat copy: say a sequence again, as often as asked.
+
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use super::generated::{Generator, MAX_NUMBERS, Range, padded, random_bits, validate_bits, vector};
+use crate::Error;
+use crate::tasks::{Split, VectorSample};
+
+/// Repeat copy (Graves et al. 2014, section 4.2): read random bits and a number, say them again as many times, then
+/// say that it is the end.
+///
+/// ```text
+/// step       1 2 3 4 5 6 7 8         length 2, 2 repeats, 2 bits
+/// input  0   1 0 . . . . . .         the sequence
+///        1   0 1 . . . . . .
+///        2   . . 1 . . . . .         the end of it
+///        3   . . n . . . . .         how often
+/// target 0   . . . 1 0 1 0 .
+///        1   . . . 0 1 0 1 .
+///        2   . . . . . . . 1         the end
+/// asked            x x x x x
+/// ```
+///
+/// `bits + 2` numbers in, `bits + 1` out, `length (repeats + 1) + 2` steps. The number of repeats is given as `(repeats -
+/// 5.5) / 2.87`, which has mean 0 and variance 1 over 1 to 10, whatever the range is set to: a test with more
+/// repeats must mean the same by it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RepeatCopy {
+    /// Bits in a vector. Default 8.
+    pub bits: usize,
+    /// Vectors in a sequence: a number, or `[least, most]`. Default `[1, 10]`.
+    pub length: Range,
+    /// How often it is said: a number, or `[least, most]`. Default `[1, 10]`.
+    pub repeats: Range,
+}
+
+impl Default for RepeatCopy {
+    fn default() -> Self {
+        RepeatCopy {
+            bits: 8,
+            length: Range::Between([1, 10]),
+            repeats: Range::Between([1, 10]),
+        }
+    }
+}
+
+/// Mean and standard deviation of 1 to 10.
+const MEAN_REPEATS: f64 = 5.5;
+const DEVIATION: f64 = 2.872_281_323_269_014_3;
+
+impl Generator for RepeatCopy {
+    fn validate(&self) -> Result<(), Error> {
+        validate_bits(self.bits)?;
+        let most = MAX_NUMBERS / self.bits - 2;
+        self.length.validate("task.length", 1, most)?;
+        self.repeats.validate("task.repeats", 1, 10_000)
+    }
+
+    fn widths(&self) -> (usize, usize) {
+        (self.bits + 2, self.bits + 1)
+    }
+
+    fn longest(&self) -> usize {
+        self.length.most() * (self.repeats.most() + 1) + 2
+    }
+
+    fn draw(&self, _split: Split, rng: &mut ChaCha8Rng) -> VectorSample {
+        let (length, repeats) = (self.length.draw(rng), self.repeats.draw(rng));
+        let (d_input, d_output) = self.widths();
+        let sequence: Vec<_> = (0..length).map(|_| random_bits(rng, self.bits)).collect();
+        let mut sample = VectorSample::new();
+        for bits in &sequence {
+            sample.read(padded(bits, d_input));
+        }
+        let number = (repeats as f64 - MEAN_REPEATS) / DEVIATION;
+        let end = [(self.bits, 1.0), (self.bits + 1, number as f32)];
+        sample.read(vector(d_input, &end));
+        for _ in 0..repeats {
+            for bits in &sequence {
+                sample.answer(vector(d_input, &[]), padded(bits, d_output));
+            }
+        }
+        sample.answer(vector(d_input, &[]), vector(d_output, &[(self.bits, 1.0)]));
+        sample
+    }
+}
