@@ -16,7 +16,7 @@ use crate::{CheckpointChoice, Error};
 #[derive(Debug, Args)]
 pub(super) struct ModelArgs {
     /// The run's folder
-    run: PathBuf,
+    pub run: PathBuf,
 
     /// Which part of the data
     #[arg(long, value_enum, default_value_t = Split::Test)]
@@ -24,15 +24,15 @@ pub(super) struct ModelArgs {
 
     /// Which checkpoint: the one with the best validation error, or the newest
     #[arg(long, value_enum, default_value_t = CheckpointChoice::Best)]
-    checkpoint: CheckpointChoice,
+    pub checkpoint: CheckpointChoice,
 
     /// Change the task, for example task.pairs=6 (may be repeated)
     #[arg(long = "set", value_name = "task.FIELD=VALUE")]
-    assignments: Vec<String>,
+    pub assignments: Vec<String>,
 
     /// Where to compute: flex, ndarray, wgpu or cuda [default: the first of them that is in this build]
     #[arg(long)]
-    device: Option<DeviceName>,
+    pub device: Option<DeviceName>,
 }
 
 /// An opened run: what is known before the model is loaded.

@@ -1,47 +1,159 @@
 //! `fw-train plot`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use burn::tensor::activation::sigmoid;
 use clap::Args;
 
-use crate::Error;
+use crate::cli::loaded::{Loaded, ModelArgs};
 use crate::cli::output;
-use crate::report::draw_curves;
+use crate::models::{Model, WithModel};
+use crate::report::{SampleTrace, check_figure_name, draw_curves, draw_heat_maps};
+use crate::tasks::{Format, Split};
 use crate::training::RunFolder;
+use crate::{CheckpointChoice, Error};
 
-/// Draw learning curves: loss, error and gradient norm by step, several runs overlaid.
+/// Draw learning curves, several runs overlaid, and what a model did on a sample.
+///
+/// One run: curves.svg and curves.png in its folder; if its task has vectors and bits, also sample.svg and sample.png: target, answer
+/// and error of a sample, and heat maps of what the model wrote, read and attended to at each step. Several
+/// runs: curves.svg and curves.png here.
 #[derive(Debug, Args)]
 pub(super) struct PlotArgs {
     /// The folders of one or more runs
     #[arg(required = true)]
     runs: Vec<PathBuf>,
 
-    /// The SVG file, replaced if it exists [default: curves.svg in the folder of a single run, else here]
+    /// Only the curves, or with --sample only the sample, in this file: *.svg or *.png, replaced if it exists
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+
+    /// Which sample of the test split to draw [default: 0]
+    #[arg(long, value_name = "INDEX")]
+    sample: Option<u64>,
+
+    /// Change the task of the sample, for example task.length=60 (may be repeated)
+    #[arg(long = "set", value_name = "task.FIELD=VALUE")]
+    assignments: Vec<String>,
 }
 
 impl PlotArgs {
     pub fn run(self) -> Result<(), Error> {
+        self.out.as_deref().map_or(Ok(()), check_figure_name)?;
         let runs = self
             .runs
             .iter()
             .map(|path| RunFolder::open(path))
             .collect::<Result<Vec<_>, _>>()?;
-        if let Some(out) = &self.out
-            && out.extension().is_none_or(|extension| extension != "svg")
-        {
-            return Err(Error::usage(format!(
-                "--out is {}; its name must end in .svg",
-                out.display()
-            )));
+        let asks_for_sample = self.sample.is_some() || !self.assignments.is_empty();
+        let single = match runs.as_slice() {
+            [run] => Some(run),
+            _ if asks_for_sample => {
+                return Err(Error::usage(
+                    "--sample and --set draw what one run did; give one folder",
+                ));
+            }
+            _ => None,
+        };
+        let only_sample = asks_for_sample && self.out.is_some();
+        if !only_sample {
+            let paths = self.paths(single, "curves");
+            draw_curves(&runs, &paths)?;
+            print(&paths)?;
         }
-        let out = self.out.unwrap_or_else(|| match runs.as_slice() {
-            [run] => run.path().join("curves.svg"),
-            _ => PathBuf::from("curves.svg"),
-        });
-        draw_curves(&runs, &out)?;
-        output::line(format_args!("{}", out.display()))?;
+        let Some(run) = single else { return Ok(()) };
+        let format = run.experiment(&[])?.task.task().format();
+        let has_sample = matches!(format, Format::Vectors { .. });
+        if asks_for_sample && !has_sample {
+            return Err(Error::usage(
+                "--sample draws tasks of vectors and bits; for a task of tokens see `fw-train sample`",
+            ));
+        }
+        // Curves can be drawn from the first records on, a sample from the first checkpoint on.
+        let wants_sample = has_sample && self.out.is_none() && run.has_checkpoint()?;
+        if asks_for_sample || wants_sample {
+            let paths = self.paths(single, "sample");
+            self.draw_sample(run.path(), &paths)?;
+            print(&paths)?;
+        }
         Ok(())
+    }
+
+    /// The files of a figure.
+    fn paths(&self, single: Option<&RunFolder>, name: &str) -> Vec<PathBuf> {
+        if let Some(out) = &self.out {
+            return vec![out.clone()];
+        }
+        let folder = single.map_or(Path::new(""), RunFolder::path);
+        ["svg", "png"]
+            .map(|extension| folder.join(format!("{name}.{extension}")))
+            .to_vec()
+    }
+
+    fn draw_sample(&self, run: &Path, paths: &[PathBuf]) -> Result<(), Error> {
+        let split = Split::Test;
+        let model = ModelArgs {
+            run: run.to_owned(),
+            split,
+            checkpoint: CheckpointChoice::Best,
+            assignments: self.assignments.clone(),
+            device: None,
+        };
+        let loaded = model.load()?;
+        let index = self.sample.unwrap_or(0);
+        let task = loaded.experiment.task.task();
+        task.range(split, index, 1)?;
+        let trace = loaded.with_model(Trace {
+            loaded: &loaded,
+            split,
+            index,
+        })?;
+        paths
+            .iter()
+            .try_for_each(|path| draw_heat_maps(&trace, path))
+    }
+}
+
+fn print(paths: &[PathBuf]) -> Result<(), Error> {
+    paths
+        .iter()
+        .try_for_each(|path| output::line(format_args!("{}", path.display())))
+}
+
+/// What a trained model does on a sample.
+struct Trace<'a> {
+    loaded: &'a Loaded,
+    split: Split,
+    index: u64,
+}
+
+impl WithModel for Trace<'_> {
+    type Output = SampleTrace;
+
+    fn run<M: Model>(self, model: M) -> Result<SampleTrace, Error> {
+        let experiment = &self.loaded.experiment;
+        let task = experiment.task.task();
+        let batch = task.batch(self.split, [self.index], &self.loaded.device);
+        let probabilities = sigmoid(model.logits(batch.inputs.clone()));
+        let [_, _, d_output] = probabilities.dims();
+        let numbers: Vec<f32> = probabilities
+            .try_into_vec_as()
+            .expect("a tensor that was computed can be read");
+        Ok(SampleTrace {
+            title: format!(
+                "{} on {}: sample {} of the {} split, checkpoint of step {}",
+                experiment.model.kind(),
+                experiment.task.kind(),
+                self.index,
+                self.split.name(),
+                self.loaded.checkpoint.step
+            ),
+            sample: task.sample(self.split, self.index).vectors().clone(),
+            answers: numbers
+                .chunks_exact(d_output)
+                .map(<[f32]>::to_vec)
+                .collect(),
+            heat_maps: model.heat_maps(batch.inputs),
+        })
     }
 }

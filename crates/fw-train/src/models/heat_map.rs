@@ -59,23 +59,42 @@ impl Layer for FastWeights {
 impl Layer for Ntm {
     fn heat_maps(&self, input: Tensor<3>) -> Vec<HeatMap> {
         let trace = self.forward_traced(input, None);
-        let mut maps = Vec::new();
-        let mut of_heads = |title: &str, rows, steps: Tensor<4>| {
-            let [_, _, n_heads, _] = steps.dims();
-            for head in 0..n_heads {
-                let number = match n_heads {
-                    1 => String::new(),
-                    _ => format!(", head {}", head + 1),
-                };
-                let of_head = steps.clone().narrow(2, head, 1);
-                let of_head = of_head.squeeze_dim::<3>(2).squeeze_dim(0);
-                maps.push(HeatMap::new(format!("{title}{number}"), rows, of_head));
-            }
-        };
-        of_heads("adds", "number", trace.adds);
-        of_heads("write weightings", "location", trace.write_weights);
-        of_heads("reads", "number", trace.reads);
-        of_heads("read weightings", "location", trace.read_weights);
-        maps
+        let [adds, writes, reads, looks] = [
+            ("adds", "number", trace.adds),
+            ("write weightings", "location", trace.write_weights),
+            ("reads", "number", trace.reads),
+            ("read weightings", "location", trace.read_weights),
+        ]
+        .map(|(title, rows, steps)| of_heads(title, rows, steps));
+        // Two columns: what is written beside what is read.
+        [alternating(adds, reads), alternating(writes, looks)].concat()
+    }
+}
+
+/// A map for each head, from `[1, seq_length, n_heads, rows]`.
+fn of_heads(title: &str, rows: &'static str, steps: Tensor<4>) -> Vec<HeatMap> {
+    let [_, _, n_heads, _] = steps.dims();
+    (0..n_heads)
+        .map(|head| {
+            let title = match n_heads {
+                1 => title.to_owned(),
+                _ => format!("{title}, head {}", head + 1),
+            };
+            let of_head: Tensor<3> = steps.clone().narrow(2, head, 1).squeeze_dim(2);
+            HeatMap::new(title, rows, of_head.squeeze_dim(0))
+        })
+        .collect()
+}
+
+/// One of the first, one of the second, and so on; then what is left of the longer.
+fn alternating(first: Vec<HeatMap>, second: Vec<HeatMap>) -> Vec<HeatMap> {
+    let mut both = Vec::with_capacity(first.len() + second.len());
+    let (mut first, mut second) = (first.into_iter(), second.into_iter());
+    loop {
+        let pair = [first.next(), second.next()];
+        if pair.iter().all(Option::is_none) {
+            return both;
+        }
+        both.extend(pair.into_iter().flatten());
     }
 }

@@ -1,12 +1,13 @@
 //! Learning curves: loss, error and gradient norm by step, several runs overlaid.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use crate::Error;
-use crate::files::write_atomically;
+use crate::report::figure::Figure;
+use crate::tasks::Format;
 use crate::training::{Record, RecordSplit, RunFolder};
 
 /// Colours that colour-blind readers can tell apart (Okabe, Ito 2008), without the yellow, which is faint on
@@ -33,40 +34,58 @@ struct Curve {
     label: String,
     color: RGBColor,
     records: Vec<Record>,
+    /// What a step counts for on the x axis.
+    per_step: f64,
 }
 
 /// What a panel shows of a record.
 struct Panel {
-    title: &'static str,
+    title: String,
     value: fn(&Record) -> Option<f64>,
     log_scale: bool,
 }
 
-const PANELS: [Panel; 3] = [
-    Panel {
-        title: "loss (nats)",
-        value: |record| Some(record.loss),
-        log_scale: true,
-    },
-    Panel {
-        title: "error (%)",
-        value: |record| Some(100.0 * record.error),
-        log_scale: false,
-    },
-    Panel {
-        title: "gradient norm",
-        value: |record| record.gradient_norm,
-        log_scale: true,
-    },
-];
+/// The panels, and what the x axis counts.
+struct Layout {
+    panels: [Panel; 3],
+    x_name: &'static str,
+}
 
-/// Draws the learning curves of one or more runs into an SVG file: thin lines are the training data, thick ones the
-/// validation split.
+impl Layout {
+    fn of(format: Format) -> Self {
+        let loss = Panel {
+            title: format!("loss ({})", format.loss_unit()),
+            value: |record| Some(record.loss),
+            log_scale: true,
+        };
+        let error = Panel {
+            title: format!("{} (%)", format.error_name()),
+            value: |record| Some(100.0 * record.error),
+            log_scale: false,
+        };
+        let gradient_norm = Panel {
+            title: "gradient norm".to_owned(),
+            value: |record| record.gradient_norm,
+            log_scale: true,
+        };
+        Layout {
+            panels: [loss, error, gradient_norm],
+            x_name: match format {
+                Format::Tokens { .. } => "step",
+                Format::Vectors { .. } => "sequences seen",
+            },
+        }
+    }
+}
+
+/// Draws the learning curves of one or more runs: thin lines are the training data, thick ones the validation split, a dashed one
+/// the loss of the best predictor there is, where one is known.
 ///
 /// # Errors
-/// If a run has no records yet, or the file cannot be written.
-pub fn draw_curves(runs: &[RunFolder], path: &Path) -> Result<(), Error> {
+/// If a run has no records yet, runs have losses of different units, or a file cannot be written.
+pub fn draw_curves(runs: &[RunFolder], paths: &[PathBuf]) -> Result<(), Error> {
     let mut curves = Vec::with_capacity(runs.len());
+    let mut format: Option<Format> = None;
     for (index, run) in runs.iter().enumerate() {
         let records = run.records()?;
         if records.is_empty() {
@@ -74,31 +93,53 @@ pub fn draw_curves(runs: &[RunFolder], path: &Path) -> Result<(), Error> {
                            log_every steps";
             return Err(Error::run(run.path(), problem));
         }
+        let experiment = run.experiment(&[])?;
+        let its_format = experiment.task.task().format();
+        let unit = format.get_or_insert(its_format).loss_unit();
+        if unit != its_format.loss_unit() {
+            return Err(Error::usage(format!(
+                "the loss of {} is in {}, that of {} in {unit}; they cannot share a figure",
+                run.path().display(),
+                its_format.loss_unit(),
+                runs[0].path().display(),
+            )));
+        }
         let name = run.path().file_name().unwrap_or(run.path().as_os_str());
         curves.push(Curve {
             label: name.to_string_lossy().into_owned(),
             color: COLORS[index % COLORS.len()],
             records,
+            per_step: match its_format {
+                Format::Tokens { .. } => 1.0,
+                Format::Vectors { .. } => experiment.training.batch_size as f64,
+            },
         });
     }
+    let Some(format) = format else { return Ok(()) };
     let mut svg = String::new();
-    draw(&curves, &mut svg).map_err(|problem| Error::Figure {
-        path: path.to_owned(),
+    draw(&curves, &Layout::of(format), &mut svg).map_err(|problem| Error::Figure {
+        path: paths.first().cloned().unwrap_or_default(),
         problem,
     })?;
-    write_atomically(path, svg.as_bytes())
+    let figure = Figure(svg);
+    paths.iter().try_for_each(|path| figure.write(path))
 }
 
-fn draw(curves: &[Curve], svg: &mut String) -> Result<(), String> {
+fn draw(curves: &[Curve], layout: &Layout, svg: &mut String) -> Result<(), String> {
     let legend_height = LEGEND_LINE * (curves.len() as u32 + 1) + 14;
-    let panels_height = PANEL_HEIGHT * PANELS.len() as u32;
+    let n_panels = layout.panels.len();
+    let panels_height = PANEL_HEIGHT * n_panels as u32;
     let root =
         SVGBackend::with_string(svg, (WIDTH, legend_height + panels_height)).into_drawing_area();
     root.fill(&WHITE).map_err(text)?;
     let (legend, panels) = root.split_vertically(legend_height);
     draw_legend(&legend, curves).map_err(text)?;
-    for (area, panel) in panels.split_evenly((PANELS.len(), 1)).iter().zip(&PANELS) {
-        draw_panel(area, panel, curves)?;
+    for (area, panel) in panels
+        .split_evenly((n_panels, 1))
+        .iter()
+        .zip(&layout.panels)
+    {
+        draw_panel(area, panel, layout.x_name, curves)?;
     }
     root.present().map_err(text)
 }
@@ -124,12 +165,22 @@ fn draw_legend(area: &Area, curves: &[Curve]) -> Result<(), DrawingAreaErrorKind
     area.draw(&Text::new("training", (62, last - 7), style.clone()))?;
     let thick = [(150, last), (182, last)];
     area.draw(&PathElement::new(thick, INK.stroke_width(3)))?;
-    area.draw(&Text::new("validation", (192, last - 7), style))
+    area.draw(&Text::new("validation", (192, last - 7), style.clone()))?;
+    if curves.iter().any(|curve| curve.optimal().is_some()) {
+        for dash in 0..3 {
+            let x = 300 + 12 * dash;
+            let line = [(x, last), (x + 7, last)];
+            area.draw(&PathElement::new(line, INK.stroke_width(2)))?;
+        }
+        area.draw(&Text::new("the best there is", (342, last - 7), style))?;
+    }
+    Ok(())
 }
 
-fn draw_panel(area: &Area, panel: &Panel, curves: &[Curve]) -> Result<(), String> {
+fn draw_panel(area: &Area, panel: &Panel, x_name: &str, curves: &[Curve]) -> Result<(), String> {
     let all = || curves.iter().flat_map(|curve| &curve.records);
-    let last_step = all().map(|record| record.step).max().unwrap_or(1) as f64;
+    let last = |curve: &Curve| curve.records.last().map_or(1.0, |record| curve.x(record));
+    let last_x = curves.iter().map(last).fold(1.0, f64::max);
     let values: Vec<f64> = all()
         .filter_map(panel.value)
         .filter(|value| value.is_finite() && (*value > 0.0 || !panel.log_scale))
@@ -138,7 +189,7 @@ fn draw_panel(area: &Area, panel: &Panel, curves: &[Curve]) -> Result<(), String
     let lowest = values.iter().copied().fold(f64::MAX, f64::min);
     let mut chart = ChartBuilder::on(area);
     chart
-        .caption(panel.title, (FONT, 16).into_font().color(&INK))
+        .caption(&panel.title, (FONT, 16).into_font().color(&INK))
         .margin(8)
         .margin_right(24)
         .x_label_area_size(34)
@@ -150,7 +201,7 @@ fn draw_panel(area: &Area, panel: &Panel, curves: &[Curve]) -> Result<(), String
     macro_rules! draw_on {
         ($y_range:expr) => {{
             let mut chart = chart
-                .build_cartesian_2d(0.0..last_step, $y_range)
+                .build_cartesian_2d(0.0..last_x, $y_range)
                 .map_err(text)?;
             chart
                 .configure_mesh()
@@ -158,7 +209,7 @@ fn draw_panel(area: &Area, panel: &Panel, curves: &[Curve]) -> Result<(), String
                 .y_labels(6)
                 .x_label_formatter(&|step| format!("{step:.0}"))
                 .y_label_formatter(&|value| number(*value))
-                .x_desc("step")
+                .x_desc(x_name)
                 .label_style((FONT, 13).into_font().color(&INK))
                 .axis_style(INK.mix(0.6))
                 .bold_line_style(INK.mix(0.15))
@@ -173,6 +224,12 @@ fn draw_panel(area: &Area, panel: &Panel, curves: &[Curve]) -> Result<(), String
                 chart.draw_series(train).map_err(text)?;
                 let validation = LineSeries::new(points(RecordSplit::Validation), thick);
                 chart.draw_series(validation).map_err(text)?;
+                let optimal = curve.optimal().filter(|_| panel.title.starts_with("loss"));
+                if let Some(optimal) = optimal {
+                    let line = [(0.0, optimal), (last_x, optimal)];
+                    let dashes = DashedLineSeries::new(line, 7, 5, INK.stroke_width(2));
+                    chart.draw_series(dashes).map_err(text)?;
+                }
             }
         }};
     }
@@ -189,10 +246,22 @@ fn draw_panel(area: &Area, panel: &Panel, curves: &[Curve]) -> Result<(), String
     Ok(())
 }
 
+impl Curve {
+    fn x(&self, record: &Record) -> f64 {
+        record.step as f64 * self.per_step
+    }
+
+    /// The loss of the best predictor there is on the validation split.
+    fn optimal(&self) -> Option<f64> {
+        let mut records = self.records.iter().rev();
+        records.find_map(|record| record.optimal)
+    }
+}
+
 fn points(curve: &Curve, panel: &Panel, split: RecordSplit) -> Vec<(f64, f64)> {
     let records = curve.records.iter().filter(|record| record.split == split);
     records
-        .filter_map(|record| Some((record.step as f64, (panel.value)(record)?)))
+        .filter_map(|record| Some((curve.x(record), (panel.value)(record)?)))
         .filter(|(_, value)| value.is_finite() && (*value > 0.0 || !panel.log_scale))
         .collect()
 }

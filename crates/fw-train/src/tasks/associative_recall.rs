@@ -99,3 +99,31 @@ impl Generator for AssociativeRecall {
         sample
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::generated::tests::{check_samples, samples, task};
+    use super::*;
+
+    #[test]
+    fn the_answer_is_the_item_after_the_one_that_is_asked() {
+        let task = task::<AssociativeRecall>("").expect("a task");
+        check_samples(&task);
+        for sample in samples(&task, Split::Train) {
+            let n_items = sample.inputs.iter().filter(|input| input[6] == 1.0).count();
+            assert_eq!(sample.seq_length(), 4 * (n_items + 2));
+            let item = |n: usize| &sample.inputs[4 * n + 1..4 * n + 4];
+            assert_eq!(sample.inputs[4 * n_items][7], 1.0);
+            assert_eq!(sample.inputs[4 * n_items + 4][7], 1.0);
+            let asked = (0..n_items)
+                .find(|&n| item(n) == item(n_items))
+                .expect("was read");
+            let answers: Vec<_> = sample.targets.iter().flatten().collect();
+            assert_eq!(answers.len(), 3);
+            for (answer, vector) in answers.iter().zip(item(asked + 1)) {
+                assert_eq!(**answer, vector[..6]);
+            }
+        }
+        assert!(super::super::generated::tests::task::<AssociativeRecall>("items = 1").is_err());
+    }
+}

@@ -78,3 +78,42 @@ impl Generator for Copy {
         sample
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::generated::tests::{check_samples, drawn, samples, task};
+    use super::*;
+
+    #[test]
+    fn the_answer_is_what_was_read() {
+        check_samples(&task::<Copy>("length = [3, 9]").expect("a task"));
+        let task =
+            task::<Copy>("bits = 3\nlength = [1, 5]\nvalidation_length = 8").expect("a task");
+        for sample in samples(&task, Split::Train) {
+            let length = sample.seq_length() / 2;
+            assert_eq!(sample.inputs[length], [0.0, 0.0, 0.0, 1.0]);
+            for t in 0..length {
+                assert_eq!(sample.targets[t], None);
+                assert_eq!(
+                    sample.targets[length + 1 + t].as_deref(),
+                    Some(&sample.inputs[t][..3])
+                );
+                assert_eq!(sample.inputs[length + 1 + t], [0.0; 4]);
+            }
+        }
+        assert!(
+            samples(&task, Split::Validation)
+                .iter()
+                .all(|sample| sample.seq_length() == 17)
+        );
+    }
+
+    #[test]
+    fn samples_never_change() {
+        let task = task::<Copy>("bits = 2\nlength = 3").expect("a task");
+        let first = &samples(&task, Split::Test)[0];
+        assert_eq!(drawn(first), PINNED);
+    }
+
+    const PINNED: [&str; 5] = ["", "", "", "", ""];
+}

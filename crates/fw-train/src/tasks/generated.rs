@@ -211,3 +211,97 @@ pub(super) fn validate_bits(bits: usize) -> Result<(), Error> {
     let in_range = (1..=1024).contains(&bits);
     require(in_range, "task.bits", bits, "lie between 1 and 1024")
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub fn task<G: Generator + serde::de::DeserializeOwned>(
+        settings: &str,
+    ) -> Result<Generated<G>, String> {
+        let mut document = format!("[task]\n{settings}").parse().expect("valid TOML");
+        let section = Section::take(&mut document, "task").expect("a section");
+        Generated::from_section(section).map_err(|error| error.to_string())
+    }
+
+    /// The first samples of a split.
+    pub fn samples<G: Generator>(task: &Generated<G>, split: Split) -> Vec<VectorSample> {
+        let samples = (0..50).map(|index| task.sample(split, index));
+        samples.map(|sample| sample.vectors().clone()).collect()
+    }
+
+    /// Widths are those that are stated, no sequence is longer than stated and one is as long, bits are 0 or 1, and no two
+    /// samples, splits or seeds are alike.
+    pub fn check_samples<G: Generator + Clone>(task: &Generated<G>) {
+        let (d_input, d_output) = task.generator.widths();
+        let mut all = Vec::new();
+        let mut longest = 0;
+        for split in [Split::Train, Split::Validation, Split::Test] {
+            for sample in samples(task, split) {
+                assert_eq!(sample.inputs.len(), sample.targets.len());
+                assert!(sample.inputs.iter().all(|input| input.len() == d_input));
+                for target in sample.targets.iter().flatten() {
+                    assert_eq!(target.len(), d_output);
+                    assert!(target.iter().all(|&bit| bit == 0.0 || bit == 1.0));
+                }
+                longest = longest.max(sample.seq_length());
+                all.push(sample);
+            }
+        }
+        let mut other = task.clone();
+        other.splits.seed += 1;
+        all.extend(samples(&other, Split::Train));
+        assert_eq!(longest, task.seq_length());
+        let distinct = all
+            .iter()
+            .enumerate()
+            .filter(|(index, sample)| !all[..*index].contains(sample));
+        let repeats = all.len() - distinct.count();
+        assert!(repeats <= 2, "{repeats} repeats");
+    }
+
+    /// A sample as its documentation draws it: a line for each number of the input, then of the target.
+    pub fn drawn(sample: &VectorSample) -> Vec<String> {
+        let number = |value: f32| match value {
+            0.0 => ".".to_owned(),
+            value => value.to_string(),
+        };
+        let inputs = (0..sample.inputs[0].len()).map(|row| {
+            let numbers = sample.inputs.iter().map(|input| number(input[row]));
+            numbers.collect::<Vec<_>>().join(" ")
+        });
+        let width = sample.targets.iter().flatten().next().map_or(0, Vec::len);
+        let targets = (0..width).map(|row| {
+            let bits = sample.targets.iter().map(|target| match target {
+                Some(target) => target[row].to_string(),
+                None => ".".to_owned(),
+            });
+            bits.collect::<Vec<_>>().join(" ")
+        });
+        inputs.chain(targets).collect()
+    }
+
+    #[test]
+    fn a_range_is_a_number_or_the_least_and_the_most() {
+        #[derive(Deserialize)]
+        struct Settings {
+            length: Range,
+        }
+        let read = |text: &str| toml::from_str::<Settings>(text).map(|settings| settings.length);
+        assert_eq!(read("length = 7"), Ok(Range::Exactly(7)));
+        assert_eq!(read("length = [2, 9]"), Ok(Range::Between([2, 9])));
+        assert!(read("length = [2]").is_err());
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        let drawn: Vec<usize> = (0..200)
+            .map(|_| Range::Between([2, 5]).draw(&mut rng))
+            .collect();
+        assert_eq!(drawn.iter().min(), Some(&2));
+        assert_eq!(drawn.iter().max(), Some(&5));
+        let error = Range::Between([5, 2]).validate("task.length", 1, 9);
+        let message = error.expect_err("upside down").to_string();
+        assert_eq!(
+            message,
+            "task.length is [5, 2]; it must be a number, or [least, most], from 1 to 9"
+        );
+    }
+}

@@ -101,3 +101,62 @@ fn context(bits: &[u32]) -> usize {
     bits.iter()
         .fold(0, |number, &bit| 2 * number + bit as usize)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::generated::tests::{check_samples, samples, task};
+    use super::*;
+
+    #[test]
+    fn the_answer_is_the_next_bit() {
+        let task = task::<NGrams>("").expect("a task");
+        check_samples(&task);
+        for sample in samples(&task, Split::Train) {
+            assert_eq!(sample.targets.iter().flatten().count(), 200);
+            for (t, target) in sample.targets.iter().enumerate() {
+                assert_eq!(target.is_some(), t >= 4);
+                if let (Some(target), Some(next)) = (target, sample.inputs.get(t + 1)) {
+                    assert_eq!(target, next);
+                }
+            }
+        }
+    }
+
+    /// Order 2: the context is the last bit. 1 1 0 1 after a first 1, by hand.
+    #[test]
+    fn the_optimal_estimator_is_the_one_of_the_paper() {
+        let task = task::<NGrams>("order = 2").expect("a task");
+        let mut sample = VectorSample::new();
+        for pair in [1.0, 1.0, 1.0, 0.0, 1.0_f32].windows(2) {
+            sample.answer(vec![pair[0]], vec![pair[1]]);
+        }
+        // After 1: (0.5/1), (1.5/2), then a 0: (0.5/3). After 0: (0.5/1).
+        let expected: f64 = [0.5, 0.75, 0.5 / 3.0, 0.5]
+            .iter()
+            .map(|p: &f64| -p.log2())
+            .sum();
+        let loss = task.generator.optimal_loss(&sample).expect("a loss");
+        assert!((loss - expected).abs() < 1e-12);
+    }
+
+    /// No predictor is better on average than the one that knows the prior: neither 1/2, nor the frequencies so far.
+    #[test]
+    fn the_optimal_estimator_beats_others() {
+        let task = task::<NGrams>("").expect("a task");
+        let mut losses = [0.0; 2];
+        for sample in samples(&task, Split::Train) {
+            losses[0] += task.generator.optimal_loss(&sample).expect("a loss");
+            let mut counts = [[1.0_f64; 2]; 32]; // Laplace's rule instead of the prior's ½
+            let inputs: Vec<u32> = sample.inputs.iter().map(|input| input[0] as u32).collect();
+            for (t, target) in sample.targets.iter().enumerate() {
+                let Some(target) = target else { continue };
+                let counts = &mut counts[context(&inputs[t - 4..=t])];
+                let bit = target[0] as usize;
+                losses[1] -= (counts[bit] / (counts[0] + counts[1])).log2();
+                counts[bit] += 1.0;
+            }
+        }
+        let [optimal, laplace] = losses.map(|loss| loss / 50.0);
+        assert!(optimal < laplace && laplace < 200.0, "{losses:?}");
+    }
+}

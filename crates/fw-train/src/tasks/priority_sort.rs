@@ -85,3 +85,31 @@ impl Generator for PrioritySort {
         sample
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::generated::tests::{check_samples, samples, task};
+    use super::*;
+
+    #[test]
+    fn the_answers_are_the_highest_in_order() {
+        let task = task::<PrioritySort>("").expect("a task");
+        check_samples(&task);
+        for sample in samples(&task, Split::Train) {
+            assert_eq!(sample.seq_length(), 37);
+            let mut items: Vec<&Vec<f32>> = sample.inputs[..20].iter().collect();
+            items.sort_by(|one, other| other[8].total_cmp(&one[8]));
+            let answers: Vec<_> = sample.targets.iter().flatten().collect();
+            assert_eq!(answers.len(), 16);
+            for (answer, item) in answers.iter().zip(items) {
+                assert_eq!(**answer, item[..8]);
+            }
+        }
+        let error = super::super::generated::tests::task::<PrioritySort>("items = [10, 20]");
+        let message = error.expect_err("16 of 10");
+        assert_eq!(
+            message,
+            "task.outputs is 16; it must lie between 1 and task.items (10)"
+        );
+    }
+}

@@ -86,3 +86,43 @@ impl Generator for RepeatCopy {
         sample
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::generated::tests::{check_samples, samples, task};
+    use super::*;
+
+    #[test]
+    fn the_answer_is_what_was_read_as_often_as_asked_and_the_end() {
+        check_samples(&task::<RepeatCopy>("length = [3, 4]\nrepeats = [2, 3]").expect("a task"));
+        let task = task::<RepeatCopy>("bits = 3").expect("a task");
+        for sample in samples(&task, Split::Train) {
+            let length = sample
+                .inputs
+                .iter()
+                .position(|input| input[3] == 1.0)
+                .expect("an end");
+            let repeats = f64::from(sample.inputs[length][4]) * DEVIATION + MEAN_REPEATS;
+            let repeats = repeats.round() as usize;
+            assert_eq!(sample.seq_length(), length * (repeats + 1) + 2);
+            let answers: Vec<_> = sample.targets.iter().flatten().collect();
+            assert_eq!(answers.len(), length * repeats + 1);
+            for (t, answer) in answers[..length * repeats].iter().enumerate() {
+                assert_eq!(answer[..3], sample.inputs[t % length][..3]);
+                assert_eq!(answer[3], 0.0);
+            }
+            assert_eq!(**answers.last().expect("answers"), [0.0, 0.0, 0.0, 1.0]);
+        }
+    }
+
+    #[test]
+    fn a_number_of_repeats_is_said_alike_whatever_the_range() {
+        let said = |settings| {
+            let task = task::<RepeatCopy>(settings).expect("a task");
+            let sample = &samples(&task, Split::Train)[0];
+            sample.inputs.iter().map(|input| input[9]).sum::<f32>()
+        };
+        assert_eq!(said("repeats = 7"), said("repeats = [7, 7]"));
+        assert!((said("repeats = 20") - 14.5 / 2.872_281_3).abs() < 1e-6);
+    }
+}

@@ -236,6 +236,11 @@ impl RunFolder {
         self.path.join("checkpoints")
     }
 
+    /// Whether a checkpoint was written yet.
+    pub fn has_checkpoint(&self) -> Result<bool, Error> {
+        Ok(!Checkpoint::all(&self.checkpoints())?.is_empty())
+    }
+
     /// The newest checkpoint, or the one with the best validation error.
     pub fn checkpoint(&self, choice: CheckpointChoice) -> Result<Checkpoint, Error> {
         let mut all = Checkpoint::all(&self.checkpoints())?;

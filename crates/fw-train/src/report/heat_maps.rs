@@ -1,0 +1,306 @@
+//! What a model did at each step of one sample, as heat maps.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use crate::Error;
+use crate::models::HeatMap;
+use crate::report::figure::Figure;
+use crate::tasks::VectorSample;
+
+/// What a model did on one sample.
+#[derive(Clone, Debug)]
+pub struct SampleTrace {
+    /// What the figure is of: a line above it.
+    pub title: String,
+    /// What it read, and what was asked for.
+    pub sample: VectorSample,
+    /// The probability of a 1, `[seq_length][d_output]`.
+    pub answers: Vec<Vec<f32>>,
+    /// What its layer did.
+    pub heat_maps: Vec<HeatMap>,
+}
+
+const WIDTH: f64 = 1100.0;
+const MARGIN: f64 = 16.0;
+/// Left of a panel: what its rows are, and their numbers.
+const LEFT: f64 = 44.0;
+/// Above a panel: its title.
+const ABOVE: f64 = 30.0;
+/// Below a panel: the steps.
+const BELOW: f64 = 34.0;
+const TITLE: f64 = 34.0;
+/// Heights of a panel with few rows and with many.
+const ROW_HEIGHT: f64 = 9.0;
+const MOST_HEIGHT: f64 = 260.0;
+
+/// One panel: numbers by row and step, and what their colours mean.
+struct Panel {
+    title: String,
+    rows: &'static str,
+    /// `[rows][steps]`
+    values: Vec<Vec<f32>>,
+    /// The number of the first step.
+    first_step: usize,
+    scale: Scale,
+}
+
+/// How a number becomes a colour.
+#[derive(Clone, Copy)]
+enum Scale {
+    /// White at 0, blue at 1.
+    Share,
+    /// Blue above 0, orange below, white at 0; full at ± the number.
+    Signed(f32),
+}
+
+/// Draws target, answer and error side by side, then input, answer and the layer's heat maps over all steps.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn draw_heat_maps(trace: &SampleTrace, path: &Path) -> Result<(), Error> {
+    Figure(draw(trace)).write(path)
+}
+
+fn draw(trace: &SampleTrace) -> String {
+    let mut rows: Vec<Vec<Panel>> = vec![compared(trace), over_all_steps(trace)];
+    let maps: Vec<Panel> = trace.heat_maps.iter().map(of_layer).collect();
+    let mut maps = maps.into_iter().peekable();
+    while maps.peek().is_some() {
+        rows.push(maps.by_ref().take(2).collect());
+    }
+    let height = |row: &[Panel]| row.iter().map(Panel::height).fold(0.0, f64::max);
+    let heights: Vec<f64> = rows.iter().map(|row| height(row) + ABOVE + BELOW).collect();
+    let total = TITLE + heights.iter().sum::<f64>() + MARGIN;
+
+    let mut svg = String::new();
+    let _ = write!(
+        svg,
+        r##"<svg width="{WIDTH}" height="{total}" viewBox="0 0 {WIDTH} {total}" xmlns="http://www.w3.org/2000/svg" font-family="sans-serif" font-size="13" fill="#3c3c3c"><rect width="100%" height="100%" fill="#ffffff"/><text x="{MARGIN}" y="24" font-size="16">{}</text>"##,
+        escaped(&trace.title)
+    );
+    let mut top = TITLE;
+    for (row, height) in rows.iter().zip(heights) {
+        let columns = if row.len() == 3 { 3.0 } else { 2.0 };
+        let width = (WIDTH - MARGIN) / columns;
+        for (column, panel) in row.iter().enumerate() {
+            let left = MARGIN + column as f64 * width + LEFT;
+            panel.draw(&mut svg, left, top + ABOVE, width - LEFT - MARGIN);
+        }
+        top += height;
+    }
+    svg.push_str("</svg>\n");
+    svg
+}
+
+/// Target, answer and error at the steps that were asked.
+fn compared(trace: &SampleTrace) -> Vec<Panel> {
+    let steps = trace.sample.targets.iter().zip(&trace.answers);
+    let asked = steps.filter_map(|(target, answer)| Some((target.as_ref()?, answer)));
+    let (targets, answers): (Vec<&Vec<f32>>, Vec<&Vec<f32>>) = asked.unzip();
+    let errors: Vec<Vec<f32>> = targets
+        .iter()
+        .zip(&answers)
+        .map(|(target, answer)| {
+            let pairs = target.iter().zip(answer.iter());
+            pairs
+                .map(|(target, answer)| (target - answer).abs())
+                .collect()
+        })
+        .collect();
+    let errors: Vec<&Vec<f32>> = errors.iter().collect();
+    [("target", targets), ("answer", answers), ("error", errors)]
+        .map(|(title, steps)| Panel {
+            title: title.to_owned(),
+            rows: "bit",
+            values: transposed(&steps),
+            first_step: 1,
+            scale: Scale::Share,
+        })
+        .into()
+}
+
+fn over_all_steps(trace: &SampleTrace) -> Vec<Panel> {
+    let inputs: Vec<&Vec<f32>> = trace.sample.inputs.iter().collect();
+    let input = transposed(&inputs);
+    vec![
+        Panel {
+            title: "input, all steps".to_owned(),
+            rows: "number",
+            scale: Scale::of(&input),
+            values: input,
+            first_step: 1,
+        },
+        Panel {
+            title: "answer, all steps".to_owned(),
+            rows: "bit",
+            values: transposed(&trace.answers.iter().collect::<Vec<_>>()),
+            first_step: 1,
+            scale: Scale::Share,
+        },
+    ]
+}
+
+fn of_layer(map: &HeatMap) -> Panel {
+    Panel {
+        title: map.title.clone(),
+        rows: map.rows,
+        values: map.values.clone(),
+        first_step: 1,
+        scale: Scale::of(&map.values),
+    }
+}
+
+/// `[steps][rows]` to `[rows][steps]`.
+fn transposed(steps: &[&Vec<f32>]) -> Vec<Vec<f32>> {
+    let n_rows = steps.first().map_or(0, |step| step.len());
+    (0..n_rows)
+        .map(|row| steps.iter().map(|step| step[row]).collect())
+        .collect()
+}
+
+impl Scale {
+    /// The scale that fits the numbers.
+    fn of(values: &[Vec<f32>]) -> Scale {
+        let all = || values.iter().flatten().copied();
+        let within = all().all(|value| (0.0..=1.0 + 1e-6).contains(&value));
+        match within {
+            true => Scale::Share,
+            false => Scale::Signed(all().fold(0.0, |most, value| value.abs().max(most))),
+        }
+    }
+
+    /// In words, for a panel's title.
+    fn in_words(self) -> String {
+        match self {
+            Scale::Share => "white 0, blue 1".to_owned(),
+            Scale::Signed(most) => format!("blue {most:.2}, orange -{most:.2}"),
+        }
+    }
+
+    /// Sixteen steps of colour: as many as an eye tells apart, and neighbours alike can be drawn as one.
+    fn color(self, value: f32) -> Option<String> {
+        let (value, most) = match self {
+            Scale::Share => (value, 1.0),
+            Scale::Signed(most) => (value, most.max(f32::MIN_POSITIVE)),
+        };
+        let strength = (16.0 * (value.abs() / most).min(1.0)).round() / 16.0;
+        // Not greater: a NaN is left white as well.
+        if !(strength > 0.0) {
+            return None;
+        }
+        let full = match value > 0.0 {
+            true => [0.0, 62.0, 128.0],
+            false => [196.0, 84.0, 0.0],
+        };
+        let [red, green, blue] = full.map(|full| (255.0 + (full - 255.0) * strength).round() as u8);
+        Some(format!("#{red:02x}{green:02x}{blue:02x}"))
+    }
+}
+
+impl Panel {
+    fn height(&self) -> f64 {
+        (ROW_HEIGHT * self.values.len() as f64).min(MOST_HEIGHT)
+    }
+
+    fn n_steps(&self) -> usize {
+        self.values.first().map_or(0, Vec::len)
+    }
+
+    fn draw(&self, svg: &mut String, left: f64, top: f64, width: f64) {
+        let (n_rows, n_steps, height) = (self.values.len(), self.n_steps(), self.height());
+        if n_rows == 0 || n_steps == 0 {
+            return;
+        }
+        let (cell_width, cell_height) = (width / n_steps as f64, height / n_rows as f64);
+        // What is written to a string cannot fail.
+        let _ = write!(
+            svg,
+            r##"<text x="{left:.1}" y="{:.1}"><tspan font-weight="bold">{}</tspan><tspan fill="#6e6e6e" dx="8" font-size="11">{}</tspan></text>"##,
+            top - 8.0,
+            escaped(&self.title),
+            self.scale.in_words()
+        );
+        for (row, values) in self.values.iter().enumerate() {
+            let y = top + row as f64 * cell_height;
+            for (first, n, color) in runs(values, |value| self.scale.color(value)) {
+                let _ = write!(
+                    svg,
+                    r#"<rect x="{:.2}" y="{y:.2}" width="{:.2}" height="{cell_height:.2}" fill="{color}" shape-rendering="crispEdges"/>"#,
+                    left + first as f64 * cell_width,
+                    n as f64 * cell_width
+                );
+            }
+        }
+        let _ = write!(
+            svg,
+            r##"<rect x="{left:.1}" y="{top:.1}" width="{width:.1}" height="{height:.1}" fill="none" stroke="#9a9a9a"/>"##
+        );
+        self.draw_axes(svg, left, top, width);
+    }
+
+    /// The first and the last row and step, and what they are.
+    fn draw_axes(&self, svg: &mut String, left: f64, top: f64, width: f64) {
+        let (n_rows, n_steps, height) = (self.values.len(), self.n_steps(), self.height());
+        let mut text = |x: f64, y: f64, anchor: &str, text: &str| {
+            let _ = write!(
+                svg,
+                r#"<text x="{x:.1}" y="{y:.1}" text-anchor="{anchor}" font-size="11">{text}</text>"#
+            );
+        };
+        let below = top + height + 14.0;
+        text(left, below, "start", &self.first_step.to_string());
+        if n_steps > 1 {
+            let last = self.first_step + n_steps - 1;
+            text(left + width, below, "end", &last.to_string());
+        }
+        text(left + width / 2.0, below, "middle", "step");
+        text(left - 6.0, top + 9.0, "end", "1");
+        if n_rows > 1 {
+            text(left - 6.0, top + height, "end", &n_rows.to_string());
+        }
+        let (x, y) = (left - 30.0, top + height / 2.0);
+        let _ = write!(
+            svg,
+            r#"<text x="{x:.1}" y="{y:.1}" text-anchor="middle" font-size="11" transform="rotate(-90 {x:.1} {y:.1})">{}</text>"#,
+            self.rows
+        );
+    }
+}
+
+/// Neighbours of one colour: where they begin, how many they are, the colour. White ones are left out.
+fn runs(
+    values: &[f32],
+    color: impl Fn(f32) -> Option<String>,
+) -> impl Iterator<Item = (usize, usize, String)> {
+    let mut runs: Vec<(usize, usize, Option<String>)> = Vec::new();
+    for (step, &value) in values.iter().enumerate() {
+        let color = color(value);
+        match runs.last_mut() {
+            Some((_, n, last)) if *last == color => *n += 1,
+            _ => runs.push((step, 1, color)),
+        }
+    }
+    runs.into_iter()
+        .filter_map(|(first, n, color)| Some((first, n, color?)))
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_of_one_colour_are_one_rectangle() {
+        let color = |value| Scale::Signed(2.0).color(value);
+        let runs: Vec<_> = runs(&[0.0, 2.0, 2.0, -2.0, 0.0, 1.0], color).collect();
+        let ends: Vec<_> = runs.iter().map(|(first, n, _)| (*first, *n)).collect();
+        assert_eq!(ends, [(1, 2), (3, 1), (5, 1)]);
+        assert_eq!(runs[0].2, "#003e80");
+        assert_eq!(runs[1].2, "#c45400");
+        assert_eq!(Scale::Share.color(f32::NAN), None);
+    }
+}
