@@ -75,7 +75,8 @@ pub(crate) fn unknown_kind(section: &str, kind: &str, kinds: &[(&str, &str)]) ->
 }
 
 /// Sets `section.field` to a value written as in TOML; what is not TOML is taken as text. Another `kind` begins its section
-/// anew, since the fields were those of the kind before.
+/// anew, since the fields were those of the kind before; another kind of task also begins the model anew, but for its kind,
+/// since what stands around the layer depends on the task.
 pub(crate) fn set(document: &mut Table, assignment: &str) -> Result<(), Error> {
     let malformed = || {
         Error::usage(format!(
@@ -92,7 +93,7 @@ pub(crate) fn set(document: &mut Table, assignment: &str) -> Result<(), Error> {
     if field.is_empty() || keys.iter().any(|key| key.is_empty()) {
         return Err(malformed());
     }
-    let mut table = document;
+    let mut table = &mut *document;
     for key in keys {
         let entry = table
             .entry(key)
@@ -106,10 +107,17 @@ pub(crate) fn set(document: &mut Table, assignment: &str) -> Result<(), Error> {
         .ok()
         .and_then(|mut parsed| parsed.remove("value"))
         .unwrap_or_else(|| Value::String(text.trim().to_owned()));
-    if field == "kind" && table.get("kind") != Some(&value) {
+    let is_new_kind = field == "kind" && table.get("kind") != Some(&value);
+    if is_new_kind {
         table.clear();
     }
     table.insert(field.to_owned(), value);
+    if is_new_kind
+        && path.trim() == "task.kind"
+        && let Some(Value::Table(model)) = document.get_mut("model")
+    {
+        model.retain(|field, _| field == "kind");
+    }
     Ok(())
 }
 
@@ -167,6 +175,19 @@ mod tests {
         assert!(
             document.to_string().contains("d_hidden = 3"),
             "the same kind changes nothing"
+        );
+    }
+
+    #[test]
+    fn another_kind_of_task_leaves_only_the_kind_of_the_model() {
+        let mut document: Table = "task.kind = 'one'\nmodel.kind = 'gru'\nmodel.d_embedding = 2"
+            .parse()
+            .expect("TOML");
+        let assignments = ["model.d_hidden=3".to_owned(), "task.kind=two".to_owned()];
+        set_all(&mut document, &assignments).expect("assignments");
+        assert_eq!(
+            document.to_string(),
+            "[model]\nd_hidden = 3\nkind = \"gru\"\n\n[task]\nkind = \"two\"\n"
         );
     }
 

@@ -511,7 +511,8 @@ fn data_writes_the_vectors_that_training_sees() {
             .map(|bytes| bytes.try_into().expect("four bytes"));
         numbers.map(f32::from_le_bytes).collect()
     };
-    let [n, steps, d_input] = tensors.tensor("inputs").expect("inputs").shape() else {
+    let view = tensors.tensor("inputs").expect("inputs");
+    let [n, steps, d_input] = view.shape() else {
         panic!("three axes");
     };
     assert_eq!((*n, *d_input), (6, 3));

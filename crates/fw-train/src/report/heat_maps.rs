@@ -185,8 +185,7 @@ impl Scale {
             Scale::Signed(most) => (value, most.max(f32::MIN_POSITIVE)),
         };
         let strength = (16.0 * (value.abs() / most).min(1.0)).round() / 16.0;
-        // Not greater: a NaN is left white as well.
-        if !(strength > 0.0) {
+        if strength == 0.0 || value.is_nan() {
             return None;
         }
         let full = match value > 0.0 {

@@ -37,6 +37,9 @@ pub struct AssociativeRecall {
     pub item_length: usize,
     /// Items in a sequence, at least 2: a number, or `[least, most]`. Default `[2, 6]`.
     pub items: Range,
+    /// The same for the validation split, which chooses the best checkpoint. Default: as `items`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation_items: Option<Range>,
 }
 
 impl Default for AssociativeRecall {
@@ -45,6 +48,7 @@ impl Default for AssociativeRecall {
             bits: 6,
             item_length: 3,
             items: Range::Between([2, 6]),
+            validation_items: None,
         }
     }
 }
@@ -56,7 +60,9 @@ impl Generator for AssociativeRecall {
         let rule = "lie between 1 and 100";
         require(in_range, "task.item_length", self.item_length, rule)?;
         let most = MAX_NUMBERS / (self.bits * self.item_length) - 2;
-        self.items.validate("task.items", 2, most)
+        self.items.validate("task.items", 2, most)?;
+        let validation = self.validation_items.unwrap_or(self.items);
+        validation.validate("task.validation_items", 2, most)
     }
 
     fn widths(&self) -> (usize, usize) {
@@ -67,8 +73,12 @@ impl Generator for AssociativeRecall {
         (self.items.most() + 2) * (self.item_length + 1)
     }
 
-    fn draw(&self, _split: Split, rng: &mut ChaCha8Rng) -> VectorSample {
-        let n_items = self.items.draw(rng);
+    fn draw(&self, split: Split, rng: &mut ChaCha8Rng) -> VectorSample {
+        let items = match split {
+            Split::Validation => self.validation_items.unwrap_or(self.items),
+            Split::Train | Split::Test => self.items,
+        };
+        let n_items = items.draw(rng);
         let (width, _) = self.widths();
         let begins = vector(width, &[(self.bits, 1.0)]);
         let asked = vector(width, &[(self.bits + 1, 1.0)]);
