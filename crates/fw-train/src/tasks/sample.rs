@@ -112,6 +112,10 @@ pub enum Inputs {
 
 /// What a model should answer.
 #[derive(Clone, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "made once a batch, and moved twice"
+)]
 pub enum Targets {
     /// `[batch_size]`
     Classes(Tensor<1, Int>),
