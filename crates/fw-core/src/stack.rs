@@ -58,6 +58,15 @@ impl<R: Recurrent> Stack<R> {
         Stack { layers }
     }
 
+    #[track_caller]
+    fn check_states(&self, states: &[R::State]) {
+        let (n_states, n_layers) = (states.len(), self.layers.len());
+        assert!(
+            n_states == n_layers,
+            "there are {n_states} states; the stack has {n_layers} layers"
+        );
+    }
+
     fn first(&self) -> &R {
         &self.layers[0]
     }
@@ -92,6 +101,7 @@ impl<R: Recurrent> Recurrent for Stack<R> {
     }
 
     fn advance(&self, projected_t: Tensor<2>, states: Self::State) -> (Tensor<2>, Self::State) {
+        self.check_states(&states);
         let mut next = Vec::with_capacity(states.len());
         let mut signal = projected_t;
         for (index, (layer, state)) in self.layers.iter().zip(states).enumerate() {
@@ -111,6 +121,9 @@ impl<R: Recurrent> Recurrent for Stack<R> {
         projected: Tensor<3>,
         states: Option<Self::State>,
     ) -> (Tensor<3>, Self::State) {
+        if let Some(states) = &states {
+            self.check_states(states);
+        }
         let mut states = states.into_iter().flatten();
         let (mut signal, state) = self.first().forward_projected(projected, states.next());
         let mut last = alloc::vec![state];

@@ -213,6 +213,7 @@ fn hard_addressing_gives_no_nan_in_outputs_or_gradients() {
             (1e4, 1.0, 50.0),
             (1e4, 0.0, 50.0),
             (1.0, 0.5, 1e4),
+            (1.0, 1.0, 1e20),
         ] {
             for prev in ["zero", "one-hot", "even"] {
                 let prev_weights = full([batch_size, n_heads, rows], 0.0);
@@ -299,7 +300,10 @@ fn a_machine_on_hard_inputs_gives_no_nan() {
 #[test]
 fn a_constant_memory_without_a_first_weighting_is_refused_since_it_cannot_learn() {
     let device = Device::flex().autodiff();
-    let small = NtmConfig::new(3, 8).with_memory_size(6).with_word_size(4);
+    let small = NtmConfig::new(3, 8)
+        .with_memory_size(6)
+        .with_word_size(4)
+        .with_initial_weights(InitialWeights::Zero);
     let constant = small
         .clone()
         .with_initial_memory(InitialMemory::Constant(1e-6));

@@ -30,7 +30,7 @@ pub use experiment::Experiment;
 /// Which checkpoint of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum CheckpointChoice {
-    /// The one with the lowest validation error.
+    /// The one that did best on the validation split: lowest error, or lowest loss where bits are answered.
     #[default]
     Best,
     /// The newest.

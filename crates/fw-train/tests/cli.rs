@@ -410,6 +410,20 @@ fn a_machine_is_trained_tested_at_other_lengths_shown_and_drawn() {
     );
     assert!(message.contains("give one folder"), "{message}");
 
+    let long = ["plot", "run", "--set", "task.length=5000"];
+    let message = fail(fw_train(here).args(long), 2);
+    assert!(
+        message.contains("at most 2000 steps to be drawn"),
+        "{message}"
+    );
+    for other in ["task.bits=4", "task.kind=n-grams"] {
+        let message = fail(fw_train(here).args(["test", "run", "--set", other]), 2);
+        assert!(
+            message.contains("this changes what the model reads"),
+            "{message}"
+        );
+    }
+
     succeed(&mut train_tiny(here, "tokens", &[]));
     let message = fail(fw_train(here).args(["plot", "run", "tokens"]), 2);
     assert!(message.contains("they cannot share a figure"), "{message}");
@@ -468,7 +482,12 @@ fn every_task_of_vectors_trains_every_kind_of_model() {
         2,
     );
     assert!(message.contains("unknown field `d_embedding`"), "{message}");
-    let constant = ["--set", "model.initial_memory={ constant = 1e-6 }"];
+    let constant = [
+        "--set",
+        "model.initial_memory={ constant = 1e-6 }",
+        "--set",
+        "model.initial_weights=zero",
+    ];
     let message = fail(&mut train_with(here, "x", TINY_MACHINE, &constant), 2);
     assert!(
         message.contains("initial_weights is zero; it must be one-hot or learned when"),

@@ -16,7 +16,6 @@ fn a_machine_learns_to_copy_and_goes_on_beyond_the_lengths_it_saw() {
                     model.d_controller = 32\n\
                     model.memory_size = 16\n\
                     model.word_size = 8\n\
-                    model.initial_weights = 'one-hot'\n\
                     optimizer.kind = 'adam'\n\
                     optimizer.learning_rate = 0.005\n\
                     optimizer.clip = { norm = 1.0 }\n\

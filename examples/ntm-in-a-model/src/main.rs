@@ -13,7 +13,7 @@ use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, L
 use burn::optim::{AdamConfig, GradientsParams};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use fw_core::{InitialWeights, Ntm, NtmConfig, NtmState, Recurrent};
+use fw_core::{Ntm, NtmConfig, NtmState, Recurrent};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -37,7 +37,6 @@ impl Parrot {
         let machine = NtmConfig::new(8, 32)
             .with_memory_size(12)
             .with_word_size(10)
-            .with_initial_weights(InitialWeights::OneHot)
             .init(device);
         let width = machine.d_output();
         Parrot {

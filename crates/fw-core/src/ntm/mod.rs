@@ -63,8 +63,9 @@ pub struct NtmConfig {
     /// The memory before the first step. Default [`InitialMemory::Random`].
     #[config(default = "InitialMemory::Random")]
     pub initial_memory: InitialMemory,
-    /// The weightings before the first step. Default [`InitialWeights::Zero`].
-    #[config(default = "InitialWeights::Zero")]
+    /// The weightings before the first step. Default [`InitialWeights::OneHot`]: on the copy task it is solved after 16,000
+    /// sequences where [`InitialWeights::Zero`] has hardly begun.
+    #[config(default = "InitialWeights::OneHot")]
     pub initial_weights: InitialWeights,
     /// What was read before the first step. Default [`Start::Learned`].
     #[config(default = "Start::Learned")]
@@ -95,7 +96,7 @@ pub enum ControllerKind {
 /// y_t = [h_t ; r_t]
 /// ```
 ///
-/// where the controller is [`controller`](Self::controller), and h, e, a and the addressing's parameters are linear in its
+/// where the controller is [`controller`](Self::controller), and the addressing's parameters, e and a are linear in its
 /// output through [`read_head`](Self::read_head) and [`write_head`](Self::write_head). A linear map of `y_t` is the
 /// machine's output in the paper; it is left to the model around.
 ///
@@ -106,7 +107,8 @@ pub enum ControllerKind {
 /// # Differences from the paper
 ///
 /// The paper leaves open when a step's read happens and what everything starts from. Here reads come
-/// before the write, and the memory starts from fixed random numbers ([`InitialMemory`]). See also [`ops::ntm`].
+/// before the write, the memory starts from fixed random numbers ([`InitialMemory`]), and every head from the
+/// first row ([`InitialWeights`]). See also [`crate::ops::ntm`].
 ///
 /// # Source
 ///
@@ -166,11 +168,14 @@ pub struct NtmTrace {
     pub adds: Tensor<4>,
 }
 
+/// The most of anything in a machine: sums and products of sizes stay far from what a number can hold.
+const MOST: usize = 1 << 20;
+
 impl NtmConfig {
     /// Checks every field.
     ///
     /// # Errors
-    /// A size of 0, a shift width that is even or above the memory's size, a number that is not finite, or a
+    /// A size of 0 or above 2^20, a shift width that is even or above the memory's size, a number that is not finite, or a
     /// constant memory with first weightings of zero: then all rows of the memory stay equal for ever, what is read does not
     /// depend on where, and the addressing has a gradient of exactly zero.
     pub fn validate(&self) -> Result<(), ConfigError> {
@@ -184,6 +189,7 @@ impl NtmConfig {
             ("n_write_heads", self.n_write_heads),
         ] {
             require_size(field, size)?;
+            require(size <= MOST, field, size, "be at most 1048576")?;
         }
         self.heads(1).validate()?;
         require(

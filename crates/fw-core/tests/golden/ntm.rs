@@ -5,7 +5,7 @@ use burn::nn::Linear;
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
 use fw_core::ops::ntm;
-use fw_core::{Controller, Ntm, NtmConfig, Recurrent};
+use fw_core::{Controller, InitialWeights, Ntm, NtmConfig, Recurrent};
 
 use crate::common::{assert_close, values};
 use crate::reference::Golden;
@@ -272,6 +272,7 @@ fn machine(golden: &Golden, device: &Device) -> (Ntm, Linear) {
     let mut machine = NtmConfig::new(size("width") + 1, size("controller_size"))
         .with_memory_size(size("N"))
         .with_word_size(size("M"))
+        .with_initial_weights(InitialWeights::Zero)
         .init(device);
     machine.initial_memory = learned(matrix("memory.mem_bias"));
     machine.initial_weights = machine

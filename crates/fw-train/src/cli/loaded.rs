@@ -22,7 +22,8 @@ pub(super) struct ModelArgs {
     #[arg(long, value_enum, default_value_t = Split::Test)]
     pub split: Split,
 
-    /// Which checkpoint: the one with the best validation error, or the newest
+    /// Which checkpoint: the one that did best on the validation split (lowest error, or lowest loss where bits are answered),
+    /// or the newest
     #[arg(long, value_enum, default_value_t = CheckpointChoice::Best)]
     pub checkpoint: CheckpointChoice,
 
@@ -52,8 +53,17 @@ impl ModelArgs {
         let assignments = [&self.assignments, more].concat();
         only_task(&assignments)?;
         let run = RunFolder::open(&self.run)?;
+        let (trained, experiment) = (run.experiment(&[])?, run.experiment(&assignments)?);
+        let fits = experiment.task.task().format() == trained.task.task().format()
+            && experiment.model == trained.model;
+        if !fits {
+            return Err(Error::usage(format!(
+                "--set {}: this changes what the model reads or answers; the run was trained on other widths",
+                assignments.join(" --set ")
+            )));
+        }
         Ok(Loaded {
-            experiment: run.experiment(&assignments)?,
+            experiment,
             checkpoint: run.checkpoint(self.checkpoint)?,
             device: self
                 .device

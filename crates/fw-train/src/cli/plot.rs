@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::cli::loaded::{Loaded, ModelArgs};
 use crate::cli::output;
+use crate::error::require;
 use crate::models::{Model, WithModel};
 use crate::report::{SampleTrace, check_figure_name, draw_curves, draw_heat_maps};
 use crate::tasks::{Format, Split};
@@ -103,6 +104,14 @@ impl PlotArgs {
         let index = self.sample.unwrap_or(0);
         let task = loaded.experiment.task.task();
         task.range(split, index, 1)?;
+        let n_steps = task.sample(split, index).vectors().seq_length();
+        let rule = format!("have at most {MOST_STEPS} steps to be drawn; set the task to less");
+        require(
+            n_steps <= MOST_STEPS,
+            "sample",
+            format!("{n_steps} steps long"),
+            &rule,
+        )?;
         let trace = loaded.with_model(Trace {
             loaded: &loaded,
             split,
@@ -113,6 +122,9 @@ impl PlotArgs {
             .try_for_each(|path| draw_heat_maps(&trace, path))
     }
 }
+
+/// More cannot be told apart, and make a file of hundreds of megabytes.
+const MOST_STEPS: usize = 2000;
 
 fn print(paths: &[PathBuf]) -> Result<(), Error> {
     paths

@@ -32,8 +32,9 @@ impl HeatMap {
 
 /// A recurrent layer that can tell what it did.
 pub trait Layer: Recurrent {
-    /// What each step of one sample did: `[1, seq_length, d_input]`. Nothing, for a layer without a memory to look at.
-    fn heat_maps(&self, _input: Tensor<3>) -> Vec<HeatMap> {
+    /// What each step of one sample did: `[1, seq_length, d_input]`. Pairs, since what is written stands beside what is
+    /// read. Nothing, for a layer without a memory to look at.
+    fn heat_maps(&self, _input: Tensor<3>) -> Vec<[Option<HeatMap>; 2]> {
         Vec::new()
     }
 }
@@ -45,19 +46,19 @@ impl Layer for AssociativeLstm {}
 impl<R: Recurrent> Layer for Stack<R> {}
 
 impl Layer for FastWeights {
-    fn heat_maps(&self, input: Tensor<3>) -> Vec<HeatMap> {
+    fn heat_maps(&self, input: Tensor<3>) -> Vec<[Option<HeatMap>; 2]> {
         let attention = self.forward_traced(input, None).attention;
         let map = HeatMap::new(
             "attention to earlier steps",
             "step",
             attention.squeeze_dim(0),
         );
-        vec![map]
+        vec![[Some(map), None]]
     }
 }
 
 impl Layer for Ntm {
-    fn heat_maps(&self, input: Tensor<3>) -> Vec<HeatMap> {
+    fn heat_maps(&self, input: Tensor<3>) -> Vec<[Option<HeatMap>; 2]> {
         let trace = self.forward_traced(input, None);
         let [adds, writes, reads, looks] = [
             ("adds", "number", trace.adds),
@@ -66,8 +67,9 @@ impl Layer for Ntm {
             ("read weightings", "location", trace.read_weights),
         ]
         .map(|(title, rows, steps)| of_heads(title, rows, steps));
-        // Two columns: what is written beside what is read.
-        [alternating(adds, reads), alternating(writes, looks)].concat()
+        let mut pairs = pairs(adds, reads);
+        pairs.extend(self::pairs(writes, looks));
+        pairs
     }
 }
 
@@ -86,15 +88,9 @@ fn of_heads(title: &str, rows: &'static str, steps: Tensor<4>) -> Vec<HeatMap> {
         .collect()
 }
 
-/// One of the first, one of the second, and so on; then what is left of the longer.
-fn alternating(first: Vec<HeatMap>, second: Vec<HeatMap>) -> Vec<HeatMap> {
-    let mut both = Vec::with_capacity(first.len() + second.len());
-    let (mut first, mut second) = (first.into_iter(), second.into_iter());
-    loop {
-        let pair = [first.next(), second.next()];
-        if pair.iter().all(Option::is_none) {
-            return both;
-        }
-        both.extend(pair.into_iter().flatten());
-    }
+/// The first of each, the second of each, and so on to the end of the longer.
+fn pairs(left: Vec<HeatMap>, right: Vec<HeatMap>) -> Vec<[Option<HeatMap>; 2]> {
+    let (mut left, mut right) = (left.into_iter(), right.into_iter());
+    let n_pairs = left.len().max(right.len());
+    (0..n_pairs).map(|_| [left.next(), right.next()]).collect()
 }

@@ -35,7 +35,7 @@ pub trait Model: Module {
     fn state_size(&self, seq_length: usize) -> usize;
 
     /// What each step did on a batch of one sample, for pictures; nothing where there is nothing to look at.
-    fn heat_maps(&self, _inputs: Inputs) -> Vec<HeatMap> {
+    fn heat_maps(&self, _inputs: Inputs) -> Vec<[Option<HeatMap>; 2]> {
         Vec::new()
     }
 }
@@ -176,7 +176,7 @@ settings! {
         n_write_heads: usize = 1,
         shift_width: usize = 3,
         initial_memory: InitialMemory = InitialMemory::Random,
-        initial_weights: InitialWeights = InitialWeights::Zero,
+        initial_weights: InitialWeights = InitialWeights::OneHot,
         initial_reads: Start = Start::Learned,
         initial_controller: Start = Start::Learned,
     }
@@ -194,7 +194,7 @@ settings! {
         n_write_heads: usize = 1,
         shift_width: usize = 3,
         initial_memory: InitialMemory = InitialMemory::Random,
-        initial_weights: InitialWeights = InitialWeights::Zero,
+        initial_weights: InitialWeights = InitialWeights::OneHot,
         initial_reads: Start = Start::Learned,
     }
 }
@@ -415,7 +415,13 @@ impl LayerConfig {
             LayerConfig::Irnn(settings) => ElmanConfig::irnn(1, settings.d_hidden).validate(),
             LayerConfig::Lstm(settings) => {
                 let n_layers = settings.n_layers;
-                require(n_layers >= 1, "model.n_layers", n_layers, "be at least 1")?;
+                let in_range = (1..=1000).contains(&n_layers);
+                require(
+                    in_range,
+                    "model.n_layers",
+                    n_layers,
+                    "lie between 1 and 1000",
+                )?;
                 settings.one_layer(1).validate()
             }
             LayerConfig::Gru(settings) => settings.layer(1).validate(),

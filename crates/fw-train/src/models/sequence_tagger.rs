@@ -47,7 +47,7 @@ impl<R: Layer> Model for SequenceTagger<R> {
         self.layer.state_size(seq_length)
     }
 
-    fn heat_maps(&self, inputs: Inputs) -> Vec<HeatMap> {
+    fn heat_maps(&self, inputs: Inputs) -> Vec<[Option<HeatMap>; 2]> {
         self.layer.heat_maps(inputs.vectors())
     }
 }

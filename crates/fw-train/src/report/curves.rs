@@ -43,6 +43,8 @@ struct Panel {
     title: String,
     value: fn(&Record) -> Option<f64>,
     log_scale: bool,
+    /// Whether the best loss there is belongs here.
+    shows_loss: bool,
 }
 
 /// The panels, and what the x axis counts.
@@ -57,16 +59,19 @@ impl Layout {
             title: format!("loss ({})", format.loss_unit()),
             value: |record| Some(record.loss),
             log_scale: true,
+            shows_loss: true,
         };
         let error = Panel {
             title: format!("{} (%)", format.error_name()),
             value: |record| Some(100.0 * record.error),
             log_scale: false,
+            shows_loss: false,
         };
         let gradient_norm = Panel {
             title: "gradient norm".to_owned(),
             value: |record| record.gradient_norm,
             log_scale: true,
+            shows_loss: false,
         };
         Layout {
             panels: [loss, error, gradient_norm],
@@ -181,8 +186,12 @@ fn draw_panel(area: &Area, panel: &Panel, x_name: &str, curves: &[Curve]) -> Res
     let all = || curves.iter().flat_map(|curve| &curve.records);
     let last = |curve: &Curve| curve.records.last().map_or(1.0, |record| curve.x(record));
     let last_x = curves.iter().map(last).fold(1.0, f64::max);
+    let optimal = curves
+        .iter()
+        .filter_map(|curve| curve.optimal().filter(|_| panel.shows_loss));
     let values: Vec<f64> = all()
         .filter_map(panel.value)
+        .chain(optimal)
         .filter(|value| value.is_finite() && (*value > 0.0 || !panel.log_scale))
         .collect();
     let highest = values.iter().copied().fold(f64::MIN, f64::max);
@@ -224,7 +233,7 @@ fn draw_panel(area: &Area, panel: &Panel, x_name: &str, curves: &[Curve]) -> Res
                 chart.draw_series(train).map_err(text)?;
                 let validation = LineSeries::new(points(RecordSplit::Validation), thick);
                 chart.draw_series(validation).map_err(text)?;
-                let optimal = curve.optimal().filter(|_| panel.title.starts_with("loss"));
+                let optimal = curve.optimal().filter(|_| panel.shows_loss);
                 if let Some(optimal) = optimal {
                     let line = [(0.0, optimal), (last_x, optimal)];
                     let dashes = DashedLineSeries::new(line, 7, 5, INK.stroke_width(2));

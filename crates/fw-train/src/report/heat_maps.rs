@@ -17,8 +17,8 @@ pub struct SampleTrace {
     pub sample: VectorSample,
     /// The probability of a 1, `[seq_length][d_output]`.
     pub answers: Vec<Vec<f32>>,
-    /// What its layer did.
-    pub heat_maps: Vec<HeatMap>,
+    /// What its layer did, by rows of the figure.
+    pub heat_maps: Vec<[Option<HeatMap>; 2]>,
 }
 
 const WIDTH: f64 = 1100.0;
@@ -63,13 +63,12 @@ pub fn draw_heat_maps(trace: &SampleTrace, path: &Path) -> Result<(), Error> {
 }
 
 fn draw(trace: &SampleTrace) -> String {
-    let mut rows: Vec<Vec<Panel>> = vec![compared(trace), over_all_steps(trace)];
-    let maps: Vec<Panel> = trace.heat_maps.iter().map(of_layer).collect();
-    let mut maps = maps.into_iter().peekable();
-    while maps.peek().is_some() {
-        rows.push(maps.by_ref().take(2).collect());
-    }
-    let height = |row: &[Panel]| row.iter().map(Panel::height).fold(0.0, f64::max);
+    let mut rows: Vec<Vec<Option<Panel>>> = vec![compared(trace), over_all_steps(trace)];
+    let of_layer =
+        |pair: &[Option<HeatMap>; 2]| pair.iter().map(|map| map.as_ref().map(of_layer)).collect();
+    rows.extend(trace.heat_maps.iter().map(of_layer));
+    let height =
+        |row: &[Option<Panel>]| row.iter().flatten().map(Panel::height).fold(0.0, f64::max);
     let heights: Vec<f64> = rows.iter().map(|row| height(row) + ABOVE + BELOW).collect();
     let total = TITLE + heights.iter().sum::<f64>() + MARGIN;
 
@@ -81,9 +80,9 @@ fn draw(trace: &SampleTrace) -> String {
     );
     let mut top = TITLE;
     for (row, height) in rows.iter().zip(heights) {
-        let columns = if row.len() == 3 { 3.0 } else { 2.0 };
-        let width = (WIDTH - MARGIN) / columns;
+        let width = (WIDTH - MARGIN) / row.len() as f64;
         for (column, panel) in row.iter().enumerate() {
+            let Some(panel) = panel else { continue };
             let left = MARGIN + column as f64 * width + LEFT;
             panel.draw(&mut svg, left, top + ABOVE, width - LEFT - MARGIN);
         }
@@ -94,7 +93,10 @@ fn draw(trace: &SampleTrace) -> String {
 }
 
 /// Target, answer and error at the steps that were asked.
-fn compared(trace: &SampleTrace) -> Vec<Panel> {
+fn compared(trace: &SampleTrace) -> Vec<Option<Panel>> {
+    // Every task asks for one run of steps.
+    let first = trace.sample.targets.iter().position(Option::is_some);
+    let first_step = 1 + first.unwrap_or(0);
     let steps = trace.sample.targets.iter().zip(&trace.answers);
     let asked = steps.filter_map(|(target, answer)| Some((target.as_ref()?, answer)));
     let (targets, answers): (Vec<&Vec<f32>>, Vec<&Vec<f32>>) = asked.unzip();
@@ -110,35 +112,36 @@ fn compared(trace: &SampleTrace) -> Vec<Panel> {
         .collect();
     let errors: Vec<&Vec<f32>> = errors.iter().collect();
     [("target", targets), ("answer", answers), ("error", errors)]
-        .map(|(title, steps)| Panel {
-            title: title.to_owned(),
-            rows: "bit",
-            values: transposed(&steps),
-            first_step: 1,
-            scale: Scale::Share,
+        .map(|(title, steps)| {
+            Some(Panel {
+                title: title.to_owned(),
+                rows: "bit",
+                values: transposed(&steps),
+                first_step,
+                scale: Scale::Share,
+            })
         })
         .into()
 }
 
-fn over_all_steps(trace: &SampleTrace) -> Vec<Panel> {
+fn over_all_steps(trace: &SampleTrace) -> Vec<Option<Panel>> {
     let inputs: Vec<&Vec<f32>> = trace.sample.inputs.iter().collect();
     let input = transposed(&inputs);
-    vec![
-        Panel {
-            title: "input, all steps".to_owned(),
-            rows: "number",
-            scale: Scale::of(&input),
-            values: input,
-            first_step: 1,
-        },
-        Panel {
-            title: "answer, all steps".to_owned(),
-            rows: "bit",
-            values: transposed(&trace.answers.iter().collect::<Vec<_>>()),
-            first_step: 1,
-            scale: Scale::Share,
-        },
-    ]
+    let input = Panel {
+        title: "input, all steps".to_owned(),
+        rows: "number",
+        scale: Scale::of(&input),
+        values: input,
+        first_step: 1,
+    };
+    let answer = Panel {
+        title: "answer, all steps".to_owned(),
+        rows: "bit",
+        values: transposed(&trace.answers.iter().collect::<Vec<_>>()),
+        first_step: 1,
+        scale: Scale::Share,
+    };
+    vec![Some(input), Some(answer)]
 }
 
 fn of_layer(map: &HeatMap) -> Panel {
@@ -174,6 +177,7 @@ impl Scale {
     fn in_words(self) -> String {
         match self {
             Scale::Share => "white 0, blue 1".to_owned(),
+            Scale::Signed(most) if most < 0.01 => format!("blue {most:.1e}, orange -{most:.1e}"),
             Scale::Signed(most) => format!("blue {most:.2}, orange -{most:.2}"),
         }
     }

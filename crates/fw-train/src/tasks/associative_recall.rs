@@ -14,7 +14,7 @@ use crate::tasks::{Split, VectorSample};
 /// them again; say the item that came after it.
 ///
 /// ```text
-/// step       1 2 3 4 5 6 7 8 9      2 items of one vector, 3 bits
+/// step       1 2 3 4 5 6 7 8        2 items of one vector, 3 bits
 /// input  0   . 1 . 0 . 1 . .        the items, and the first of them again
 ///        1   . 0 . 1 . 0 . .
 ///        2   . 1 . 1 . 1 . .

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::generated::{Generator, MAX_NUMBERS, Range, padded, random_bits, validate_bits, vector};
 use crate::Error;
+use crate::error::require;
 use crate::tasks::{Split, VectorSample};
 
 /// Repeat copy (Graves et al. 2014, section 4.2): read random bits and a number, say them again as many times, then
@@ -16,9 +17,9 @@ use crate::tasks::{Split, VectorSample};
 ///        1   0 1 . . . . . .
 ///        2   . . 1 . . . . .         the end of it
 ///        3   . . n . . . . .         how often
-/// target 0   . . . 1 0 1 0 .
-///        1   . . . 0 1 0 1 .
-///        2   . . . . . . . 1         the end
+/// target 0   . . . 1 0 1 0 0
+///        1   . . . 0 1 0 1 0
+///        2   . . . 0 0 0 0 1         the end
 /// asked            x x x x x
 /// ```
 ///
@@ -55,7 +56,10 @@ impl Generator for RepeatCopy {
         validate_bits(self.bits)?;
         let most = MAX_NUMBERS / self.bits - 2;
         self.length.validate("task.length", 1, most)?;
-        self.repeats.validate("task.repeats", 1, 10_000)
+        self.repeats.validate("task.repeats", 1, 10_000)?;
+        let numbers = self.longest() * (self.bits + 2);
+        let rule = "be lower with this task.length: a sequence has at most a million numbers";
+        require(numbers <= 1_000_000, "task.repeats", self.repeats, rule)
     }
 
     fn widths(&self) -> (usize, usize) {

@@ -48,9 +48,9 @@ pub struct TrainingConfig {
 pub enum EarlyStop {
     /// Run all steps.
     Never,
-    /// Stop once the validation error, a share from 0 to 1, is this low.
+    /// Stop once the error of the best evaluation on the validation split, a share from 0 to 1, is this low.
     Error(f64),
-    /// Stop once the validation loss, in the task's unit, is this low.
+    /// Stop once the loss of the best evaluation on the validation split, in the task's unit, is this low.
     Loss(f64),
     /// Stop after this many evaluations in a row without a better one.
     Patience(usize),

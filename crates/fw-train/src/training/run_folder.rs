@@ -241,7 +241,7 @@ impl RunFolder {
         Ok(!Checkpoint::all(&self.checkpoints())?.is_empty())
     }
 
-    /// The newest checkpoint, or the one with the best validation error.
+    /// The newest checkpoint, or the one that did best on the validation split.
     pub fn checkpoint(&self, choice: CheckpointChoice) -> Result<Checkpoint, Error> {
         let mut all = Checkpoint::all(&self.checkpoints())?;
         let last = all.pop().ok_or_else(|| {

@@ -80,6 +80,8 @@ impl Addressing {
 /// K[k, M(i)] = k·M(i) / (max(|k|, ε) max(|M(i)|, ε))       ε = 1e-8
 /// ```
 ///
+/// Squares have to be finite: in single precision vectors shorter than 1e19.
+///
 /// # Shapes
 /// - memory: `[batch_size, memory_size, word_size]`
 /// - key: `[batch_size, n_heads, word_size]`
@@ -215,7 +217,10 @@ fn rotated_rows(memory_size: usize, shift_width: usize, device: &Device) -> Tens
 pub fn sharpen(weights: Tensor<3>, sharpening: Tensor<3>) -> Tensor<3> {
     let [batch_size, n_heads, _] = weights.dims();
     expect_shape("sharpening", &sharpening, [batch_size, n_heads, 1]);
-    softmax(weights.clamp_min(SMALLEST_WEIGHT).log() * sharpening, 2)
+    let logs = weights.clamp_min(SMALLEST_WEIGHT).log();
+    // Relative to the largest: however large γ is, one row keeps 0.
+    let below_largest = logs.clone() - logs.max_dim(2);
+    softmax(below_largest * sharpening, 2)
 }
 
 /// Panics unless a tensor has the given shape.
