@@ -72,6 +72,7 @@ impl Experiment {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::LayerConfig;
 
     fn parse(text: &str) -> Result<Experiment, String> {
         let document = text.parse().expect("valid TOML");
@@ -83,7 +84,7 @@ mod tests {
 
     #[test]
     fn an_experiment_written_out_reads_back_the_same() {
-        for kind in ModelConfig::KINDS {
+        for kind in LayerConfig::KINDS {
             let text = SMALLEST.replace("lstm", kind.0);
             let experiment = parse(&text).expect("a valid experiment");
             assert_eq!(

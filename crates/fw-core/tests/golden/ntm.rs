@@ -225,33 +225,28 @@ fn check_gradients(golden: &Golden, machine: &Ntm, output: &Linear, gradients: &
     }
 }
 
-/// Rows of a head's map in the source: key, β, g, s (3), γ, the rest. Here: key, β, γ, g, s, the rest.
+/// Rows of a head's map as the source has them (key, β, g, s, γ, the rest) in the order of this crate (key, β, γ, g, s, the
+/// rest).
 fn in_our_order(rows: Tensor<2>, word_size: usize) -> Tensor<2> {
-    let part = |first, n| rows.clone().narrow(0, first, n);
-    let (m, all) = (word_size, rows.dims()[0]);
-    let mut parts = vec![
-        part(0, m + 1),
-        part(m + 5, 1),
-        part(m + 1, 1),
-        part(m + 2, 3),
-    ];
-    if all > m + 6 {
-        parts.push(part(m + 6, all - m - 6));
-    }
-    Tensor::cat(parts, 0)
+    let m = word_size;
+    reordered(rows, [(0, m + 1), (m + 5, 1), (m + 1, 1), (m + 2, 3)])
 }
 
+/// The other way round.
 fn in_source_order(rows: Tensor<2>, word_size: usize) -> Tensor<2> {
-    let part = |first, n| rows.clone().narrow(0, first, n);
-    let (m, all) = (word_size, rows.dims()[0]);
-    let mut parts = vec![
-        part(0, m + 1),
-        part(m + 2, 1),
-        part(m + 3, 3),
-        part(m + 1, 1),
-    ];
-    if all > m + 6 {
-        parts.push(part(m + 6, all - m - 6));
+    let m = word_size;
+    reordered(rows, [(0, m + 1), (m + 2, 1), (m + 3, 3), (m + 1, 1)])
+}
+
+/// The given runs of rows (first, number), then all that is behind them.
+fn reordered(rows: Tensor<2>, runs: [(usize, usize); 4]) -> Tensor<2> {
+    let n_moved = runs.iter().map(|(_, n)| n).sum();
+    let n_left = rows.dims()[0] - n_moved;
+    let mut parts = runs
+        .map(|(first, n)| rows.clone().narrow(0, first, n))
+        .to_vec();
+    if n_left > 0 {
+        parts.push(rows.narrow(0, n_moved, n_left));
     }
     Tensor::cat(parts, 0)
 }

@@ -5,7 +5,7 @@ use clap::Args;
 use crate::Error;
 use crate::cli::output;
 use crate::device::DeviceName;
-use crate::models::ModelConfig;
+use crate::models::LayerConfig;
 use crate::tasks::TaskConfig;
 use crate::training::OptimizerConfig;
 
@@ -16,7 +16,7 @@ pub(super) struct ListArgs {}
 impl ListArgs {
     pub fn run(self) -> Result<(), Error> {
         print("tasks", TaskConfig::KINDS)?;
-        print("models", ModelConfig::KINDS)?;
+        print("models", LayerConfig::KINDS)?;
         print("optimizers", OptimizerConfig::KINDS)?;
         output::line(format_args!("devices"))?;
         for device in DeviceName::ALL {

@@ -154,7 +154,7 @@ impl WithModel for Trace<'_> {
         Ok(SampleTrace {
             title: format!(
                 "{} on {}: sample {} of the {} split, checkpoint of step {}",
-                experiment.model.kind(),
+                experiment.model.layer.kind(),
                 experiment.task.kind(),
                 self.index,
                 self.split.name(),

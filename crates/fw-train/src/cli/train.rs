@@ -69,8 +69,8 @@ impl TrainArgs {
         let device = self.device.unwrap_or_else(DeviceName::default_of_build);
         eprintln!(
             "training {} ({} units, seed {}) on {} for {} steps of {}, on {device} -> {}",
-            experiment.model.kind(),
-            experiment.model.d_hidden(),
+            experiment.model.layer.kind(),
+            experiment.model.layer.d_hidden(),
             experiment.training.seed,
             experiment.task.kind(),
             experiment.training.steps,

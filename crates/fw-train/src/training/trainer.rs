@@ -225,8 +225,8 @@ impl Session<'_> {
             parameters: learned_parameters(&model),
             state_size: model.state_size(self.task.seq_length()),
             task: self.experiment.task.kind().to_owned(),
-            model: self.experiment.model.kind().to_owned(),
-            d_hidden: self.experiment.model.d_hidden(),
+            model: self.experiment.model.layer.kind().to_owned(),
+            d_hidden: self.experiment.model.layer.d_hidden(),
             seed: self.experiment.training.seed,
         };
         self.run.write_result(&result)?;
