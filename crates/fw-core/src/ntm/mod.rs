@@ -63,8 +63,8 @@ pub struct NtmConfig {
     /// The memory before the first step. Default [`InitialMemory::Random`].
     #[config(default = "InitialMemory::Random")]
     pub initial_memory: InitialMemory,
-    /// The weightings before the first step. Default [`InitialWeights::OneHot`]: on the copy task it is solved after 16,000
-    /// sequences where [`InitialWeights::Zero`] has hardly begun.
+    /// The weightings before the first step. Default [`InitialWeights::OneHot`]: the copy task was solved after 16,000
+    /// sequences where [`InitialWeights::Zero`] had hardly begun (one seed each, November 2026).
     #[config(default = "InitialWeights::OneHot")]
     pub initial_weights: InitialWeights,
     /// What was read before the first step. Default [`Start::Learned`].
@@ -274,7 +274,7 @@ impl Ntm {
     /// [`forward`](Recurrent::forward) that also tells what each step read, wrote, and where: for heat maps.
     ///
     /// # Panics
-    /// As [`forward`](Recurrent::forward).
+    /// As [`forward`](Recurrent::forward), and if there is no sample.
     #[track_caller]
     pub fn forward_traced(&self, input: Tensor<3>, state: Option<NtmState>) -> NtmTrace {
         check_input(&input, self.d_input);

@@ -30,7 +30,7 @@ impl Format {
         }
     }
 
-    /// What an error is a share of.
+    /// What a wrong answer is counted as.
     pub fn error_name(self) -> &'static str {
         match self {
             Format::Tokens { .. } => "error",
