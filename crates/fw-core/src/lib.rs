@@ -21,6 +21,7 @@
 //! |---|---|
 //! | [`FastWeights`] | a recurrent net with an associative memory that each step writes and reads (Ba et al. 2016) |
 //! | [`Ntm`] | a Neural Turing Machine: a controller whose heads read and write a memory by content and by place (Graves et al. 2014) |
+//! | [`Sab`] | a recurrent cell that recalls a few of its past states, and learns from the distant past through them (Ke et al. 2018) |
 //! | [`AssociativeLstm`] | an LSTM over a holographic memory of key-value pairs (Danihelka et al. 2016) |
 //! | [`Elman`], [`Lstm`], [`Gru`] | recurrent nets without such a memory: baselines, plain or layer-normalised |
 //! | [`Stack`] | layers upon each other |
@@ -28,7 +29,7 @@
 //! Each is made from its configuration (`FastWeightsConfig::new(d_input, d_hidden).init(&device)`) and
 //! implements [`Recurrent`]: `forward` over a sequence, `step` for one step, an explicit state. The
 //! tensor functions beneath, without parameters, are in [`ops`]; the stages of a Turing machine's addressing, for a model of
-//! one's own, in [`ops::ntm`].
+//! one's own, in [`ops::ntm`]. [`SparseAttention`], the attention of [`Sab`], is a layer of its own.
 //!
 //! # Cargo features
 //!
@@ -46,6 +47,7 @@ mod initializer;
 mod ntm;
 pub mod ops;
 mod recurrent;
+mod sab;
 mod stack;
 
 pub use cells::*;
@@ -57,6 +59,7 @@ pub use initializer::HiddenInitializer;
 pub use ntm::*;
 pub use ops::{Activation, LstmState, Path};
 pub use recurrent::Recurrent;
+pub use sab::*;
 pub use stack::Stack;
 
 /// The examples of the documents run as tests.

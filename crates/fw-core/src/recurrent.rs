@@ -132,13 +132,23 @@ pub trait Recurrent: Module + ModuleDisplay {
     ) -> (Tensor<3>, Self::State) {
         let [batch_size, ..] = projected.dims();
         let state = state.unwrap_or_else(|| self.initial_state(batch_size, &projected.device()));
-        if batch_size == 0 {
-            return (empty_output(self, &projected), state);
-        }
-        scan(projected, state, |projected_t, state| {
-            self.advance(projected_t, state)
-        })
+        forward_composed(self, projected, state)
     }
+}
+
+/// The whole sequence, step by step.
+#[track_caller]
+pub(crate) fn forward_composed<R: Recurrent>(
+    layer: &R,
+    projected: Tensor<3>,
+    state: R::State,
+) -> (Tensor<3>, R::State) {
+    if projected.dims()[0] == 0 {
+        return (empty_output(layer, &projected), state);
+    }
+    scan(projected, state, |projected_t, state| {
+        layer.advance(projected_t, state)
+    })
 }
 
 /// The output for no samples at all. It is not computed: Burn 0.22.1 reads out of bounds when it multiplies

@@ -7,8 +7,9 @@ use burn::nn;
 use burn::tensor::{DType, Device, Tensor};
 use common::{FlatState, Outcome, outcome, random, randomized, rng, values};
 use fw_core::{
-    Activation, AssociativeLstmConfig, Elman, ElmanConfig, FastWeights, FastWeightsConfig, Form,
-    GruConfig, LstmConfig, Path, Recurrent, Write,
+    Activation, AssociativeLstmConfig, Cell, Combination, Elman, ElmanConfig, FastWeights,
+    FastWeightsConfig, Form, GruConfig, LstmConfig, Path, Recurrent, Sab, SabConfig, SabOutput,
+    Score, Sparsifier, Write,
 };
 
 const D_INPUT: usize = 5;
@@ -167,6 +168,90 @@ fn forms_and_paths_of_fast_weights_agree() {
             }
         }
     }
+}
+
+#[test]
+fn paths_of_sparse_attentive_backtracking_agree() {
+    fn check<C: Cell + FlatState>(cell: impl Fn(&Device) -> C, configs: &[SabConfig]) {
+        let device = Device::flex().autodiff();
+        for (dtype, forward, backward) in PRECISIONS {
+            for config in configs {
+                for seq_length in LENGTHS {
+                    // A sum grows with every step, and what rounding has done to it.
+                    if config.combination == Combination::Add && seq_length > 7 {
+                        continue;
+                    }
+                    let build = |path| -> Sab<C> {
+                        let layer = config.clone().with_path(path).init(cell(&device), &device);
+                        randomized(layer, &mut rng(5), dtype)
+                    };
+                    let law = build(Path::Composed);
+                    let (input, state) = start(&law, seq_length, dtype);
+                    let expected = whole(&law, &input, &state);
+                    let fused = whole(&build(Path::Fused), &input, &state);
+                    let what = format!("{config:?}, T = {seq_length}, {dtype:?}");
+                    fused.assert_equals(&expected, &what, forward, backward);
+                }
+            }
+        }
+    }
+    let base = SabConfig::new()
+        .with_top_k(Some(3))
+        .with_truncation_length(Some(4));
+    let mut configs = vec![
+        base.clone(),
+        base.clone().with_top_k(None).with_truncation_length(None),
+        base.clone().with_top_k(Some(0)),
+        base.clone()
+            .with_top_k(Some(1))
+            .with_truncation_length(Some(1)),
+        base.clone().with_attention_interval(3),
+        base.clone().with_replay(false),
+        base.clone().with_replay(false).with_attention_interval(2),
+        base.clone().with_max_memories(Some(1)),
+        base.clone().with_max_memories(Some(5)),
+        base.clone().with_d_attention(Some(2)),
+        base.clone().with_output(SabOutput::Hidden),
+    ];
+    for score in [Score::Mlp, Score::ScaledDot, Score::Released] {
+        for sparsifier in [
+            Sparsifier::Softmax,
+            Sparsifier::Threshold,
+            Sparsifier::Released,
+        ] {
+            for combination in [
+                Combination::Average,
+                Combination::Add,
+                Combination::OutputOnly,
+            ] {
+                let config = base.clone().with_score(score).with_sparsifier(sparsifier);
+                // As released, the state adds the same to every score: but with the rule that was released with it, its
+                // gradient is 0, and what is computed of it is rounding. And raw scores let a sum grow without bound.
+                let cancels = score == Score::Released && sparsifier != Sparsifier::Released;
+                let grows = sparsifier == Sparsifier::Released && combination == Combination::Add;
+                if !cancels && !grows {
+                    configs.push(config.with_combination(combination));
+                }
+            }
+        }
+    }
+    check(
+        |device| LstmConfig::new(D_INPUT, D_HIDDEN).init(device),
+        &configs,
+    );
+    check(
+        |device| GruConfig::new(D_INPUT, D_HIDDEN).init(device),
+        &configs,
+    );
+}
+
+#[test]
+#[should_panic(expected = "path is Fused; there is no kernel for this cell")]
+fn a_cell_without_a_kernel_refuses_the_fused_path() {
+    let device = Device::flex();
+    let cell = ElmanConfig::new(D_INPUT, D_HIDDEN).init(&device);
+    let layer = SabConfig::new().with_path(Path::Fused).init(cell, &device);
+    let _ = layer.forward(Tensor::zeros([1, 2, D_INPUT], &device), None);
 }
 
 /// The layer with its recurrent weight scaled down.

@@ -14,6 +14,10 @@ const TOLERANCE: f64 = 1e-6;
 #[test]
 fn gradients_of_every_layer_are_the_slopes_of_its_function() {
     fn check<L: FlatState>(name: &str, layer: L) {
+        // A gradient that is cut off is not the slope: `sab.rs` holds it to what it should be.
+        if name.contains("truncated") {
+            return;
+        }
         let plain = Device::flex().autodiff();
         let mut rng = rng(23);
         let input = random(&mut rng, [2, 4, layer.d_input()], &plain, DType::F64);

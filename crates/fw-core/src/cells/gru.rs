@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor, activation::sigmoid};
 use crate::error::{expect_valid, require_size};
 use crate::initializer::uniform;
 use crate::ops::project_by;
-use crate::recurrent::check_batch;
+use crate::recurrent::{check_batch, forward_composed};
 use crate::{ConfigError, Recurrent};
 
 /// Configuration of [`Gru`].
@@ -178,6 +178,21 @@ impl Recurrent for Gru {
         // (1 - u) n + u h, with one product less.
         let hidden = new.clone() + update * (hidden - new);
         (hidden.clone(), hidden)
+    }
+
+    /// The whole sequence: fused into one operation where there is a kernel for the device and no normalisation, step by step elsewhere.
+    fn forward_projected(
+        &self,
+        projected: Tensor<3>,
+        state: Option<Tensor<2>>,
+    ) -> (Tensor<3>, Tensor<2>) {
+        let [batch_size, ..] = projected.dims();
+        let state = state.unwrap_or_else(|| self.initial_state(batch_size, &projected.device()));
+        #[cfg(feature = "flex")]
+        if let Some(result) = crate::sab::forward_fused(self, &projected, &state) {
+            return result;
+        }
+        forward_composed(self, projected, state)
     }
 }
 

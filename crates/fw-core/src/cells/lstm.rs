@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use crate::error::{expect_valid, require_finite, require_size};
 use crate::initializer::uniform;
 use crate::ops::{lstm_step, project_by};
-use crate::recurrent::check_batch;
+use crate::recurrent::{check_batch, forward_composed};
 use crate::{ConfigError, LstmState, Recurrent};
 
 /// Configuration of [`Lstm`].
@@ -138,5 +138,20 @@ impl Recurrent for Lstm {
         let gates = projected_t + state.hidden.matmul(self.w_hidden.val());
         let state = lstm_step(gates, state.cell);
         (state.hidden.clone(), state)
+    }
+
+    /// The whole sequence: fused into one operation where there is a kernel for the device, step by step elsewhere.
+    fn forward_projected(
+        &self,
+        projected: Tensor<3>,
+        state: Option<LstmState>,
+    ) -> (Tensor<3>, LstmState) {
+        let [batch_size, ..] = projected.dims();
+        let state = state.unwrap_or_else(|| self.initial_state(batch_size, &projected.device()));
+        #[cfg(feature = "flex")]
+        if let Some(result) = crate::sab::forward_fused(self, &projected, &state) {
+            return result;
+        }
+        forward_composed(self, projected, state)
     }
 }

@@ -12,6 +12,7 @@ mod lstm;
 pub mod ntm;
 mod path;
 mod projection;
+pub mod sab;
 mod scan;
 
 pub use activation::Activation;

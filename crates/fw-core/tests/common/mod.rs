@@ -6,8 +6,8 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use fw_core::{
-    AssociativeLstm, AssociativeLstmState, Controller, Elman, FastWeights, FastWeightsState, Gru,
-    Lstm, LstmState, Memory, Ntm, NtmState, Recurrent, Stack,
+    AssociativeLstm, AssociativeLstmState, Cell, Controller, Elman, FastWeights, FastWeightsState,
+    Gru, Lstm, LstmState, Memory, Ntm, NtmState, Recurrent, Sab, SabState, Stack,
 };
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -282,6 +282,39 @@ impl<R: FlatState> FlatState for Stack<R> {
     }
 }
 
+/// Memories in a state that is made from numbers.
+const GIVEN_MEMORIES: usize = 2;
+
+impl<C: Cell + FlatState> FlatState for Sab<C> {
+    fn flat_width(&self) -> usize {
+        self.cell.flat_width() + GIVEN_MEMORIES * self.cell.d_output()
+    }
+    fn state_from(&self, flat: Tensor<2>) -> SabState<C::State> {
+        let [batch_size, _] = flat.dims();
+        let (width, d_hidden) = (self.cell.flat_width(), self.cell.d_output());
+        let memories = flat.clone().narrow(1, width, GIVEN_MEMORIES * d_hidden);
+        SabState {
+            cell: self.cell.state_from(flat.narrow(1, 0, width)),
+            memories: self
+                .attention
+                .is_some()
+                .then(|| memories.reshape([batch_size, GIVEN_MEMORIES, d_hidden])),
+            keys: None,
+            step: 0,
+        }
+    }
+    fn state_to(&self, state: &SabState<C::State>) -> Tensor<2> {
+        let mut parts = vec![self.cell.state_to(&state.cell)];
+        parts.extend(
+            state
+                .memories
+                .clone()
+                .map(|memories| memories.flatten(1, 2)),
+        );
+        Tensor::cat(parts, 1)
+    }
+}
+
 /// What a run of a layer yields: outputs, last state, and the gradient of a fixed linear function of both with
 /// respect to the input, the first state and every parameter.
 pub struct Outcome {
@@ -449,6 +482,66 @@ macro_rules! for_each_layer {
                 .with_n_layers(2)
                 .with_n_read_heads(2)
                 .with_shift_width(1)
+        );
+        macro_rules! sab {
+            ($name:literal, $config:expr, $cell:expr) => {
+                let cell = $cell.init(&device);
+                $check(
+                    $name,
+                    common::randomized($config.init(cell, &device), &mut rng, dtype),
+                )
+            };
+        }
+        let sab = SabConfig::new()
+            .with_top_k(Some(2))
+            .with_truncation_length(None);
+        let lstm = LstmConfig::new(d_input, d_hidden);
+        sab!("sab", sab.clone(), lstm);
+        sab!(
+            "sab, added",
+            sab.clone().with_combination(Combination::Add),
+            lstm
+        );
+        sab!(
+            "sab over gru, threshold, every second state, width of its own",
+            sab.clone()
+                .with_sparsifier(Sparsifier::Threshold)
+                .with_attention_interval(2)
+                .with_d_attention(Some(3)),
+            GruConfig::new(d_input, d_hidden)
+        );
+        sab!(
+            "sab over rnn, all memories by scaled dot product, output only",
+            sab.clone()
+                .with_top_k(None)
+                .with_score(Score::ScaledDot)
+                .with_combination(Combination::OutputOnly),
+            ElmanConfig::new(d_input, d_hidden).with_layer_norm(true)
+        );
+        sab!(
+            "sab over fast weights, three memories kept",
+            sab.clone().with_max_memories(Some(3)),
+            FastWeightsConfig::new(d_input, d_hidden).with_fast_learning_rate(0.3)
+        );
+        sab!(
+            "sab as released, hidden state only",
+            sab.clone()
+                .with_score(Score::Released)
+                .with_sparsifier(Sparsifier::Released)
+                .with_output(SabOutput::Hidden),
+            lstm
+        );
+        sab!(
+            "sab, truncated",
+            sab.clone().with_truncation_length(Some(3)),
+            lstm
+        );
+        sab!(
+            "sab, truncated, without replay, attention of none",
+            sab.with_truncation_length(Some(2))
+                .with_top_k(Some(0))
+                .with_replay(false),
+            GruConfig::new(d_input, d_hidden)
         );
     }};
 }

@@ -8,3 +8,4 @@ mod common;
 mod fast_weights;
 mod ntm;
 mod reference;
+mod sab;

@@ -1,0 +1,841 @@
+//! The backward pass.
+
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use super::cell::{self, SlopeRows};
+use super::forward::tanh_row;
+use super::layout::{GROUP, Layout, Problem, Shared, Tape, Transposed, state_share};
+use super::recall;
+use crate::ops::cpu::{
+    Buffer, Initial, Offsets, Parts, Real, Row, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd,
+    add_product, clear, load, product, splat, store, with_scratch,
+};
+use crate::ops::sab::{CellKind, Score};
+
+/// Which gradients are asked for; those of the weights always are.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Wanted {
+    pub(in super::super) projected: bool,
+    pub(in super::super) memories: bool,
+}
+
+/// Gradients with respect to the inputs of a call, in their shapes; empty where not wanted or not there.
+pub(in super::super) struct Gradients<T> {
+    pub(in super::super) projected: Vec<T>,
+    pub(in super::super) hidden: Vec<T>,
+    pub(in super::super) cell: Vec<T>,
+    pub(in super::super) memories: Vec<T>,
+    pub(in super::super) w_hidden: Vec<T>,
+    pub(in super::super) bias: Vec<T>,
+    pub(in super::super) w_query: Vec<T>,
+    pub(in super::super) w_key: Vec<T>,
+    pub(in super::super) v: Vec<T>,
+    #[cfg_attr(not(test), allow(dead_code, reason = "the tests count"))]
+    pub(in super::super) visits: Visits,
+}
+
+/// What a backward pass did, summed over the batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in super::super) struct Visits {
+    /// Steps that received gradient.
+    pub(in super::super) steps: usize,
+    /// Memories that took part in such a step, once for each.
+    pub(in super::super) memories: usize,
+}
+
+/// Runs the sequence backward. `cotangents` is the gradient of what the forward pass put out.
+pub(in super::super) fn backward<T: Real>(
+    problem: &Problem<T>,
+    tape: &Tape<T>,
+    cotangents: &[T],
+    wanted: Wanted,
+) -> Gradients<T> {
+    let call = Call {
+        problem,
+        tape,
+        cotangents,
+        wanted,
+    };
+    // SAFETY: the forward pass ran on this architecture.
+    unsafe { tape.arch.dispatch(call) }
+}
+
+struct Call<'a, T> {
+    problem: &'a Problem<'a, T>,
+    tape: &'a Tape<T>,
+    cotangents: &'a [T],
+    wanted: Wanted,
+}
+
+impl<T: Real> WithSimd for Call<'_, T> {
+    type Output = Gradients<T>;
+
+    fn with_simd<S: Simd>(self) -> Gradients<T> {
+        let (problem, layout) = (self.problem, self.tape.layout);
+        // Zeros where no gradient arrives.
+        let zeros = |like: &[T], wanted: bool| match wanted {
+            true => alloc::vec![T::zero(); like.len()],
+            false => Vec::new(),
+        };
+        let mut projected = zeros(problem.projected, self.wanted.projected);
+        let mut hidden = zeros(problem.hidden, true);
+        let mut cell = zeros(problem.cell, true);
+        let mut memories = zeros(problem.memories, self.wanted.memories);
+        let batch_size = problem.batch_size;
+        let parts = layout.parts(batch_size);
+        let sums = Sums::new(&layout);
+        let partial = Buffer::<T>::new(parts.count() * sums.size);
+        let mut visits = alloc::vec![Visits::default(); parts.count()];
+        let shared = Shared::new(problem, &layout);
+        let pass = Pass {
+            call: &self,
+            transposed: Transposed::new(&shared, &layout),
+            shared,
+            room: Room::new(&layout),
+            projected: SharedMut::new(projected.as_mut_ptr()),
+            hidden: SharedMut::new(hidden.as_mut_ptr()),
+            cell: SharedMut::new(cell.as_mut_ptr()),
+            memories: SharedMut::new(memories.as_mut_ptr()),
+            layout,
+            sums,
+        };
+        pass.run_parts::<S>(
+            &parts,
+            SharedMut::new(partial.as_ptr()),
+            SharedMut::new(visits.as_mut_ptr()),
+        );
+
+        // SAFETY: the first part's sums have `sums.size` numbers, all written.
+        let joined = unsafe { core::slice::from_raw_parts(partial.as_ptr(), pass.sums.size) };
+        let trimmed = |start: usize, rows: usize, row: Row| -> Vec<T> {
+            let padded = joined[start..][..rows * row.width].chunks_exact(row.width.max(1));
+            padded
+                .flat_map(|padded| &padded[..row.units])
+                .copied()
+                .collect()
+        };
+        let (units, attention) = (layout.hidden.units, layout.attention);
+        let gates = layout.kind.n_gates();
+        let sums = &pass.sums;
+        let scale = pass.shared.query_scale;
+        let w_query = trimmed(sums.w_query, units, attention);
+        Gradients {
+            w_hidden: trimmed(sums.w_hidden, units * gates, layout.hidden),
+            bias: trimmed(sums.bias, problem.bias.len() / units, layout.hidden),
+            w_query: w_query.iter().map(|&slope| slope * scale).collect(),
+            w_key: trimmed(sums.w_key, units, attention),
+            v: trimmed(sums.v, usize::from(!problem.v.is_empty()), attention),
+            projected,
+            hidden,
+            cell,
+            memories,
+            visits: visits.iter().fold(Visits::default(), |sum, part| Visits {
+                steps: sum.steps + part.steps,
+                memories: sum.memories + part.memories,
+            }),
+        }
+    }
+}
+
+/// Where the sums of the weights' gradients lie, rows padded.
+struct Sums {
+    w_hidden: usize,
+    bias: usize,
+    w_query: usize,
+    w_key: usize,
+    v: usize,
+    size: usize,
+}
+
+impl Sums {
+    fn new(layout: &Layout) -> Self {
+        let (units, attention) = (layout.hidden.units, layout.attention.width);
+        let gates = layout.gates_width();
+        let mut offsets = Offsets::default();
+        Sums {
+            w_hidden: offsets.take(units * gates),
+            bias: offsets.take(gates),
+            w_query: offsets.take(units * attention),
+            w_key: offsets.take(units * attention),
+            v: offsets.take(attention),
+            size: offsets.end(),
+        }
+    }
+}
+
+/// Pairs of rows, whose outer products sum to the gradient of a weight: they are gathered until there are many.
+#[derive(Clone, Copy)]
+struct Pairs {
+    /// Where the left and the right rows begin in the scratch memory.
+    left: usize,
+    right: usize,
+    /// Where the sum goes.
+    sum: usize,
+}
+
+impl Pairs {
+    /// Pairs that are gathered before they are multiplied.
+    const MOST: usize = 64;
+}
+
+/// Where things lie in the scratch memory: offsets within a sample's piece, then within what a group of samples shares.
+struct Room {
+    /// Gradients of h and c, as they go from step to step.
+    state: usize,
+    carried: usize,
+    /// Gradients of ĥ_t, s_t and the query.
+    candidate: usize,
+    summary: usize,
+    query: usize,
+    /// Gradients that wait at the memories, and whether there is any.
+    values: usize,
+    keys: usize,
+    touched: usize,
+    sample: usize,
+    /// Rows of those samples that take part in a product, and its result.
+    gathered: usize,
+    products: usize,
+    slopes: usize,
+    gates: usize,
+    /// Pairs for W, W_h and W_m.
+    pairs: [Pairs; 3],
+    common: usize,
+}
+
+impl Room {
+    fn new(layout: &Layout) -> Self {
+        let (hidden, attention) = (layout.hidden.width, layout.attention.width);
+        let gates = layout.gates_width();
+        let memories = layout.n_memories(layout.seq_length);
+        let lanes = layout.hidden.lanes;
+        let sums = Sums::new(layout);
+        let mut sample = Offsets::default();
+        let mut common = Offsets::default();
+        let widest = gates.max(attention);
+        let mut pairs = |width: usize, sum: usize| Pairs {
+            left: common.take(Pairs::MOST * hidden),
+            right: common.take(Pairs::MOST * width),
+            sum,
+        };
+        let pairs = [
+            pairs(gates, sums.w_hidden),
+            pairs(attention, sums.w_query),
+            pairs(attention, sums.w_key),
+        ];
+        Room {
+            state: sample.take(hidden),
+            carried: sample.take(hidden),
+            candidate: sample.take(hidden),
+            summary: sample.take(hidden),
+            query: sample.take(attention),
+            values: sample.take(memories * hidden),
+            keys: sample.take(memories * attention),
+            touched: sample.take(memories.next_multiple_of(lanes)),
+            sample: sample.end(),
+            gathered: common.take(GROUP * widest),
+            products: common.take(GROUP * hidden),
+            slopes: common.take(layout.most.next_multiple_of(lanes)),
+            gates: common.take(gates),
+            pairs,
+            common: common.end(),
+        }
+    }
+}
+
+struct Pass<'a, T: Real> {
+    call: &'a Call<'a, T>,
+    layout: Layout,
+    shared: Shared<'a, T>,
+    transposed: Transposed<T>,
+    room: Room,
+    sums: Sums,
+    /// Where the gradients go that each sample has for itself.
+    projected: SharedMut<T>,
+    hidden: SharedMut<T>,
+    cell: SharedMut<T>,
+    memories: SharedMut<T>,
+}
+
+/// A few samples, to be run with the instructions of S: a closure would not be inlined there.
+struct Group<'a, T: Real> {
+    pass: &'a Pass<'a, T>,
+    samples: Range<usize>,
+    scratch: *mut T,
+    sums: *mut T,
+}
+
+impl<T: Real> WithSimd for Group<'_, T> {
+    type Output = Visits;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self) -> Visits {
+        // SAFETY: as the caller promises.
+        unsafe { self.pass.run::<S>(self.samples, self.scratch, self.sums) }
+    }
+}
+
+/// The samples of a group whose rows take part in a product, in the order of their rows.
+#[derive(Clone, Copy, Default)]
+struct Chosen {
+    samples: [usize; GROUP],
+    count: usize,
+}
+
+impl Chosen {
+    #[inline(always)]
+    fn push(&mut self, sample: usize) {
+        self.samples[self.count] = sample;
+        self.count += 1;
+    }
+
+    #[inline(always)]
+    fn iter(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.samples.into_iter().take(self.count).enumerate()
+    }
+}
+
+/// What is known of a group while the walk goes on.
+struct Walk<T> {
+    scratch: *mut T,
+    common: *mut T,
+    sums: *mut T,
+    /// Pairs gathered so far.
+    n_pairs: [usize; 3],
+    visits: Visits,
+}
+
+impl<T: Real> Pass<'_, T> {
+    /// Every part, and then the sums of all of them in the place of the first.
+    fn run_parts<S: Simd>(&self, parts: &Parts, partial: SharedMut<T>, visits: SharedMut<Visits>) {
+        let (room, size) = (&self.room, self.sums.size);
+        parts.for_each(|part, samples| {
+            with_scratch(GROUP * room.sample + room.common, |scratch| {
+                // SAFETY: each part has sums of its own; the machine has the instructions of S, and the scratch is large
+                // enough.
+                unsafe {
+                    let sums = partial.at(part * size);
+                    clear(sums, size);
+                    for first in samples.clone().step_by(GROUP) {
+                        let samples = first..(first + GROUP).min(samples.end);
+                        let group = S::vectorize(Group {
+                            pass: self,
+                            samples,
+                            scratch,
+                            sums,
+                        });
+                        let of_part = &mut *visits.at(part);
+                        of_part.steps += group.steps;
+                        of_part.memories += group.memories;
+                    }
+                }
+            });
+        });
+        for part in 1..parts.count() {
+            for number in 0..size {
+                // SAFETY: within the sums of two parts, which nobody else touches any more.
+                unsafe { *partial.at(number) += *partial.at(part * size + number) };
+            }
+        }
+    }
+
+    /// The whole sequence for a few samples, from its end.
+    ///
+    /// # Safety
+    /// The machine must have the instructions of S; the scratch must have the size that [`Room`] says.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(&self, samples: Range<usize>, scratch: *mut T, sums: *mut T) -> Visits {
+        let (layout, room) = (&self.layout, &self.room);
+        let (hidden, gates) = (layout.hidden, layout.gates_width());
+        let tape = self.call.tape.numbers.as_ptr();
+        let group = samples.len();
+        // SAFETY: every offset below lies in the piece that it belongs to, by the sizes of `Room` and `Layout`.
+        unsafe {
+            let piece = |g: usize| tape.add((samples.start + g) * layout.sample).cast_const();
+            let own = |g: usize| scratch.add(g * room.sample);
+            let common = scratch.add(group * room.sample);
+            let mut walk = Walk {
+                scratch,
+                common,
+                sums,
+                n_pairs: [0; 3],
+                visits: Visits::default(),
+            };
+            // Whether h_t (and c_t) receives gradient from step t + 1.
+            let mut is_reached = [false; GROUP];
+            for (g, is_reached) in is_reached.iter_mut().enumerate().take(group) {
+                *is_reached = self.begin::<S>(samples.start + g, own(g));
+            }
+            for t in (0..layout.seq_length).rev() {
+                for (g, is_reached) in is_reached.iter_mut().enumerate().take(group) {
+                    *is_reached |= self.add_cotangents::<S>(samples.start + g, t, own(g));
+                }
+                if layout.is_stored(t) {
+                    let memory = layout.n_memories(t);
+                    self.return_to_state::<S>(&mut walk, memory, group, piece, &mut is_reached);
+                }
+                let mut with_query = Chosen::default();
+                let mut active = Chosen::default();
+                for (g, is_reached) in is_reached.iter().enumerate().take(group) {
+                    if *is_reached {
+                        active.push(g);
+                        let sample = samples.start + g;
+                        if self.recall_back::<S>(&mut walk, sample, t, piece(g), own(g)) {
+                            with_query.push(g);
+                        }
+                    }
+                }
+                self.query_back::<S>(&mut walk, t, with_query, piece);
+
+                let rows = common.add(room.gathered);
+                for (row, g) in active.iter() {
+                    walk.visits.steps += 1;
+                    let (piece, own) = (piece(g), own(g));
+                    cell::step_back::<S, T>(
+                        layout.kind,
+                        hidden,
+                        SlopeRows {
+                            gates: piece.add(layout.gates(t)),
+                            prev_hidden: piece.add(layout.state(t)),
+                            prev_carry: piece.add(layout.carry(t)),
+                            carry: piece.add(layout.carry(t + 1)),
+                            candidate: own.add(room.candidate),
+                            carried: own.add(room.carried),
+                            from_hidden: rows.add(row * gates),
+                            from_input: common.add(room.gates),
+                            hidden: own.add(room.state),
+                        },
+                    );
+                    self.write_projected::<S>(samples.start + g, t, common.add(room.gates));
+                    let prev = piece.add(layout.state(t));
+                    self.gather::<S>(&mut walk, 0, prev, rows.add(row * gates));
+                }
+                let is_cut = layout.is_cut_before(t);
+                is_reached = [false; GROUP];
+                if is_cut {
+                    for (_, g) in active.iter() {
+                        clear(own(g).add(room.state), hidden.width);
+                        clear(own(g).add(room.carried), hidden.width);
+                    }
+                } else if active.count > 0 {
+                    let products = common.add(room.products);
+                    product::<S, T>(
+                        [active.count, gates, hidden.vectors()],
+                        Strided::new(rows, gates, 1),
+                        Rows::new(self.transposed.w_hidden.as_ptr(), hidden.width),
+                        Initial::Zero,
+                        RowsMut::new(products, hidden.width),
+                    );
+                    for (row, g) in active.iter() {
+                        let state = own(g).add(room.state);
+                        hidden.add_to::<S, T>(products.add(row * hidden.width), state);
+                        is_reached[g] = true;
+                    }
+                }
+            }
+            self.return_to_given::<S>(&mut walk, samples.clone(), piece);
+            for g in 0..group {
+                let first = (samples.start + g) * hidden.units;
+                let state = own(g).add(room.state);
+                hidden.copy_units::<S, T>(state, self.hidden.at(first));
+                if layout.kind == CellKind::Lstm {
+                    let carried = own(g).add(room.carried);
+                    hidden.copy_units::<S, T>(carried, self.cell.at(first));
+                }
+            }
+            for pairs in 0..walk.n_pairs.len() {
+                self.multiply::<S>(&mut walk, pairs);
+            }
+            walk.visits
+        }
+    }
+
+    /// Gradients before the last step: none, but for that of the last c. Returns whether there is one.
+    #[inline(always)]
+    unsafe fn begin<S: Simd>(&self, sample: usize, own: *mut T) -> bool {
+        let (layout, room, hidden) = (&self.layout, &self.room, self.layout.hidden);
+        // SAFETY: as in `run`.
+        unsafe {
+            clear(own.add(room.state), hidden.width);
+            clear(own.add(room.carried), hidden.width);
+            clear(own.add(room.touched), layout.n_memories(layout.seq_length));
+            if layout.kind != CellKind::Lstm {
+                return false;
+            }
+            let steps = self.call.problem.batch_size * layout.seq_length;
+            let of_cells = &self.call.cotangents[steps * layout.output_width()..];
+            let row = &of_cells[sample * hidden.units..][..hidden.units];
+            hidden.copy_padded::<S, T>(row.as_ptr(), own.add(room.carried));
+            is_any_nonzero(row)
+        }
+    }
+
+    /// Adds what the output of step `t` receives; returns whether it receives any.
+    #[inline(always)]
+    unsafe fn add_cotangents<S: Simd>(&self, sample: usize, t: usize, own: *mut T) -> bool {
+        let (layout, room, hidden) = (&self.layout, &self.room, self.layout.hidden);
+        let width = layout.output_width();
+        let first = (sample * layout.seq_length + t) * width;
+        let row = &self.call.cotangents[first..][..width];
+        // SAFETY: as in `run`.
+        unsafe {
+            if !is_any_nonzero(row) {
+                clear(own.add(room.summary), hidden.width);
+                return false;
+            }
+            let to = own.add(room.candidate); // not in use yet
+            hidden.copy_padded::<S, T>(row.as_ptr(), to);
+            hidden.add_to::<S, T>(to, own.add(room.state));
+            let summary = own.add(room.summary);
+            match layout.yields_summary {
+                true => hidden.copy_padded::<S, T>(row[hidden.units..].as_ptr(), summary),
+                false => clear(summary, hidden.width),
+            }
+        }
+        true
+    }
+
+    /// Adds to the gradient of the state what waits at the memory that it was stored as.
+    #[inline(always)]
+    unsafe fn return_to_state<S: Simd>(
+        &self,
+        walk: &mut Walk<T>,
+        memory: usize,
+        group: usize,
+        piece: impl Fn(usize) -> *const T,
+        is_reached: &mut [bool; GROUP],
+    ) {
+        let (room, hidden) = (&self.room, self.layout.hidden);
+        // SAFETY: as in `run`.
+        unsafe {
+            let chosen = self.key_back::<S>(walk, memory, group, piece);
+            if !self.layout.options.replay {
+                return;
+            }
+            for (row, g) in chosen.iter() {
+                let own = walk.scratch.add(g * room.sample);
+                let state = own.add(room.state);
+                let through_key = walk.common.add(room.products + row * hidden.width);
+                hidden.add_to::<S, T>(through_key, state);
+                let value = own.add(room.values + memory * hidden.width);
+                hidden.add_to::<S, T>(value, state);
+                is_reached[g] = true;
+            }
+        }
+    }
+
+    /// Writes the gradients of the given memories.
+    #[inline(always)]
+    unsafe fn return_to_given<S: Simd>(
+        &self,
+        walk: &mut Walk<T>,
+        samples: Range<usize>,
+        piece: impl Fn(usize) -> *const T + Copy,
+    ) {
+        let (layout, room, hidden) = (&self.layout, &self.room, self.layout.hidden);
+        // SAFETY: as in `run`.
+        unsafe {
+            for memory in 0..layout.given {
+                let chosen = self.key_back::<S>(walk, memory, samples.len(), piece);
+                if !layout.options.replay || !self.call.wanted.memories {
+                    continue;
+                }
+                for (row, g) in chosen.iter() {
+                    let own = walk.scratch.add(g * room.sample);
+                    let sum = walk.common.add(room.products + row * hidden.width);
+                    let value = own.add(room.values + memory * hidden.width);
+                    hidden.add_to::<S, T>(value, sum);
+                    let to = ((samples.start + g) * layout.given + memory) * hidden.units;
+                    hidden.copy_units::<S, T>(sum, self.memories.at(to));
+                }
+            }
+        }
+    }
+
+    /// What the keys of a memory give to its value, a row of products for each sample that touched it. Those samples come
+    /// back.
+    #[inline(always)]
+    unsafe fn key_back<S: Simd>(
+        &self,
+        walk: &mut Walk<T>,
+        memory: usize,
+        group: usize,
+        piece: impl Fn(usize) -> *const T,
+    ) -> Chosen {
+        let (layout, room) = (&self.layout, &self.room);
+        let (hidden, attention) = (layout.hidden, layout.attention);
+        let mut chosen = Chosen::default();
+        // SAFETY: as in `run`.
+        unsafe {
+            let rows = walk.common.add(room.gathered);
+            let products = walk.common.add(room.products);
+            for g in 0..group {
+                let own = walk.scratch.add(g * room.sample);
+                if *own.add(room.touched + memory) == T::zero() {
+                    continue;
+                }
+                let of_key = own.add(room.keys + memory * attention.width);
+                let row = rows.add(chosen.count * attention.width);
+                attention.copy::<S, T>(of_key, row);
+                chosen.push(g);
+                let value = piece(g).add(layout.value(memory));
+                self.gather_read::<S>(walk, 2, value, row);
+            }
+            if chosen.count > 0 && layout.options.replay {
+                product::<S, T>(
+                    [chosen.count, attention.width, hidden.vectors()],
+                    Strided::new(rows, attention.width, 1),
+                    Rows::new(self.transposed.w_key.as_ptr(), hidden.width),
+                    Initial::Zero,
+                    RowsMut::new(products, hidden.width),
+                );
+                for (row, g) in chosen.iter() {
+                    let value = piece(g).add(layout.value(memory));
+                    self.through_reading::<S>(value, products.add(row * hidden.width));
+                }
+            }
+        }
+        chosen
+    }
+
+    /// The gradients of ĥ_t, of the memories that took part, and of the query; returns whether there is one of the query.
+    #[inline(always)]
+    unsafe fn recall_back<S: Simd>(
+        &self,
+        walk: &mut Walk<T>,
+        sample: usize,
+        t: usize,
+        piece: *const T,
+        own: *mut T,
+    ) -> bool {
+        let (layout, room) = (&self.layout, &self.room);
+        let (hidden, attention) = (layout.hidden, layout.attention);
+        let visible = layout.visible(t).len();
+        // SAFETY: as in `run`.
+        unsafe {
+            let state = own.add(room.state).cast_const();
+            let candidate = own.add(room.candidate);
+            if !layout.attends() || visible == 0 {
+                hidden.copy::<S, T>(state, candidate);
+                return false;
+            }
+            let (of_state, of_summary) = state_share::<T>(layout.options.combination);
+            let summary = own.add(room.summary);
+            hidden.scale_to::<S, T>(of_state, state, candidate);
+            let share = splat::<S, T>(of_summary);
+            for lane in hidden.starts() {
+                let g = load::<S, T>(state.add(lane));
+                let sum = g.mul_add(share, load::<S, T>(summary.add(lane)));
+                store::<S, T>(summary.add(lane), sum);
+            }
+            if !is_any_nonzero(core::slice::from_raw_parts(summary, hidden.units)) {
+                return false;
+            }
+
+            let taken = layout.options.n_selected(visible);
+            walk.visits.memories += taken;
+            let weights = core::slice::from_raw_parts(piece.add(layout.weights(t)), taken);
+            let indices = self
+                .call
+                .tape
+                .indices
+                .as_ptr()
+                .add(layout.indices(sample, t));
+            let slopes = core::slice::from_raw_parts_mut(walk.common.add(room.slopes), taken);
+            for (at, slope) in slopes.iter_mut().enumerate() {
+                let value = piece.add(layout.value(*indices.add(at) as usize));
+                let mut sum = splat::<S, T>(T::zero());
+                for lane in hidden.starts() {
+                    let value = load::<S, T>(value.add(lane));
+                    sum = value.mul_add(load::<S, T>(summary.add(lane)), sum);
+                }
+                *slope = sum.reduce_add();
+            }
+            let sum = *piece.add(layout.sum(t));
+            recall::sparsify_back(layout, visible, weights, sum, slopes);
+
+            let query = own.add(room.query);
+            clear(query, attention.width);
+            for at in 0..taken {
+                let memory = *indices.add(at) as usize;
+                let of_value = own.add(room.values + memory * hidden.width);
+                let of_key = own.add(room.keys + memory * attention.width);
+                let touched = own.add(room.touched + memory);
+                if *touched == T::zero() {
+                    *touched = T::one();
+                    clear(of_value, hidden.width);
+                    clear(of_key, attention.width);
+                }
+                let weight = splat::<S, T>(weights[at]);
+                hidden.update::<S, T>(of_value, summary, |sum, g| weight.mul_add(g, sum));
+                recall::score_back::<S, T>(
+                    layout,
+                    &self.shared,
+                    slopes[at],
+                    (piece.add(layout.query(t)), piece.add(layout.key(memory))),
+                    (query, of_key, walk.sums.add(self.sums.v)),
+                );
+            }
+        }
+        true
+    }
+
+    /// From the gradients of the queries of some samples to those of their ĥ_t.
+    #[inline(always)]
+    unsafe fn query_back<S: Simd>(
+        &self,
+        walk: &mut Walk<T>,
+        t: usize,
+        chosen: Chosen,
+        piece: impl Fn(usize) -> *const T,
+    ) {
+        let (layout, room) = (&self.layout, &self.room);
+        let (hidden, attention) = (layout.hidden, layout.attention);
+        if chosen.count == 0 {
+            return;
+        }
+        // SAFETY: as in `run`.
+        unsafe {
+            let rows = walk.common.add(room.gathered);
+            let products = walk.common.add(room.products);
+            for (row, g) in chosen.iter() {
+                let own = walk.scratch.add(g * room.sample);
+                let row = rows.add(row * attention.width);
+                attention.copy::<S, T>(own.add(room.query), row);
+                self.gather_read::<S>(walk, 1, piece(g).add(layout.candidate(t)), row);
+            }
+            product::<S, T>(
+                [chosen.count, attention.width, hidden.vectors()],
+                Strided::new(rows, attention.width, 1),
+                Rows::new(self.transposed.w_query.as_ptr(), hidden.width),
+                Initial::Zero,
+                RowsMut::new(products, hidden.width),
+            );
+            for (row, g) in chosen.iter() {
+                let own = walk.scratch.add(g * room.sample);
+                let through_query = products.add(row * hidden.width);
+                self.through_reading::<S>(piece(g).add(layout.candidate(t)), through_query);
+                hidden.add_to::<S, T>(through_query, own.add(room.candidate));
+            }
+        }
+    }
+
+    /// What the projected input of step `t` receives.
+    #[inline(always)]
+    unsafe fn write_projected<S: Simd>(&self, sample: usize, t: usize, gates: *const T) {
+        if !self.call.wanted.projected {
+            return;
+        }
+        let (layout, hidden) = (&self.layout, self.layout.hidden);
+        let n_gates = layout.kind.n_gates();
+        let first = (sample * layout.seq_length + t) * n_gates;
+        for gate in 0..n_gates {
+            // SAFETY: as in `run`.
+            unsafe {
+                let to = self.projected.at((first + gate) * hidden.units);
+                hidden.copy_units::<S, T>(gates.add(gate * hidden.width), to);
+            }
+        }
+    }
+
+    /// Gathers a pair of rows for a weight through which states or memories were read.
+    #[inline(always)]
+    unsafe fn gather_read<S: Simd>(
+        &self,
+        walk: &mut Walk<T>,
+        pairs: usize,
+        left: *const T,
+        right: *const T,
+    ) {
+        // SAFETY: as in `run`.
+        unsafe {
+            self.gather::<S>(walk, pairs, left, right);
+            if self.layout.options.score == Score::Released {
+                let width = self.layout.hidden.width;
+                let last = (walk.n_pairs[pairs] - 1) * width;
+                let left = walk.common.add(self.room.pairs[pairs].left + last);
+                tanh_row::<S, T>(&self.layout, left, left);
+            }
+        }
+    }
+
+    /// The gradient of a row from that of what scores read of it: its hyperbolic tangent, as released; else itself.
+    #[inline(always)]
+    unsafe fn through_reading<S: Simd>(&self, row: *const T, slope: *mut T) {
+        if self.layout.options.score == Score::Released {
+            // SAFETY: as in `run`.
+            unsafe {
+                self.layout.hidden.update::<S, T>(slope, row, |slope, row| {
+                    let tanh = T::tanh_lanes::<S>(row);
+                    slope - slope * tanh * tanh
+                });
+            }
+        }
+    }
+
+    /// Gathers a pair of rows whose outer product belongs to a weight's gradient.
+    #[inline(always)]
+    unsafe fn gather<S: Simd>(
+        &self,
+        walk: &mut Walk<T>,
+        pairs: usize,
+        left: *const T,
+        right: *const T,
+    ) {
+        let place = self.room.pairs[pairs];
+        let row = self.right(pairs);
+        // SAFETY: as in `run`.
+        unsafe {
+            if walk.n_pairs[pairs] == Pairs::MOST {
+                self.multiply::<S>(walk, pairs);
+            }
+            let n = walk.n_pairs[pairs];
+            let hidden = self.layout.hidden;
+            hidden.copy::<S, T>(left, walk.common.add(place.left + n * hidden.width));
+            row.copy::<S, T>(right, walk.common.add(place.right + n * row.width));
+        }
+        walk.n_pairs[pairs] += 1;
+    }
+
+    /// The size of the right rows of pairs.
+    #[inline(always)]
+    fn right(&self, pairs: usize) -> Row {
+        match pairs {
+            0 => Row {
+                units: self.layout.gates_width(),
+                width: self.layout.gates_width(),
+                lanes: self.layout.hidden.lanes,
+            },
+            _ => self.layout.attention,
+        }
+    }
+
+    /// Adds the outer products of the pairs gathered so far to the gradient that they belong to.
+    #[inline(always)]
+    unsafe fn multiply<S: Simd>(&self, walk: &mut Walk<T>, pairs: usize) {
+        let place = self.room.pairs[pairs];
+        let (hidden, row) = (self.layout.hidden, self.right(pairs));
+        let n = core::mem::take(&mut walk.n_pairs[pairs]);
+        // SAFETY: as in `run`.
+        unsafe {
+            let right = walk.common.add(place.right);
+            add_product::<S, T>(
+                [hidden.units, n, row.vectors()],
+                Strided::new(walk.common.add(place.left), 1, hidden.width),
+                Rows::new(right, row.width),
+                RowsMut::new(walk.sums.add(place.sum), row.width),
+            );
+            if pairs == 0 && self.layout.kind == CellKind::Gru {
+                for at in 0..n {
+                    let of_bias = walk.sums.add(self.sums.bias);
+                    row.add_to::<S, T>(right.add(at * row.width), of_bias);
+                }
+            }
+        }
+    }
+}
+
+fn is_any_nonzero<T: Real>(row: &[T]) -> bool {
+    // A NaN is not zero.
+    row.iter().any(|&number| number != T::zero())
+}

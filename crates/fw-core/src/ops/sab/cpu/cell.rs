@@ -1,0 +1,148 @@
+//! One step of the cell, on rows of hidden units, forward and backward.
+
+use super::super::CellKind;
+use crate::ops::cpu::{Real, Row, Simd, Vector, load, splat, store};
+
+/// The pointers of a step's rows.
+#[derive(Clone, Copy)]
+pub(super) struct StepRows<T> {
+    /// What the input gives to each gate; the gates, after the step.
+    pub(super) gates: *mut T,
+    /// What the state gives to each gate.
+    pub(super) from_hidden: *const T,
+    pub(super) prev_hidden: *const T,
+    /// c_{t-1} of an LSTM.
+    pub(super) prev_carry: *const T,
+    /// c_t of an LSTM; of a GRU what the state gives to the new gate.
+    pub(super) carry: *mut T,
+    pub(super) candidate: *mut T,
+}
+
+#[inline(always)]
+fn sigmoid<S: Simd, T: Real>(x: Vector<S, T>) -> Vector<S, T> {
+    let half = splat::<S, T>(T::of(0.5));
+    T::tanh_lanes::<S>(x * half).mul_add(half, half)
+}
+
+/// `σ'` and `tanh'` from the values of σ and tanh.
+#[inline(always)]
+fn sigmoid_slope<S: Simd, T: Real>(y: Vector<S, T>) -> Vector<S, T> {
+    y - y * y
+}
+
+#[inline(always)]
+fn tanh_slope<S: Simd, T: Real>(y: Vector<S, T>) -> Vector<S, T> {
+    splat::<S, T>(T::one()) - y * y
+}
+
+/// ```text
+/// LSTM:  c = σ(f) c_prev + σ(i) tanh(g)      ĥ = σ(o) tanh(c)                     gates i, f, g, o
+/// GRU:   n = tanh(n_x + σ(r) n_h)            ĥ = n + σ(u) (h_prev - n)            gates u, r, n
+/// ```
+///
+/// # Safety
+/// The rows must have the row's width, gates that of all gates; the caller must be compiled with the instructions of S.
+#[inline(always)]
+pub(super) unsafe fn step<S: Simd, T: Real>(kind: CellKind, row: Row, rows: StepRows<T>) {
+    let width = row.width;
+    for lane in row.starts() {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let at = |gate: usize| gate * width + lane;
+            let from_input = |gate| load::<S, T>(rows.gates.add(at(gate)));
+            let from_hidden = |gate| load::<S, T>(rows.from_hidden.add(at(gate)));
+            let sum = |gate| from_input(gate) + from_hidden(gate);
+            let keep = |gate, value| store::<S, T>(rows.gates.add(at(gate)), value);
+            match kind {
+                CellKind::Lstm => {
+                    let (i, f) = (sigmoid(sum(0)), sigmoid(sum(1)));
+                    let (g, o) = (T::tanh_lanes::<S>(sum(2)), sigmoid(sum(3)));
+                    let prev = load::<S, T>(rows.prev_carry.add(lane));
+                    let c = f.mul_add(prev, i * g);
+                    store::<S, T>(rows.carry.add(lane), c);
+                    store::<S, T>(rows.candidate.add(lane), o * T::tanh_lanes::<S>(c));
+                    keep(0, i);
+                    keep(1, f);
+                    keep(2, g);
+                    keep(3, o);
+                }
+                CellKind::Gru => {
+                    let (u, r) = (sigmoid(sum(0)), sigmoid(sum(1)));
+                    let n_h = from_hidden(2);
+                    let n = T::tanh_lanes::<S>(r.mul_add(n_h, from_input(2)));
+                    let prev = load::<S, T>(rows.prev_hidden.add(lane));
+                    store::<S, T>(rows.carry.add(lane), n_h);
+                    store::<S, T>(rows.candidate.add(lane), u.mul_add(prev - n, n));
+                    keep(0, u);
+                    keep(1, r);
+                    keep(2, n);
+                }
+            }
+        }
+    }
+}
+
+/// The pointers of a step's rows in the backward pass.
+#[derive(Clone, Copy)]
+pub(super) struct SlopeRows<T> {
+    pub(super) gates: *const T,
+    pub(super) prev_hidden: *const T,
+    pub(super) prev_carry: *const T,
+    pub(super) carry: *const T,
+    /// Of ĥ_t.
+    pub(super) candidate: *const T,
+    /// Of c_t; of c_{t-1}, after the step.
+    pub(super) carried: *mut T,
+    /// Of what the state gave to each gate; what the input gave differs for a GRU.
+    pub(super) from_hidden: *mut T,
+    pub(super) from_input: *mut T,
+    /// Of h_{t-1}, but for what goes through `from_hidden`.
+    pub(super) hidden: *mut T,
+}
+
+/// The gradients of [`step`].
+///
+/// # Safety
+/// As for [`step`].
+#[inline(always)]
+pub(super) unsafe fn step_back<S: Simd, T: Real>(kind: CellKind, row: Row, rows: SlopeRows<T>) {
+    let width = row.width;
+    for lane in row.starts() {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let at = |gate: usize| gate * width + lane;
+            let gate = |index| load::<S, T>(rows.gates.add(at(index)));
+            let of_gate = |index, slope: Vector<S, T>| {
+                store::<S, T>(rows.from_hidden.add(at(index)), slope);
+                store::<S, T>(rows.from_input.add(at(index)), slope);
+            };
+            let slope = load::<S, T>(rows.candidate.add(lane));
+            match kind {
+                CellKind::Lstm => {
+                    let (i, f, g, o) = (gate(0), gate(1), gate(2), gate(3));
+                    let tanh_c = T::tanh_lanes::<S>(load::<S, T>(rows.carry.add(lane)));
+                    let of_c = (slope * o)
+                        .mul_add(tanh_slope(tanh_c), load::<S, T>(rows.carried.add(lane)));
+                    let prev = load::<S, T>(rows.prev_carry.add(lane));
+                    of_gate(0, of_c * g * sigmoid_slope(i));
+                    of_gate(1, of_c * prev * sigmoid_slope(f));
+                    of_gate(2, of_c * i * tanh_slope(g));
+                    of_gate(3, slope * tanh_c * sigmoid_slope(o));
+                    store::<S, T>(rows.carried.add(lane), of_c * f);
+                    store::<S, T>(rows.hidden.add(lane), splat::<S, T>(T::zero()));
+                }
+                CellKind::Gru => {
+                    let (u, r, n) = (gate(0), gate(1), gate(2));
+                    let n_h = load::<S, T>(rows.carry.add(lane));
+                    let prev = load::<S, T>(rows.prev_hidden.add(lane));
+                    let of_n = (slope - slope * u) * tanh_slope(n);
+                    of_gate(0, slope * (prev - n) * sigmoid_slope(u));
+                    of_gate(1, of_n * n_h * sigmoid_slope(r));
+                    store::<S, T>(rows.from_hidden.add(at(2)), of_n * r);
+                    store::<S, T>(rows.from_input.add(at(2)), of_n);
+                    store::<S, T>(rows.hidden.add(lane), slope * u);
+                }
+            }
+        }
+    }
+}

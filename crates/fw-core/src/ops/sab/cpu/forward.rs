@@ -1,0 +1,375 @@
+//! The forward pass.
+
+use core::ops::Range;
+
+use super::cell::{self, StepRows};
+use super::layout::{GROUP, Layout, Problem, Shared, Tape, state_share};
+use super::recall;
+use crate::ops::cpu::{
+    Arch, Buffer, Initial, Offsets, Real, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd, clear,
+    load, product, splat, store, with_scratch,
+};
+use crate::ops::sab::{CellKind, Score};
+
+/// Runs the sequence. With `keep`, what the backward pass needs comes back. To `output` go `[h_t ; s_t]` or h_t for every
+/// step, then c_T of an LSTM: all of it is written.
+///
+/// # Safety
+/// The machine must have the instructions of `arch`, and the output room for all of that.
+pub(in super::super) unsafe fn forward<T: Real>(
+    arch: Arch,
+    problem: &Problem<T>,
+    output: SharedMut<T>,
+    keep: bool,
+) -> Option<Tape<T>> {
+    let call = Call {
+        arch,
+        problem,
+        output,
+        keep,
+    };
+    // SAFETY: as the caller promises.
+    unsafe { arch.dispatch(call) }
+}
+
+struct Call<'a, T> {
+    arch: Arch,
+    problem: &'a Problem<'a, T>,
+    output: SharedMut<T>,
+    keep: bool,
+}
+
+impl<T: Real> WithSimd for Call<'_, T> {
+    type Output = Option<Tape<T>>;
+
+    fn with_simd<S: Simd>(self) -> Self::Output {
+        let layout = Layout::new(self.problem, T::lanes::<S>(), self.keep);
+        let batch_size = self.problem.batch_size;
+        let numbers = self
+            .keep
+            .then(|| Buffer::<T>::new(batch_size * layout.sample));
+        let indices = Buffer::<u32>::new(batch_size * layout.indices_of_sample());
+        let pass = Pass {
+            problem: self.problem,
+            shared: Shared::new(self.problem, &layout),
+            tape: numbers
+                .as_ref()
+                .map(|numbers| SharedMut::new(numbers.as_ptr())),
+            indices: SharedMut::new(indices.as_ptr()),
+            output: self.output,
+            room: Room::new(&layout, self.keep),
+            layout,
+        };
+        layout.parts(batch_size).for_each(|_, samples| {
+            with_scratch(pass.room.size, |scratch| {
+                for first in samples.clone().step_by(GROUP) {
+                    let samples = first..(first + GROUP).min(samples.end);
+                    // SAFETY: the machine has the instructions of S, and the scratch is large enough.
+                    unsafe {
+                        S::vectorize(Group {
+                            pass: &pass,
+                            samples,
+                            scratch,
+                        });
+                    }
+                }
+            });
+        });
+        numbers.map(|numbers| Tape {
+            numbers,
+            indices,
+            layout,
+            arch: self.arch,
+        })
+    }
+}
+
+/// Where things lie in the scratch memory that a group of samples shares.
+struct Room {
+    /// A row of gates for each sample: what its state gives to them.
+    from_hidden: usize,
+    /// A row of hidden units for each sample.
+    rows: usize,
+    scores: usize,
+    /// Where nothing is kept, a piece for each sample.
+    pieces: usize,
+    size: usize,
+}
+
+impl Room {
+    fn new(layout: &Layout, keep: bool) -> Self {
+        let mut offsets = Offsets::default();
+        Room {
+            from_hidden: offsets.take(GROUP * layout.gates_width()),
+            rows: offsets.take(GROUP * layout.hidden.width),
+            scores: offsets.take(
+                layout
+                    .visible(layout.seq_length)
+                    .len()
+                    .next_multiple_of(layout.hidden.lanes),
+            ),
+            pieces: offsets.take(if keep { 0 } else { GROUP * layout.sample }),
+            size: offsets.end(),
+        }
+    }
+}
+
+struct Pass<'a, T: Real> {
+    problem: &'a Problem<'a, T>,
+    layout: Layout,
+    shared: Shared<'a, T>,
+    tape: Option<SharedMut<T>>,
+    indices: SharedMut<u32>,
+    output: SharedMut<T>,
+    room: Room,
+}
+
+/// A few samples, to be run with the instructions of S: a closure would not be inlined there.
+struct Group<'a, T: Real> {
+    pass: &'a Pass<'a, T>,
+    samples: Range<usize>,
+    scratch: *mut T,
+}
+
+impl<T: Real> WithSimd for Group<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self) {
+        // SAFETY: as the caller promises.
+        unsafe { self.pass.run::<S>(self.samples, self.scratch) }
+    }
+}
+
+impl<T: Real> Pass<'_, T> {
+    /// The whole sequence for a few samples.
+    ///
+    /// # Safety
+    /// The machine must have the instructions of S; the scratch must have the size that [`Room`] says.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(&self, samples: Range<usize>, scratch: *mut T) {
+        let (layout, room, shared) = (&self.layout, &self.room, &self.shared);
+        let (hidden, attention) = (layout.hidden, layout.attention);
+        let (group, gates) = (samples.len(), layout.gates_width());
+        // SAFETY: every offset below lies in the piece that it belongs to, by the sizes of `Room` and `Layout`.
+        unsafe {
+            let pieces = match &self.tape {
+                Some(tape) => tape.at(samples.start * layout.sample),
+                None => scratch.add(room.pieces),
+            };
+            let piece = |g: usize| pieces.add(g * layout.sample);
+            let from_hidden = scratch.add(room.from_hidden);
+            let rows = scratch.add(room.rows);
+            for g in 0..group {
+                self.begin::<S>(samples.start + g, piece(g));
+            }
+            self.keys::<S>(pieces, rows, group, 0..layout.given);
+            for t in 0..layout.seq_length {
+                product::<S, T>(
+                    [group, hidden.units, gates / hidden.lanes],
+                    Strided::new(pieces.add(layout.state(t)), layout.sample, 1),
+                    Rows::new(shared.w_hidden.as_ptr(), gates),
+                    match layout.kind {
+                        CellKind::Lstm => Initial::Zero,
+                        CellKind::Gru => Initial::Rows(Rows::new(shared.bias.as_ptr(), 0)),
+                    },
+                    RowsMut::new(from_hidden, gates),
+                );
+                for g in 0..group {
+                    let piece = piece(g);
+                    self.read_projected::<S>(samples.start + g, t, piece);
+                    cell::step::<S, T>(
+                        layout.kind,
+                        hidden,
+                        StepRows {
+                            gates: piece.add(layout.gates(t)),
+                            from_hidden: from_hidden.add(g * gates),
+                            prev_hidden: piece.add(layout.state(t)),
+                            prev_carry: piece.add(layout.carry(t)),
+                            carry: piece.add(layout.carry(t + 1)),
+                            candidate: piece.add(layout.candidate(t)),
+                        },
+                    );
+                }
+                if layout.attends() && !layout.visible(t).is_empty() {
+                    let (start, stride) = match layout.options.score {
+                        Score::Mlp | Score::ScaledDot => {
+                            (pieces.add(layout.candidate(t)), layout.sample)
+                        }
+                        Score::Released => {
+                            for g in 0..group {
+                                let candidate = piece(g).add(layout.candidate(t));
+                                tanh_row::<S, T>(layout, candidate, rows.add(g * hidden.width));
+                            }
+                            (rows, hidden.width)
+                        }
+                    };
+                    product::<S, T>(
+                        [group, hidden.units, attention.vectors()],
+                        Strided::new(start, stride, 1),
+                        Rows::new(shared.w_query.as_ptr(), attention.width),
+                        Initial::Zero,
+                        RowsMut::new(pieces.add(layout.query(t)), layout.sample),
+                    );
+                }
+                for g in 0..group {
+                    self.recall::<S>(samples.start + g, t, piece(g), scratch);
+                }
+                if layout.is_stored(t) {
+                    let memory = layout.n_memories(t);
+                    for g in 0..group {
+                        let piece = piece(g);
+                        let to = piece.add(layout.value(memory));
+                        hidden.copy::<S, T>(piece.add(layout.state(t + 1)), to);
+                    }
+                    self.keys::<S>(pieces, rows, group, memory..memory + 1);
+                }
+            }
+            if layout.kind == CellKind::Lstm {
+                for g in 0..group {
+                    let carry = piece(g).add(layout.carry(layout.seq_length));
+                    let rows = self.problem.batch_size * layout.seq_length;
+                    let before = rows * layout.output_width();
+                    let sample = (samples.start + g) * hidden.units;
+                    hidden.copy_units::<S, T>(carry, self.output.at(before + sample));
+                }
+            }
+        }
+    }
+
+    /// The first state and the given memories.
+    #[inline(always)]
+    unsafe fn begin<S: Simd>(&self, sample: usize, piece: *mut T) {
+        let (layout, problem, hidden) = (&self.layout, self.problem, self.layout.hidden);
+        let row =
+            |tensor: &[T], index: usize| tensor[index * hidden.units..][..hidden.units].as_ptr();
+        // SAFETY: as in `run`.
+        unsafe {
+            hidden.copy_padded::<S, T>(row(problem.hidden, sample), piece.add(layout.state(0)));
+            if layout.kind == CellKind::Lstm {
+                hidden.copy_padded::<S, T>(row(problem.cell, sample), piece.add(layout.carry(0)));
+            }
+            for memory in 0..layout.given {
+                let value = row(problem.memories, sample * layout.given + memory);
+                hidden.copy_padded::<S, T>(value, piece.add(layout.value(memory)));
+            }
+        }
+    }
+
+    /// What the input gives to the gates of step `t`.
+    #[inline(always)]
+    unsafe fn read_projected<S: Simd>(&self, sample: usize, t: usize, piece: *mut T) {
+        let (layout, hidden) = (&self.layout, self.layout.hidden);
+        let first = (sample * layout.seq_length + t) * layout.kind.n_gates();
+        // SAFETY: as in `run`.
+        unsafe {
+            let gates = piece.add(layout.gates(t));
+            for gate in 0..layout.kind.n_gates() {
+                let row = self.problem.projected[(first + gate) * hidden.units..].as_ptr();
+                hidden.copy_padded::<S, T>(row, gates.add(gate * hidden.width));
+            }
+        }
+    }
+
+    /// The keys of memories.
+    #[inline(always)]
+    unsafe fn keys<S: Simd>(
+        &self,
+        pieces: *mut T,
+        rows: *mut T,
+        group: usize,
+        memories: Range<usize>,
+    ) {
+        let (layout, shared) = (&self.layout, &self.shared);
+        let (hidden, attention) = (layout.hidden, layout.attention);
+        // SAFETY: as in `run`.
+        unsafe {
+            for memory in memories {
+                let values = pieces.add(layout.value(memory));
+                let (start, stride) = match layout.options.score {
+                    Score::Mlp | Score::ScaledDot => (values, layout.sample),
+                    Score::Released => {
+                        for g in 0..group {
+                            let value = values.add(g * layout.sample);
+                            tanh_row::<S, T>(layout, value, rows.add(g * hidden.width));
+                        }
+                        (rows, hidden.width)
+                    }
+                };
+                product::<S, T>(
+                    [group, hidden.units, attention.vectors()],
+                    Strided::new(start, stride, 1),
+                    Rows::new(shared.w_key.as_ptr(), attention.width),
+                    Initial::Zero,
+                    RowsMut::new(pieces.add(layout.key(memory)), layout.sample),
+                );
+            }
+        }
+    }
+
+    /// From ĥ_t to h_t and s_t.
+    #[inline(always)]
+    unsafe fn recall<S: Simd>(&self, sample: usize, t: usize, piece: *mut T, scratch: *mut T) {
+        let (layout, hidden) = (&self.layout, self.layout.hidden);
+        let visible = layout.visible(t);
+        let n = visible.len();
+        // SAFETY: as in `run`.
+        unsafe {
+            let candidate = piece.add(layout.candidate(t));
+            let state = piece.add(layout.state(t + 1));
+            let row = (sample * layout.seq_length + t) * layout.output_width();
+            let to = self.output.at(row);
+            if !layout.attends() || n == 0 {
+                hidden.copy::<S, T>(candidate, state);
+                hidden.copy_units::<S, T>(state, to);
+                if layout.yields_summary {
+                    clear(to.add(hidden.units), hidden.units);
+                }
+                return;
+            }
+            let scores = scratch.add(self.room.scores);
+            recall::score::<S, T>(layout, &self.shared, piece, t, visible.clone(), scores);
+            let indices = self.indices.at(layout.indices(sample, t));
+            let weights = piece.add(layout.weights(t));
+            let taken = recall::select(layout, visible, scores, indices, weights);
+            let row = core::slice::from_raw_parts_mut(weights, taken);
+            *piece.add(layout.sum(t)) = recall::sparsify(layout, n, row);
+
+            let summary = scratch.add(self.room.rows);
+            clear(summary, hidden.width);
+            for at in 0..taken {
+                let weight = splat::<S, T>(*weights.add(at));
+                let value = piece.add(layout.value(*indices.add(at) as usize));
+                hidden.update::<S, T>(summary, value, |sum, value| weight.mul_add(value, sum));
+            }
+            let (of_state, of_summary) = state_share::<T>(layout.options.combination);
+            let (of_state, of_summary) = (splat::<S, T>(of_state), splat::<S, T>(of_summary));
+            for lane in hidden.starts() {
+                let recalled = load::<S, T>(summary.add(lane)) * of_summary;
+                let h = load::<S, T>(candidate.add(lane)).mul_add(of_state, recalled);
+                store::<S, T>(state.add(lane), h);
+            }
+            hidden.copy_units::<S, T>(state, to);
+            if layout.yields_summary {
+                hidden.copy_units::<S, T>(summary, to.add(hidden.units));
+            }
+        }
+    }
+}
+
+/// `to = tanh(row)`.
+///
+/// # Safety
+/// Both must be rows of hidden units, and the caller compiled with the instructions of S.
+#[inline(always)]
+pub(super) unsafe fn tanh_row<S: Simd, T: Real>(layout: &Layout, row: *const T, to: *mut T) {
+    for lane in layout.hidden.starts() {
+        // SAFETY: as the caller promises.
+        unsafe {
+            store::<S, T>(
+                to.add(lane),
+                T::tanh_lanes::<S>(load::<S, T>(row.add(lane))),
+            )
+        };
+    }
+}

@@ -1,0 +1,327 @@
+//! Sizes, where things lie, and what is prepared once a call.
+
+use alloc::borrow::Cow;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use super::super::{CellKind, Combination, Options, Score};
+use crate::ops::cpu::{Arch, Buffer, Offsets, Parts, Real, Row, padded, transposed};
+
+/// Samples that a thread takes at a time: as many as the rows of a tile of a product.
+pub(super) const GROUP: usize = 4;
+
+/// A call: sizes, options and inputs, all contiguous and batch first.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Problem<'a, T> {
+    pub(in super::super) batch_size: usize,
+    pub(in super::super) seq_length: usize,
+    pub(in super::super) d_hidden: usize,
+    /// 0 where nothing is attended to.
+    pub(in super::super) d_attention: usize,
+    pub(in super::super) kind: CellKind,
+    pub(in super::super) options: &'a Options,
+    /// Steps before this call.
+    pub(in super::super) first_step: usize,
+    /// Whether an output row has s_t behind h_t.
+    pub(in super::super) yields_summary: bool,
+    /// What the cell's projection yields, `[batch_size, seq_length, gates d_hidden]`.
+    pub(in super::super) projected: &'a [T],
+    /// h_0, `[batch_size, d_hidden]`.
+    pub(in super::super) hidden: &'a [T],
+    /// c_0 of an LSTM, `[batch_size, d_hidden]`; else nothing.
+    pub(in super::super) cell: &'a [T],
+    /// `[batch_size, n, d_hidden]`.
+    pub(in super::super) memories: &'a [T],
+    /// W, `[d_hidden, gates d_hidden]`.
+    pub(in super::super) w_hidden: &'a [T],
+    /// b' of a GRU, `[gates d_hidden]`; else nothing.
+    pub(in super::super) bias: &'a [T],
+    /// W_h and W_m, `[d_hidden, d_attention]`, and v, `[d_attention]`, of [`Score::Mlp`].
+    pub(in super::super) w_query: &'a [T],
+    pub(in super::super) w_key: &'a [T],
+    pub(in super::super) v: &'a [T],
+}
+
+/// Where the numbers of a call lie.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layout {
+    pub(super) seq_length: usize,
+    /// A row of hidden units, and one of attention units.
+    pub(super) hidden: Row,
+    pub(super) attention: Row,
+    pub(super) kind: CellKind,
+    pub(super) options: Options,
+    pub(super) first_step: usize,
+    pub(super) yields_summary: bool,
+    /// Memories that were given.
+    pub(super) given: usize,
+    /// Whether what each step computes is kept.
+    keep: bool,
+    // Offsets within a sample's piece.
+    gates: usize,
+    carries: usize,
+    states: usize,
+    candidates: usize,
+    queries: usize,
+    sums: usize,
+    weights: usize,
+    values: usize,
+    keys: usize,
+    /// Numbers of a sample's piece.
+    pub(super) sample: usize,
+    /// Memories that can take part in a step.
+    pub(super) most: usize,
+}
+
+impl Layout {
+    pub(super) fn new<T: Real>(problem: &Problem<T>, lanes: usize, keep: bool) -> Self {
+        let hidden = Row::new(problem.d_hidden, lanes);
+        let attention = Row::new(problem.d_attention, lanes);
+        let mut layout = Layout {
+            seq_length: problem.seq_length,
+            hidden,
+            attention,
+            kind: problem.kind,
+            options: *problem.options,
+            first_step: problem.first_step,
+            yields_summary: problem.yields_summary,
+            given: problem.memories.len() / (problem.batch_size * problem.d_hidden),
+            keep,
+            gates: 0,
+            carries: 0,
+            states: 0,
+            candidates: 0,
+            queries: 0,
+            sums: 0,
+            weights: 0,
+            values: 0,
+            keys: 0,
+            sample: 0,
+            most: 0,
+        };
+        let last = layout.visible(problem.seq_length - 1);
+        layout.most = match layout.attends() {
+            true => layout.options.n_selected(last.len()),
+            false => 0,
+        };
+        let steps = if keep { problem.seq_length } else { 1 };
+        let states = if keep { steps + 1 } else { 1 };
+        let memories = layout.n_memories(problem.seq_length);
+        let mut offsets = Offsets::default();
+        layout.gates = offsets.take(steps * layout.gates_width());
+        layout.carries = offsets.take(states * hidden.width);
+        layout.states = offsets.take(states * hidden.width);
+        layout.candidates = offsets.take(steps * hidden.width);
+        layout.queries = offsets.take(steps * attention.width);
+        layout.values = offsets.take(memories * hidden.width);
+        layout.keys = offsets.take(memories * attention.width);
+        layout.weights = offsets.take(steps * layout.most);
+        layout.sums = offsets.take(steps);
+        layout.sample = offsets.end().next_multiple_of(lanes);
+        layout
+    }
+
+    /// Whether memories are stored and attended to.
+    pub(super) fn attends(&self) -> bool {
+        self.attention.units > 0
+    }
+
+    /// Numbers in a row of gates: a padded row for each.
+    pub(super) fn gates_width(&self) -> usize {
+        self.kind.n_gates() * self.hidden.width
+    }
+
+    /// Numbers in a row of the output.
+    pub(super) fn output_width(&self) -> usize {
+        self.hidden.units * (1 + usize::from(self.yields_summary))
+    }
+
+    /// Whether the cell is cut from the graph before step `t` of this call.
+    pub(super) fn is_cut_before(&self, t: usize) -> bool {
+        self.options.is_cut_after(self.first_step + t)
+    }
+
+    /// Whether the state of step `t` of this call is stored.
+    pub(super) fn is_stored(&self, t: usize) -> bool {
+        self.attends() && self.options.is_stored_after(self.first_step + t + 1)
+    }
+
+    /// The number of memories there were before step `t`, those that were dropped included.
+    pub(super) fn n_memories(&self, t: usize) -> usize {
+        let interval = self.options.attention_interval;
+        let stored = (self.first_step + t) / interval - self.first_step / interval;
+        self.given + if self.attends() { stored } else { 0 }
+    }
+
+    /// The memories that step `t` can see.
+    pub(super) fn visible(&self, t: usize) -> Range<usize> {
+        let n = self.n_memories(t);
+        let most = self.options.max_memories.unwrap_or(n);
+        n.saturating_sub(most)..n
+    }
+
+    /// How the batch is shared among threads.
+    pub(super) fn parts(&self, batch_size: usize) -> Parts {
+        let (h, a) = (self.hidden.width, self.attention.width);
+        let cell = h * self.gates_width();
+        // A hyperbolic tangent costs as much as some ten multiply-adds.
+        let attention = a * (3 * h + 5 * self.visible(self.seq_length).len());
+        Parts::new(batch_size, GROUP, self.seq_length * (cell + attention))
+    }
+
+    /// The place of a row for step `t`, where steps are kept, else of the only one.
+    #[inline(always)]
+    fn at(&self, start: usize, t: usize, width: usize) -> usize {
+        start + if self.keep { t * width } else { 0 }
+    }
+
+    /// The gates of step t after their nonlinearities.
+    #[inline(always)]
+    pub(super) fn gates(&self, t: usize) -> usize {
+        self.at(self.gates, t, self.gates_width())
+    }
+
+    /// c after t steps of an LSTM; of a GRU what step t - 1 has of the state in its new gate.
+    #[inline(always)]
+    pub(super) fn carry(&self, t: usize) -> usize {
+        self.at(self.carries, t, self.hidden.width)
+    }
+
+    /// h after t steps.
+    #[inline(always)]
+    pub(super) fn state(&self, t: usize) -> usize {
+        self.at(self.states, t, self.hidden.width)
+    }
+
+    /// ĥ of step t.
+    #[inline(always)]
+    pub(super) fn candidate(&self, t: usize) -> usize {
+        self.at(self.candidates, t, self.hidden.width)
+    }
+
+    #[inline(always)]
+    pub(super) fn query(&self, t: usize) -> usize {
+        self.at(self.queries, t, self.attention.width)
+    }
+
+    /// The weights of the memories that take part in step t.
+    #[inline(always)]
+    pub(super) fn weights(&self, t: usize) -> usize {
+        self.at(self.weights, t, self.most)
+    }
+
+    /// What the scores above the threshold of step t were divided by.
+    #[inline(always)]
+    pub(super) fn sum(&self, t: usize) -> usize {
+        self.at(self.sums, t, 1)
+    }
+
+    /// Which memories take part in step t, in the buffer of indices.
+    #[inline(always)]
+    pub(super) fn indices(&self, sample: usize, t: usize) -> usize {
+        let steps = if self.keep { self.seq_length } else { 1 };
+        self.at(sample * steps * self.most, t, self.most)
+    }
+
+    /// Indices of a sample.
+    pub(super) fn indices_of_sample(&self) -> usize {
+        self.indices(1, 0)
+    }
+
+    #[inline(always)]
+    pub(super) fn value(&self, memory: usize) -> usize {
+        self.values + memory * self.hidden.width
+    }
+
+    #[inline(always)]
+    pub(super) fn key(&self, memory: usize) -> usize {
+        self.keys + memory * self.attention.width
+    }
+}
+
+/// What the forward pass leaves for the backward pass.
+#[derive(Debug)]
+pub(in super::super) struct Tape<T> {
+    pub(super) numbers: Buffer<T>,
+    pub(super) indices: Buffer<u32>,
+    pub(super) layout: Layout,
+    pub(super) arch: Arch,
+}
+
+impl<T> Tape<T> {
+    /// Bytes held.
+    #[cfg(test)]
+    pub(in super::super) fn bytes(&self) -> usize {
+        self.numbers.bytes() + self.indices.bytes()
+    }
+}
+
+/// The weights that all samples share, padded with zeros to whole vectors.
+pub(super) struct Shared<'a, T: Real> {
+    /// W, `[d_hidden, gates]`.
+    pub(super) w_hidden: Cow<'a, [T]>,
+    pub(super) bias: Cow<'a, [T]>,
+    /// W_h, by whose factor a scaled product is scaled.
+    pub(super) w_query: Vec<T>,
+    pub(super) query_scale: T,
+    pub(super) w_key: Cow<'a, [T]>,
+    /// v; for [`Score::Released`] a 1, and zeros where the row is padded.
+    pub(super) v: Vec<T>,
+}
+
+impl<'a, T: Real> Shared<'a, T> {
+    pub(super) fn new(problem: &Problem<'a, T>, layout: &Layout) -> Self {
+        let (hidden, attention) = (layout.hidden, layout.attention);
+        let query_scale = match problem.options.score {
+            Score::ScaledDot => T::of(1.0 / (problem.d_attention as f64).sqrt()),
+            Score::Mlp | Score::Released => T::one(),
+        };
+        let mut v = match problem.options.score {
+            Score::Released => alloc::vec![T::one()],
+            Score::Mlp | Score::ScaledDot => problem.v.to_vec(),
+        };
+        v.resize(attention.width, T::zero());
+        let w_query = padded(problem.w_query, attention.units, attention.width);
+        Shared {
+            // A gate is a row of its own.
+            w_hidden: padded(problem.w_hidden, hidden.units, hidden.width),
+            bias: padded(problem.bias, hidden.units, hidden.width),
+            w_query: w_query.iter().map(|&weight| weight * query_scale).collect(),
+            query_scale,
+            w_key: padded(problem.w_key, attention.units, attention.width),
+            v,
+        }
+    }
+}
+
+/// The transposed weights, for the backward pass: rows of hidden units.
+pub(super) struct Transposed<T> {
+    /// `[gates, d_hidden]`, with rows of zeros between the gates where they are padded.
+    pub(super) w_hidden: Vec<T>,
+    pub(super) w_query: Vec<T>,
+    pub(super) w_key: Vec<T>,
+}
+
+impl<T: Real> Transposed<T> {
+    pub(super) fn new(shared: &Shared<T>, layout: &Layout) -> Self {
+        let (width, attention) = (layout.hidden.width, layout.attention.width);
+        let turned = |matrix: &[T], columns: usize| match columns {
+            0 => Vec::new(),
+            columns => transposed(matrix, columns, width),
+        };
+        Transposed {
+            w_hidden: turned(&shared.w_hidden, layout.gates_width()),
+            w_query: turned(&shared.w_query, attention),
+            w_key: turned(&shared.w_key, attention),
+        }
+    }
+}
+
+/// Whether the step's state goes with what it recalled.
+pub(super) fn state_share<T: Real>(combination: Combination) -> (T, T) {
+    match combination {
+        Combination::Average => (T::of(0.5), T::of(0.5)),
+        Combination::Add => (T::one(), T::one()),
+        Combination::OutputOnly => (T::one(), T::zero()),
+    }
+}

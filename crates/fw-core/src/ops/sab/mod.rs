@@ -1,0 +1,170 @@
+//! Sparse Attentive Backtracking: attention to a few stored past states, through which credit flows back (Ke, Goyal, Bilaniuk,
+//! Binas, Mozer, Pal, Bengio 2018, "Sparse Attentive Backtracking: Temporal Credit Assignment Through Reminding").
+//!
+//! ```text
+//! ĥ_t, c_t = Cell(x_t, h_{t-1}, c_{t-1})       h and c cut from the graph after every k_trunc-th step
+//! a_i = vᵀ tanh(W_h ĥ_t + W_m m_i)             score of each memory
+//! w   = the k_top best scores, sparsified and normalised; all others 0
+//! s_t = Σ_i w_i m_i                            what is recalled
+//! h_t = (ĥ_t + s_t) / 2                        h_t = ĥ_t while there is nothing to recall
+//! m_new = h_t                                  stored after every k_att-th step
+//! ```
+//!
+//! where
+//! - `m_i` are the memories `[d_memory]`, states stored before step t, oldest first;
+//! - `W_h` is the [query's weight](Scoring::query), `W_m` the [key's](Scoring::key), `v` [`Scoring::v`];
+//! - the score is a [`Score`], the rule that makes weights of scores a [`Sparsifier`], the way the summary enters the state a
+//!   [`Combination`].
+//!
+//! Gradients reach the past on two ways: along the cell for at most k_trunc steps, and through the memories that were
+//! selected, each of which is the state of its own step, from where they go on in the same two ways: *sparse replay*.
+//!
+//! # Ties
+//!
+//! Of equal scores the older memory is selected first, on every backend.
+
+mod attention;
+mod composed;
+#[cfg(feature = "flex")]
+mod cpu;
+#[cfg(feature = "flex")]
+pub(crate) mod fused;
+
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+pub use attention::{Attended, Scoring, attend, select_top_k, sparsify};
+pub use composed::{Memories, combine};
+
+/// How a memory is scored against the present state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Score {
+    /// `vᵀ tanh(W_h ĥ + W_m m)` (the paper's multilayer perceptron).
+    #[default]
+    Mlp,
+    /// `(W_h ĥ) · (W_m m) / √d_attention`.
+    ScaledDot,
+    /// `w_h · tanh(ĥ) + w_m · tanh(m)`, as in the code that the authors released: the state adds the same to every memory's
+    /// score, so that which are selected does not depend on it.
+    Released,
+}
+
+/// How the best scores become weights. While there are no more than `top_k` memories, all are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sparsifier {
+    /// Softmax over the selected scores.
+    #[default]
+    Softmax,
+    /// `w_i ∝ max(0, a_i - a_(k+1))`, with a_(k+1) the best score that is not selected (the paper). The weights sum to 1, or to
+    /// 0 where all k + 1 scores are equal. Softmax while all memories are kept. The (k+1)-th memory has weight 0, and gradient
+    /// through its score.
+    Threshold,
+    /// As in the code that the authors released: `w_i ∝ max(0, a_i - a_(k) - 1e-7)`, which keeps k - 1 memories; raw scores while
+    /// all are kept.
+    Released,
+}
+
+/// How what is recalled enters the state that the cell goes on from, and that is stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Combination {
+    /// `h_t = (ĥ_t + s_t) / 2`: with weights that sum to 1 it keeps the range of ĥ.
+    #[default]
+    Average,
+    /// `h_t = ĥ_t + s_t` (the paper).
+    Add,
+    /// `h_t = ĥ_t`: what is recalled only goes to the output.
+    OutputOnly,
+}
+
+/// What keeps the division by a sum of thresholded scores finite: the released code's number.
+pub const SPARSIFIER_EPSILON: f64 = 1e-7;
+
+/// The numbers and choices of the equations.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Options {
+    /// k_top: how many memories a step recalls; all of them, if it is `None`.
+    pub top_k: Option<usize>,
+    /// k_att, at least 1: a state is stored after every so many steps.
+    pub attention_interval: usize,
+    /// k_trunc, at least 1: the cell is cut from the graph after every so many steps; never, if it is `None`.
+    pub truncation_length: Option<usize>,
+    /// Whether gradients go back to the memories.
+    pub replay: bool,
+    /// The most memories that are kept.
+    pub max_memories: Option<usize>,
+    /// How memories are scored.
+    pub score: Score,
+    /// How scores become weights.
+    pub sparsifier: Sparsifier,
+    /// How what is recalled enters the state.
+    pub combination: Combination,
+}
+
+impl Options {
+    /// Whether the cell is cut from the graph between `step` steps and the next.
+    pub fn is_cut_after(&self, step: usize) -> bool {
+        let length = self.truncation_length;
+        step > 0 && length.is_some_and(|length| step.is_multiple_of(length))
+    }
+
+    /// Whether the state after `step` steps is stored.
+    pub fn is_stored_after(&self, step: usize) -> bool {
+        step.is_multiple_of(self.attention_interval)
+    }
+
+    /// Whether `n` memories are more than are recalled.
+    pub fn is_crowded(&self, n: usize) -> bool {
+        self.top_k.is_some_and(|top_k| n > top_k)
+    }
+
+    /// How many of `n` memories take part in a step: those that are recalled, and for [`Sparsifier::Threshold`] the one that gives
+    /// the threshold.
+    pub fn n_selected(&self, n: usize) -> usize {
+        n_selected(n, self.top_k, self.sparsifier)
+    }
+}
+
+fn n_selected(n: usize, top_k: Option<usize>, sparsifier: Sparsifier) -> usize {
+    match top_k {
+        Some(0) => 0,
+        Some(top_k) if n > top_k => top_k + usize::from(sparsifier == Sparsifier::Threshold),
+        _ => n,
+    }
+}
+
+/// A cell that the fused form knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CellKind {
+    /// Gates i, f, g, o: see [`Lstm`](crate::Lstm).
+    Lstm,
+    /// Gates u, r, n: see [`Gru`](crate::Gru), without layer normalisation.
+    Gru,
+}
+
+impl CellKind {
+    /// Gates, d_hidden units each.
+    pub fn n_gates(self) -> usize {
+        match self {
+            CellKind::Lstm => 4,
+            CellKind::Gru => 3,
+        }
+    }
+}
+
+/// A cell that the fused form knows, with the state to begin with.
+#[derive(Clone, Debug)]
+pub struct FusedCell {
+    /// Which equations.
+    pub kind: CellKind,
+    /// W, `[d_hidden, n_gates d_hidden]`.
+    pub w_hidden: Tensor<2>,
+    /// b' of a GRU, `[n_gates d_hidden]`.
+    pub bias: Option<Tensor<1>>,
+    /// h, `[batch_size, d_hidden]`.
+    pub hidden: Tensor<2>,
+    /// c of an LSTM, `[batch_size, d_hidden]`.
+    pub cell: Option<Tensor<2>>,
+}

@@ -1,0 +1,187 @@
+//! What Sparse Attentive Backtracking asks of the recurrent cell that it wraps.
+
+use burn::tensor::Tensor;
+
+use crate::ops::sab::{CellKind, FusedCell};
+#[cfg(feature = "flex")]
+use crate::recurrent::check_batch;
+use crate::{Elman, FastWeights, FastWeightsState, Gru, Lstm, LstmState, Memory, Recurrent};
+
+/// A recurrent layer whose output is its hidden state h, which can be replaced between two steps.
+///
+/// [`Sab`](crate::Sab) takes any cell; this is all it needs of one. The running mean of [`Recurrent`]'s example as a cell:
+///
+/// ```
+/// # use burn::module::Module;
+/// # use burn::tensor::{Device, Tensor};
+/// # use fw_core::Recurrent;
+/// # #[derive(Module, Debug)]
+/// # struct RunningMean { width: usize }
+/// # impl Recurrent for RunningMean {
+/// #     type State = Tensor<2>;
+/// #     fn d_input(&self) -> usize { self.width }
+/// #     fn d_output(&self) -> usize { self.width }
+/// #     fn state_size(&self, _seq_length: usize) -> usize { self.width }
+/// #     fn initial_state(&self, batch_size: usize, device: &Device) -> Tensor<2> {
+/// #         Tensor::zeros([batch_size, self.width], device)
+/// #     }
+/// #     fn advance(&self, input_t: Tensor<2>, mean: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
+/// #         let mean = mean * 0.9 + input_t * 0.1;
+/// #         (mean.clone(), mean)
+/// #     }
+/// # }
+/// use fw_core::{Cell, SabConfig};
+///
+/// impl Cell for RunningMean {
+///     fn with_hidden(_state: Tensor<2>, hidden: Tensor<2>) -> Tensor<2> {
+///         hidden
+///     }
+///     fn detached(state: Tensor<2>) -> Tensor<2> {
+///         state.detach()
+///     }
+/// }
+///
+/// let device = Device::flex();
+/// let layer = SabConfig::new().init(RunningMean { width: 1 }, &device);
+/// let (output, _) = layer.forward(Tensor::ones([1, 2, 1], &device), None);
+/// // h_1 = ĥ_1 = 0.1; ĥ_2 = 0.19 recalls the only memory, h_1: h_2 = (0.19 + 0.1) / 2, and s_2 = 0.1.
+/// let values: Vec<f32> = output.try_into_vec_as().unwrap();
+/// for (value, expected) in values.iter().zip([0.1, 0.0, 0.145, 0.1]) {
+///     assert!((value - expected).abs() < 1e-6, "{values:?}");
+/// }
+/// ```
+pub trait Cell: Recurrent {
+    /// The state with another hidden state, `[batch_size, d_output]`, to go on from.
+    fn with_hidden(state: Self::State, hidden: Tensor<2>) -> Self::State;
+
+    /// The same numbers, cut from the graph that made them.
+    fn detached(state: Self::State) -> Self::State;
+
+    /// The cell as the fused form knows it, beginning with `state`; `None`, if it does not: then a sequence is composed of
+    /// steps.
+    fn fused(&self, _state: &Self::State) -> Option<FusedCell> {
+        None
+    }
+
+    /// The state after a fused sequence: the last h and, of an LSTM, the last c.
+    fn after_fused(state: Self::State, hidden: Tensor<2>, _cell: Option<Tensor<2>>) -> Self::State {
+        Self::with_hidden(state, hidden)
+    }
+}
+
+impl Cell for Lstm {
+    fn with_hidden(state: LstmState, hidden: Tensor<2>) -> LstmState {
+        LstmState { hidden, ..state }
+    }
+
+    fn detached(state: LstmState) -> LstmState {
+        LstmState {
+            hidden: state.hidden.detach(),
+            cell: state.cell.detach(),
+        }
+    }
+
+    fn fused(&self, state: &LstmState) -> Option<FusedCell> {
+        Some(FusedCell {
+            kind: CellKind::Lstm,
+            w_hidden: self.w_hidden.val(),
+            bias: None,
+            hidden: state.hidden.clone(),
+            cell: Some(state.cell.clone()),
+        })
+    }
+
+    fn after_fused(state: LstmState, hidden: Tensor<2>, cell: Option<Tensor<2>>) -> LstmState {
+        LstmState {
+            hidden,
+            cell: cell.unwrap_or(state.cell),
+        }
+    }
+}
+
+impl Cell for Gru {
+    fn with_hidden(_state: Tensor<2>, hidden: Tensor<2>) -> Tensor<2> {
+        hidden
+    }
+
+    fn detached(state: Tensor<2>) -> Tensor<2> {
+        state.detach()
+    }
+
+    fn fused(&self, state: &Tensor<2>) -> Option<FusedCell> {
+        self.norm.is_none().then(|| FusedCell {
+            kind: CellKind::Gru,
+            w_hidden: self.hidden.weight.val(),
+            bias: self.hidden.bias.as_ref().map(|bias| bias.val()),
+            hidden: state.clone(),
+            cell: None,
+        })
+    }
+}
+
+impl Cell for Elman {
+    fn with_hidden(_state: Tensor<2>, hidden: Tensor<2>) -> Tensor<2> {
+        hidden
+    }
+
+    fn detached(state: Tensor<2>) -> Tensor<2> {
+        state.detach()
+    }
+}
+
+/// The fast memory keeps what the cell itself wrote: ĥ, not what h became.
+impl Cell for FastWeights {
+    fn with_hidden(state: FastWeightsState, hidden: Tensor<2>) -> FastWeightsState {
+        FastWeightsState { hidden, ..state }
+    }
+
+    fn detached(state: FastWeightsState) -> FastWeightsState {
+        let memory = match state.memory {
+            Memory::Matrix(matrix) => Memory::Matrix(matrix.detach()),
+            Memory::History { start, writes } => Memory::History {
+                start: start.map(Tensor::detach),
+                writes: writes.map(Tensor::detach),
+            },
+        };
+        FastWeightsState {
+            hidden: state.hidden.detach(),
+            memory,
+        }
+    }
+}
+
+/// The whole sequence of a bare cell by the kernel, if there is one for it, the device and the type.
+#[cfg(feature = "flex")]
+#[track_caller]
+pub(crate) fn forward_fused<C: Cell>(
+    cell: &C,
+    projected: &Tensor<3>,
+    state: &C::State,
+) -> Option<(Tensor<3>, C::State)> {
+    use crate::ops::sab::{Combination, Options, Score, Sparsifier, fused};
+
+    let [batch_size, seq_length, _] = projected.dims();
+    if batch_size == 0 || !fused::is_available(&projected.device(), projected.dtype()) {
+        return None;
+    }
+    let start = cell.fused(state)?;
+    check_batch(batch_size, &start.hidden);
+    let nothing_recalled = Options {
+        top_k: Some(0),
+        attention_interval: 1,
+        truncation_length: None,
+        replay: false,
+        max_memories: None,
+        score: Score::Mlp,
+        sparsifier: Sparsifier::Softmax,
+        combination: Combination::OutputOnly,
+    };
+    let run = fused::Run {
+        first_step: 0,
+        yields_summary: false,
+    };
+    let (output, last) =
+        fused::sequence(projected.clone(), start, None, None, &nothing_recalled, run);
+    let hidden = output.clone().narrow(1, seq_length - 1, 1).squeeze_dim(1);
+    Some((output, C::after_fused(state.clone(), hidden, last)))
+}

@@ -1,0 +1,502 @@
+//! The Sparse Attentive Backtracking layer.
+
+mod attention;
+mod cell;
+mod trace;
+
+#[cfg(feature = "flex")]
+use alloc::vec::Vec;
+
+use burn::config::Config;
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{expect_valid, require_size};
+use crate::ops::sab::{Attended, Memories, Options, Scoring, combine};
+use crate::ops::scan;
+use crate::recurrent::{check_batch, empty_output};
+use crate::{ConfigError, Path, Recurrent};
+
+pub use crate::ops::sab::{Combination, Score, Sparsifier};
+pub use attention::{SparseAttention, SparseAttentionConfig};
+pub use cell::Cell;
+#[cfg(feature = "flex")]
+pub(crate) use cell::forward_fused;
+pub use trace::SabTrace;
+
+/// What a step of [`Sab`] yields.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SabOutput {
+    /// `[h_t ; s_t]`, 2 d_hidden wide (the paper).
+    #[default]
+    HiddenAndSummary,
+    /// `h_t` alone.
+    Hidden,
+}
+
+/// Configuration of [`Sab`]. It has no sizes of its own: those are the cell's.
+#[derive(Config, Debug)]
+pub struct SabConfig {
+    /// How many memories a step recalls: 0, n, or all of them (`None`). Default 10.
+    #[config(default = "Some(10)")]
+    pub top_k: Option<usize>,
+    /// A state is stored after every so many steps: at least 1. Default 1.
+    #[config(default = 1)]
+    pub attention_interval: usize,
+    /// The steps that a gradient goes back along the cell, at least 1, or all (`None`). Default 10.
+    #[config(default = "Some(10)")]
+    pub truncation_length: Option<usize>,
+    /// Whether gradients go back to the memories (sparse replay). Default true; without, they are read as if they were
+    /// constants.
+    #[config(default = true)]
+    pub replay: bool,
+    /// The most memories that are kept, at least 1: the oldest are dropped. Default `None`: all are kept.
+    #[config(default = "None")]
+    pub max_memories: Option<usize>,
+    /// Width in which state and memory are compared, at least 1. Default `None`: that of the cell.
+    #[config(default = "None")]
+    pub d_attention: Option<usize>,
+    /// How memories are scored. Default [`Score::Mlp`], the paper.
+    #[config(default = "Score::Mlp")]
+    pub score: Score,
+    /// How scores become weights. Default [`Sparsifier::Softmax`], which learns best.
+    #[config(default = "Sparsifier::Softmax")]
+    pub sparsifier: Sparsifier,
+    /// How what is recalled enters the state. Default [`Combination::Average`]: it keeps the state in the cell's range, where the
+    /// paper's sum lets it grow.
+    #[config(default = "Combination::Average")]
+    pub combination: Combination,
+    /// What a step yields. Default [`SabOutput::HiddenAndSummary`], the paper.
+    #[config(default = "SabOutput::HiddenAndSummary")]
+    pub output: SabOutput,
+    /// How a sequence is computed. Default [`Path::Auto`]: fused where there is a kernel.
+    #[config(default = "Path::Auto")]
+    pub path: Path,
+}
+
+/// Sparse Attentive Backtracking: a recurrent cell that stores states, recalls the few that score best, and learns from
+/// the distant past through them (Ke et al. 2018).
+///
+/// ```text
+/// ĥ_t, c_t = Cell(x_t, h_{t-1}, c_{t-1})       cut from the graph after every k_trunc-th step
+/// a_i = vᵀ tanh(W_h ĥ_t + W_m m_i)             score of each memory
+/// w   = softmax over the k_top best a, all others 0
+/// s_t = Σ_i w_i m_i
+/// h_t = (ĥ_t + s_t) / 2                        h_t = ĥ_t while nothing is recalled
+/// y_t = [h_t ; s_t]
+/// m_new = h_t                                  after every k_att-th step
+/// ```
+///
+/// where k_top is [`top_k`](SabConfig::top_k), k_att [`attention_interval`](SabConfig::attention_interval) and k_trunc
+/// [`truncation_length`](SabConfig::truncation_length); `W_h`, `W_m` and `v` are those of [`attention`](Self::attention).
+///
+/// With `top_k = Some(0)` it is the bare cell trained by truncated backpropagation through time; with `top_k = None` and
+/// `truncation_length = None` a recurrent net with full self-attention. Other scores, weights and ways into the state are options:
+/// [`Score`], [`Sparsifier`], [`Combination`].
+///
+/// # Shapes
+/// - input: `[batch_size, seq_length, d_input]`
+/// - output: `[batch_size, seq_length, 2 d_hidden]`, or d_hidden wide with [`SabOutput::Hidden`]
+///
+/// # Differences from the paper
+///
+/// - `h_t = (ĥ_t + s_t) / 2`; the paper's `ĥ_t + s_t` is [`Combination::Add`].
+/// - Weights are a softmax over the selected scores; the paper's rule is [`Sparsifier::Threshold`].
+/// - The cell is cut at fixed places, after every k_trunc-th step of the sequence, so that credit runs back from a
+///   recalled state for 1 to k_trunc steps.
+///
+/// # Source
+///
+/// N. R. Ke, A. Goyal, O. Bilaniuk, J. Binas, M. Mozer, C. Pal, Y. Bengio, "Sparse Attentive Backtracking: Temporal Credit
+/// Assignment Through Reminding", NeurIPS 2018, section 3.
+///
+/// # Example
+///
+/// A step that recalls the only memory: `s_2 = h_1`.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use fw_core::{LstmConfig, Recurrent, SabConfig};
+///
+/// let device = Device::flex();
+/// let cell = LstmConfig::new(3, 4).init(&device);
+/// let layer = SabConfig::new().with_top_k(Some(5)).init(cell, &device);
+/// let (output, _) = layer.forward(Tensor::ones([1, 2, 3], &device), None);
+/// assert_eq!(output.dims(), [1, 2, 8]);
+/// let rows: Vec<f32> = output.try_into_vec_as().unwrap();
+/// assert_eq!(rows[4..8], [0.0; 4]); // s_1
+/// assert_eq!(rows[12..16], rows[0..4]); // s_2 = h_1
+/// ```
+#[derive(Module, Debug)]
+pub struct Sab<C: Module> {
+    /// The recurrent cell.
+    pub cell: C,
+    /// What memories are found with; `None` where `top_k` is 0.
+    pub attention: Option<SparseAttention>,
+    #[module(skip)]
+    config: SabConfig,
+}
+
+/// What [`Sab`] carries from step to step.
+#[derive(Clone, Debug)]
+pub struct SabState<S> {
+    /// The cell's state, its hidden part being h.
+    pub cell: S,
+    /// The stored states, `[batch_size, n, d_hidden]`, oldest first; `None` while there is none.
+    pub memories: Option<Tensor<3>>,
+    /// Their [keys](SparseAttention::keys), computed for the parameters of the call that made the state. A state whose memories are
+    /// replaced, or that goes on after the parameters have changed, must have `None` here, as [`detached`](Self::detached) leaves
+    /// it; `forward` computes them anew.
+    pub keys: Option<Tensor<3>>,
+    /// Steps so far: they say where the cell is cut and when a state is stored.
+    pub step: usize,
+}
+
+impl<S> SabState<S> {
+    /// The same numbers, cut from the graph that made them: what truncated backpropagation through time carries from one
+    /// piece of a long sequence to the next.
+    pub fn detached<C: Cell<State = S>>(self) -> Self {
+        SabState {
+            cell: C::detached(self.cell),
+            memories: self.memories.map(Tensor::detach),
+            keys: None,
+            step: self.step,
+        }
+    }
+}
+
+impl SabConfig {
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// An interval, a length or a width of 0.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        require_size("attention_interval", self.attention_interval)?;
+        require_size("truncation_length", self.truncation_length.unwrap_or(1))?;
+        require_size("max_memories", self.max_memories.unwrap_or(1))?;
+        require_size("d_attention", self.d_attention.unwrap_or(1))
+    }
+
+    /// The layer around a cell, with fresh parameters of the attention on `device`.
+    ///
+    /// # Panics
+    /// If [`validate`](Self::validate) finds an error; [`try_init`](Self::try_init) returns it instead.
+    #[track_caller]
+    pub fn init<C: Cell>(&self, cell: C, device: &Device) -> Sab<C> {
+        expect_valid(self.try_init(cell, device))
+    }
+
+    /// The layer around a cell, with fresh parameters of the attention on `device`.
+    ///
+    /// # Errors
+    /// What [`validate`](Self::validate) finds.
+    pub fn try_init<C: Cell>(&self, cell: C, device: &Device) -> Result<Sab<C>, ConfigError> {
+        self.validate()?;
+        let d_hidden = cell.d_output();
+        let attention = match self.top_k {
+            Some(0) => None,
+            top_k => {
+                let config = SparseAttentionConfig::new(d_hidden, d_hidden)
+                    .with_d_attention(self.d_attention)
+                    .with_top_k(top_k)
+                    .with_score(self.score)
+                    .with_sparsifier(self.sparsifier);
+                Some(config.try_init(device)?)
+            }
+        };
+        Ok(Sab {
+            cell,
+            attention,
+            config: self.clone(),
+        })
+    }
+
+    fn options(&self) -> Options {
+        Options {
+            top_k: self.top_k,
+            attention_interval: self.attention_interval,
+            truncation_length: self.truncation_length,
+            replay: self.replay,
+            max_memories: self.max_memories,
+            score: self.score,
+            sparsifier: self.sparsifier,
+            combination: self.combination,
+        }
+    }
+}
+
+/// One step, and what it recalled.
+struct Step<S> {
+    output: Tensor<2>,
+    state: SabState<S>,
+    attended: Option<Attended>,
+}
+
+impl<C: Cell> Sab<C> {
+    /// The configuration that it was made from.
+    pub fn config(&self) -> &SabConfig {
+        &self.config
+    }
+
+    fn d_hidden(&self) -> usize {
+        self.cell.d_output()
+    }
+
+    /// Whether the state after `step` steps is stored.
+    fn is_stored_after(&self, step: usize) -> bool {
+        self.attention.is_some() && self.config.options().is_stored_after(step)
+    }
+
+    /// One step, from the projected input.
+    fn step_traced(
+        &self,
+        projected_t: Tensor<2>,
+        state: SabState<C::State>,
+        scoring: Option<&Scoring>,
+    ) -> Step<C::State> {
+        let SabState {
+            cell,
+            memories,
+            keys,
+            step,
+        } = state;
+        let options = self.config.options();
+        let cell = match options.is_cut_after(step) {
+            true => C::detached(cell),
+            false => cell,
+        };
+        let (candidate, cell) = self.cell.advance(projected_t, cell);
+        let memories = match (memories, keys, scoring) {
+            (Some(values), Some(keys), _) => Some(Memories { values, keys }),
+            (Some(values), None, Some(scoring)) => {
+                let memories = Memories::new(values, scoring, options.replay);
+                Some(memories.limited(options.max_memories))
+            }
+            _ => None,
+        };
+
+        let attended = scoring.zip(memories.as_ref()).map(|(scoring, memories)| {
+            memories.recalled_by(
+                candidate.clone(),
+                scoring,
+                options.top_k,
+                options.sparsifier,
+            )
+        });
+        let (hidden, summary) = match &attended {
+            Some(attended) => {
+                let summary = attended.summary.clone();
+                let hidden = combine(candidate, summary.clone(), options.combination);
+                (hidden, summary)
+            }
+            None => (candidate.clone(), candidate.zeros_like()),
+        };
+
+        let step = step + 1;
+        let memories = match scoring.filter(|_| self.is_stored_after(step)) {
+            None => memories,
+            Some(scoring) => {
+                let stored = hidden.clone().unsqueeze_dim(1);
+                let stored = Memories::new(stored, scoring, options.replay);
+                Some(match memories {
+                    Some(memories) => memories.followed_by(stored, options.max_memories),
+                    None => stored,
+                })
+            }
+        };
+        let output = match self.config.output {
+            SabOutput::HiddenAndSummary => Tensor::cat(alloc::vec![hidden.clone(), summary], 1),
+            SabOutput::Hidden => hidden.clone(),
+        };
+        let (memories, keys) = memories
+            .map(|memories| (memories.values, memories.keys))
+            .unzip();
+        let state = SabState {
+            cell: C::with_hidden(cell, hidden),
+            memories,
+            keys,
+            step,
+        };
+        Step {
+            output,
+            state,
+            attended,
+        }
+    }
+
+    /// The state to begin with: its keys are computed anew, since the parameters may have changed since it was made.
+    #[track_caller]
+    fn begin(
+        &self,
+        batch_size: usize,
+        state: Option<SabState<C::State>>,
+        device: &Device,
+    ) -> SabState<C::State> {
+        let Some(state) = state else {
+            return self.initial_state(batch_size, device);
+        };
+        let memories = state.memories.map(|memories| {
+            check_batch(batch_size, &memories);
+            self.newest(memories)
+        });
+        SabState {
+            memories,
+            keys: None,
+            ..state
+        }
+    }
+
+    /// The whole sequence by the kernel, if there is one for the cell, the device and the type.
+    #[cfg(feature = "flex")]
+    fn fused(
+        &self,
+        projected: &Tensor<3>,
+        state: &SabState<C::State>,
+        scoring: Option<&Scoring>,
+    ) -> Option<(Tensor<3>, SabState<C::State>)> {
+        use crate::ops::sab::fused;
+
+        let (device, dtype) = (projected.device(), projected.dtype());
+        if self.config.path == Path::Composed || !fused::is_available(&device, dtype) {
+            return None;
+        }
+        let [batch_size, seq_length, _] = projected.dims();
+        let cell = self.cell.fused(&state.cell)?;
+        check_batch(batch_size, &cell.hidden);
+        let (options, d_hidden) = (self.config.options(), self.d_hidden());
+        let (output, last_cell) = fused::sequence(
+            projected.clone(),
+            cell,
+            state.memories.clone(),
+            scoring,
+            &options,
+            fused::Run {
+                first_step: state.step,
+                yields_summary: self.config.output == SabOutput::HiddenAndSummary,
+            },
+        );
+        let hidden = output.clone().narrow(2, 0, d_hidden);
+        let last = hidden.clone().narrow(1, seq_length - 1, 1).squeeze_dim(1);
+        Some((
+            output,
+            SabState {
+                cell: C::after_fused(state.cell.clone(), last, last_cell),
+                memories: self.memories_after(state, hidden),
+                keys: None,
+                step: state.step + seq_length,
+            },
+        ))
+    }
+
+    /// The memories after a sequence with the given hidden states.
+    #[cfg(feature = "flex")]
+    fn memories_after(&self, state: &SabState<C::State>, hidden: Tensor<3>) -> Option<Tensor<3>> {
+        let seq_length = hidden.dims()[1];
+        let stored: Vec<i64> = (0..seq_length)
+            .filter(|t| self.is_stored_after(state.step + t + 1))
+            .map(|t| t as i64)
+            .collect();
+        let device = hidden.device();
+        let new = match stored.len() {
+            0 => None,
+            n if n == seq_length => Some(hidden),
+            _ => Some(hidden.select(1, Tensor::from_data(stored.as_slice(), &device.inner()))),
+        };
+        let all = match (state.memories.clone(), new) {
+            (Some(given), Some(new)) => Some(Tensor::cat(alloc::vec![given, new], 1)),
+            (given, new) => given.or(new),
+        };
+        let all = match self.config.replay {
+            true => all,
+            false => all.map(Tensor::detach),
+        };
+        all.map(|all| self.newest(all))
+    }
+
+    /// The memories that are kept.
+    fn newest(&self, memories: Tensor<3>) -> Tensor<3> {
+        let n = memories.dims()[1];
+        match self.config.max_memories {
+            Some(most) if n > most => memories.narrow(1, n - most, most),
+            _ => memories,
+        }
+    }
+}
+
+impl<C: Cell> Recurrent for Sab<C> {
+    type State = SabState<C::State>;
+
+    fn d_input(&self) -> usize {
+        self.cell.d_input()
+    }
+
+    fn d_output(&self) -> usize {
+        match self.config.output {
+            SabOutput::HiddenAndSummary => 2 * self.d_hidden(),
+            SabOutput::Hidden => self.d_hidden(),
+        }
+    }
+
+    /// The cell's state and the memories; their keys are functions of them.
+    fn state_size(&self, seq_length: usize) -> usize {
+        let stored = match self.attention {
+            Some(_) => seq_length / self.config.attention_interval,
+            None => 0,
+        };
+        let kept = stored.min(self.config.max_memories.unwrap_or(stored));
+        self.cell.state_size(seq_length) + kept * self.d_hidden()
+    }
+
+    fn initial_state(&self, batch_size: usize, device: &Device) -> SabState<C::State> {
+        SabState {
+            cell: self.cell.initial_state(batch_size, device),
+            memories: None,
+            keys: None,
+            step: 0,
+        }
+    }
+
+    fn project(&self, input: Tensor<3>) -> Tensor<3> {
+        self.cell.project(input)
+    }
+
+    fn advance(
+        &self,
+        projected_t: Tensor<2>,
+        state: SabState<C::State>,
+    ) -> (Tensor<2>, SabState<C::State>) {
+        let scoring = self.attention.as_ref().map(SparseAttention::scoring);
+        let step = self.step_traced(projected_t, state, scoring.as_ref());
+        (step.output, step.state)
+    }
+
+    fn forward_projected(
+        &self,
+        projected: Tensor<3>,
+        state: Option<SabState<C::State>>,
+    ) -> (Tensor<3>, SabState<C::State>) {
+        let [batch_size, ..] = projected.dims();
+        let state = self.begin(batch_size, state, &projected.device());
+        if batch_size == 0 {
+            return (empty_output(self, &projected), state);
+        }
+        let scoring = self.attention.as_ref().map(SparseAttention::scoring);
+        #[cfg(feature = "flex")]
+        if let Some(result) = self.fused(&projected, &state, scoring.as_ref()) {
+            return result;
+        }
+        assert!(
+            self.config.path != Path::Fused,
+            "path is Fused; there is no kernel for this cell on {:?} in {:?}: it needs an LSTM or a GRU without layer \
+             normalisation, on Flex, in f32 or f64, and the cargo feature flex",
+            projected.device(),
+            projected.dtype()
+        );
+        scan(projected, state, |projected_t, state| {
+            let step = self.step_traced(projected_t, state, scoring.as_ref());
+            (step.output, step.state)
+        })
+    }
+}

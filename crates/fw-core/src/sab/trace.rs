@@ -1,0 +1,216 @@
+//! What Sparse Attentive Backtracking recalled, and where its gradients go.
+
+use alloc::vec::Vec;
+
+use burn::tensor::{Int, Tensor, TensorData};
+
+use super::{Cell, Combination, Sab, SabOutput, SabState, SparseAttention};
+use crate::Recurrent;
+use crate::ops::scan;
+use crate::recurrent::check_input;
+
+/// What [`Sab::forward_traced`] yields.
+#[derive(Clone, Debug)]
+pub struct SabTrace<S> {
+    /// As of [`forward`](Recurrent::forward).
+    pub output: Tensor<3>,
+    /// The state after the last step.
+    pub state: SabState<S>,
+    /// The memories that took part in each step, by number: `[batch_size, seq_length, most that took part (at least 1)]`, -1 where
+    /// fewer did. Memories are numbered from 0 in the order in which they were stored, those of the given state first.
+    pub indices: Tensor<3, Int>,
+    /// Their weights, in the same shape.
+    pub weights: Tensor<3>,
+    /// The step of this sequence, from 0, whose state each memory is; `None` for those of the given state.
+    pub stored_at: Vec<Option<usize>>,
+    paths: Paths,
+}
+
+/// On which ways gradients go.
+#[derive(Clone, Debug)]
+struct Paths {
+    /// Whether the cell is cut before each step.
+    is_cut: Vec<bool>,
+    replay: bool,
+    /// Whether an output, and whether a state, depends on what its step recalled.
+    output_recalls: bool,
+    state_recalls: bool,
+}
+
+impl<C: Cell> Sab<C> {
+    /// [`forward`](Recurrent::forward) that also tells what each step recalled.
+    ///
+    /// # Panics
+    /// As [`forward`](Recurrent::forward), and if there is no sample.
+    #[track_caller]
+    pub fn forward_traced(
+        &self,
+        input: Tensor<3>,
+        state: Option<SabState<C::State>>,
+    ) -> SabTrace<C::State> {
+        check_input(&input, self.d_input());
+        let [batch_size, seq_length, _] = input.dims();
+        assert!(batch_size >= 1, "batch_size is 0; a trace needs a sample");
+        let state = self.begin(batch_size, state, &input.device());
+        let scoring = self.attention.as_ref().map(SparseAttention::scoring);
+        let given = state
+            .memories
+            .as_ref()
+            .map_or(0, |memories| memories.dims()[1]);
+        let mut stored_at = alloc::vec![None; given];
+        let mut is_cut = Vec::with_capacity(seq_length);
+        let mut steps = Vec::with_capacity(seq_length);
+        let like = input.clone().inner();
+        let (output, state) = scan(self.project(input), state, |projected_t, state| {
+            is_cut.push(self.config.options().is_cut_after(state.step));
+            let held = state
+                .memories
+                .as_ref()
+                .map_or(0, |memories| memories.dims()[1]);
+            let dropped = stored_at.len() - held;
+            let step = self.step_traced(projected_t, state, scoring.as_ref());
+            steps.push(step.attended.map(|attended| {
+                let numbers = attended.indices + dropped as i64;
+                (numbers, attended.weights.inner())
+            }));
+            if self.is_stored_after(step.state.step) {
+                stored_at.push(Some(is_cut.len() - 1));
+            }
+            (step.output, step.state)
+        });
+        let widths = steps.iter().flatten().map(|(_, weights)| weights.dims()[1]);
+        let most = widths.max().unwrap_or(0).max(1);
+        let (indices, weights) = steps
+            .into_iter()
+            .map(|step| padded(step, batch_size, most, &like))
+            .unzip();
+        let (combination, output_kind) = (self.config.combination, self.config.output);
+        let state_recalls = combination != Combination::OutputOnly;
+        SabTrace {
+            output,
+            state,
+            indices: Tensor::stack(indices, 1),
+            weights: Tensor::stack(weights, 1),
+            stored_at,
+            paths: Paths {
+                is_cut,
+                replay: self.config.replay,
+                output_recalls: state_recalls || output_kind == SabOutput::HiddenAndSummary,
+                state_recalls,
+            },
+        }
+    }
+}
+
+/// Indices and weights of a step, followed by -1 and 0 up to `most`.
+fn padded(
+    step: Option<(Tensor<2, Int>, Tensor<2>)>,
+    batch_size: usize,
+    most: usize,
+    like: &Tensor<3>,
+) -> (Tensor<2, Int>, Tensor<2>) {
+    let (device, dtype) = (like.device(), like.dtype());
+    let taken = step.as_ref().map_or(0, |(_, weights)| weights.dims()[1]);
+    let rest = [batch_size, most - taken];
+    let nothing = TensorData::new(alloc::vec![-1_i64; rest[0] * rest[1]], rest);
+    let nothing = Tensor::from_data(nothing, &device);
+    let zeros = Tensor::zeros(rest, (&device, dtype));
+    match step {
+        None => (nothing, zeros),
+        Some(step) if taken == most => step,
+        Some((indices, weights)) => (
+            Tensor::cat(alloc::vec![indices, nothing], 1),
+            Tensor::cat(alloc::vec![weights, zeros], 1),
+        ),
+    }
+}
+
+impl<S> SabTrace<S> {
+    /// The weight of each memory at each step of a sample, `[seq_length][number of memories]`, 0 where it did not take part.
+    ///
+    /// # Panics
+    /// If there is no such sample.
+    #[track_caller]
+    pub fn attention_map(&self, sample: usize) -> Vec<Vec<f32>> {
+        let weights: Vec<f32> = self
+            .weights
+            .clone()
+            .narrow(0, sample, 1)
+            .try_into_vec_as()
+            .expect("a tensor that was computed can be read");
+        let numbers = self.numbers(sample);
+        let width = self.weights.dims()[2];
+        let mut map = alloc::vec![alloc::vec![0.0; self.stored_at.len()]; numbers.len()];
+        for ((row, numbers), weights) in map.iter_mut().zip(&numbers).zip(weights.chunks(width)) {
+            for (number, weight) in numbers.iter().zip(weights) {
+                row[*number] = *weight;
+            }
+        }
+        map
+    }
+
+    /// Which steps' inputs receive gradient from the output of step `from` of a sample: along the cell up to a cut, and
+    /// through the memories that took part, from whose steps it goes on.
+    ///
+    /// # Panics
+    /// If there is no such sample or step.
+    #[track_caller]
+    pub fn gradient_reaches(&self, sample: usize, from: usize) -> Vec<bool> {
+        self.reached(&self.numbers(sample), from)
+    }
+
+    /// [`gradient_reaches`](Self::gradient_reaches) for the output of every step: `[seq_length][seq_length]`, the replay map.
+    ///
+    /// # Panics
+    /// If there is no such sample.
+    #[track_caller]
+    pub fn replay_map(&self, sample: usize) -> Vec<Vec<bool>> {
+        let numbers = self.numbers(sample);
+        let steps = 0..numbers.len();
+        steps.map(|from| self.reached(&numbers, from)).collect()
+    }
+
+    fn reached(&self, numbers: &[Vec<usize>], from: usize) -> Vec<bool> {
+        let paths = &self.paths;
+        let mut reached = alloc::vec![false; numbers.len()];
+        reached[from] = true;
+        for step in (0..=from).rev() {
+            if !reached[step] {
+                continue;
+            }
+            let recalls = match step == from {
+                true => paths.output_recalls,
+                false => paths.state_recalls,
+            };
+            if recalls && paths.replay {
+                let stored = numbers[step].iter().map(|number| self.stored_at[*number]);
+                for origin in stored.flatten() {
+                    reached[origin] = true;
+                }
+            }
+            if step > 0 && !paths.is_cut[step] {
+                reached[step - 1] = true;
+            }
+        }
+        reached
+    }
+
+    /// The memories that took part in each step of a sample.
+    #[track_caller]
+    fn numbers(&self, sample: usize) -> Vec<Vec<usize>> {
+        let [_, seq_length, width] = self.indices.dims();
+        let numbers: Vec<i64> = self
+            .indices
+            .clone()
+            .narrow(0, sample, 1)
+            .try_into_vec_as()
+            .expect("a tensor that was computed can be read");
+        let of_step = |step: usize| {
+            let numbers = numbers[step * width..][..width].iter();
+            numbers
+                .filter_map(|number| usize::try_from(*number).ok())
+                .collect()
+        };
+        (0..seq_length).map(of_step).collect()
+    }
+}
