@@ -74,10 +74,9 @@ impl Plain {
                 0 => (vec![0.0; D_HIDDEN], vec![0.0; D_HIDDEN]),
                 _ => (course.hidden[t - 1].clone(), course.cell[t - 1].clone()),
             };
-            let is_cut = t > 0
-                && config
-                    .truncation_length
-                    .is_some_and(|length| t % length == 0);
+            let is_cut = config
+                .truncation_length
+                .is_some_and(|length| (t + 1) % length == 0);
             let (h, c) = match frozen {
                 Some(frozen) if is_cut => before(frozen),
                 _ => before(&course),
@@ -289,7 +288,7 @@ fn gradients_reach_exactly_the_steps_of_the_replay_map() {
     }
 }
 
-/// The bare cell, cut from its past after every `length` steps.
+/// The bare cell, cut from its past before every `length`-th step.
 fn truncated<C: Cell + FlatState>(
     cell: &C,
     length: usize,
@@ -299,14 +298,11 @@ fn truncated<C: Cell + FlatState>(
     let seq_length = input.dims()[1];
     let mut state = state;
     let mut outputs = Vec::new();
-    for first in (0..seq_length).step_by(length) {
-        if first > 0 {
+    for t in 0..seq_length {
+        if (t + 1) % length == 0 {
             state = C::detached(state);
         }
-        let piece = input
-            .clone()
-            .narrow(1, first, length.min(seq_length - first));
-        let (output, last) = cell.forward(piece, Some(state));
+        let (output, last) = cell.forward(input.clone().narrow(1, t, 1), Some(state));
         outputs.push(output);
         state = last;
     }
@@ -473,8 +469,10 @@ fn a_trace_without_memories_has_an_empty_map() {
     let layer = config.with_top_k(Some(0)).init(cell, &device);
     let trace = layer.forward_traced(Tensor::zeros([1, 3, D_INPUT], &device), None);
     assert_eq!(trace.attention_map(0), vec![Vec::<f32>::new(); 3]);
-    assert_eq!(trace.gradient_reaches(0, 2), [false, false, true]);
-    assert_eq!(trace.gradient_reaches(0, 1), [true, true, false]);
+    // Cut before the second step.
+    assert_eq!(trace.gradient_reaches(0, 2), [false, true, true]);
+    assert_eq!(trace.gradient_reaches(0, 1), [false, true, false]);
+    assert_eq!(trace.gradient_reaches(0, 0), [true, false, false]);
 }
 
 #[test]

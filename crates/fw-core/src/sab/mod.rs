@@ -80,7 +80,7 @@ pub struct SabConfig {
 /// the distant past through them (Ke et al. 2018).
 ///
 /// ```text
-/// ĥ_t, c_t = Cell(x_t, h_{t-1}, c_{t-1})       cut from the graph after every k_trunc-th step
+/// ĥ_t, c_t = Cell(x_t, h_{t-1}, c_{t-1})       cut from the graph before every k_trunc-th step
 /// a_i = vᵀ tanh(W_h ĥ_t + W_m m_i)             score of each memory
 /// w   = softmax over the k_top best a, all others 0
 /// s_t = Σ_i w_i m_i
@@ -104,8 +104,8 @@ pub struct SabConfig {
 ///
 /// - `h_t = (ĥ_t + s_t) / 2`; the paper's `ĥ_t + s_t` is [`Combination::Add`].
 /// - Weights are a softmax over the selected scores; the paper's rule is [`Sparsifier::Threshold`].
-/// - The cell is cut at fixed places, after every k_trunc-th step of the sequence, so that credit runs back from a
-///   recalled state for 1 to k_trunc steps.
+/// - The cell is cut at fixed places, before every k_trunc-th step of the sequence (as in the code that the authors released), so
+///   that credit runs back from a recalled state for 1 to k_trunc steps, and the first block has one step less.
 ///
 /// # Source
 ///

@@ -89,17 +89,13 @@ fn check_weights(
     crate::common::assert_close("step.weights", &actual, expected, 1e-6);
 }
 
-/// The released code stores a zero vector before the first step, and counts its steps for cuts and for storing so that the
-/// first block has k_trunc - 1 steps: the counter of the state begins where both fall into place.
+/// The released code stores a zero vector before the first step.
 fn start(golden: &Golden, layer: &Sab<fw_core::Lstm>, device: &Device) -> SabState<LstmState> {
     let size = |key| golden.number(key) as usize;
-    let (k_trunc, k_att) = (size("k_trunc"), size("k_att"));
-    let step = (0..k_trunc * k_att).find(|step| step % k_trunc == 1 && step % k_att == 0);
     let batch_size = size("B");
     let zeros = Tensor::zeros([batch_size, 1, size("hidden")], (device, DType::F64));
     SabState {
         memories: Some(zeros),
-        step: step.expect("k_trunc and k_att have no common divisor"),
         ..layer.initial_state(batch_size, device)
     }
 }

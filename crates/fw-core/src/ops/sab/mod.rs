@@ -2,7 +2,7 @@
 //! Binas, Mozer, Pal, Bengio 2018, "Sparse Attentive Backtracking: Temporal Credit Assignment Through Reminding").
 //!
 //! ```text
-//! ĥ_t, c_t = Cell(x_t, h_{t-1}, c_{t-1})       h and c cut from the graph after every k_trunc-th step
+//! ĥ_t, c_t = Cell(x_t, h_{t-1}, c_{t-1})       h and c cut from the graph before every k_trunc-th step
 //! a_i = vᵀ tanh(W_h ĥ_t + W_m m_i)             score of each memory
 //! w   = the k_top best scores, sparsified and normalised; all others 0
 //! s_t = Σ_i w_i m_i                            what is recalled
@@ -89,7 +89,7 @@ pub struct Options {
     pub top_k: Option<usize>,
     /// k_att, at least 1: a state is stored after every so many steps.
     pub attention_interval: usize,
-    /// k_trunc, at least 1: the cell is cut from the graph after every so many steps; never, if it is `None`.
+    /// k_trunc, at least 1: the cell is cut from the graph before every so manyth step; never, if it is `None`.
     pub truncation_length: Option<usize>,
     /// Whether gradients go back to the memories.
     pub replay: bool,
@@ -107,7 +107,7 @@ impl Options {
     /// Whether the cell is cut from the graph between `step` steps and the next.
     pub fn is_cut_after(&self, step: usize) -> bool {
         let length = self.truncation_length;
-        step > 0 && length.is_some_and(|length| step.is_multiple_of(length))
+        length.is_some_and(|length| (step + 1).is_multiple_of(length))
     }
 
     /// Whether the state after `step` steps is stored.

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::super::{Options, Write};
-use crate::ops::cpu::{Arch, Buffer, Parts, Real};
+use crate::ops::cpu::{Arch, Buffer, Parts, Real, Row, padded};
 
 /// A call: sizes, options and inputs, all contiguous and batch first.
 #[derive(Clone, Copy)]
@@ -89,6 +89,16 @@ impl Layout {
             norms: if problem.norm.is_some() { norms } else { 0 },
             write: options.write,
             has_start: problem.start.is_some(),
+        }
+    }
+
+    /// The size of a row of hidden units.
+    #[inline(always)]
+    pub(super) fn row(&self) -> Row {
+        Row {
+            units: self.d_hidden,
+            width: self.width,
+            lanes: self.lanes,
         }
     }
 
@@ -194,24 +204,6 @@ impl Layout {
     }
 }
 
-/// Pieces laid end to end.
-#[derive(Default)]
-pub(super) struct Offsets(usize);
-
-impl Offsets {
-    /// Where a piece of so many numbers begins.
-    pub(super) fn take(&mut self, numbers: usize) -> usize {
-        let start = self.0;
-        self.0 += numbers;
-        start
-    }
-
-    /// Where the last piece ends.
-    pub(super) fn end(&self) -> usize {
-        self.0
-    }
-}
-
 /// What the forward pass leaves for the backward pass.
 #[derive(Debug)]
 pub(in super::super) struct Tape<T> {
@@ -280,34 +272,4 @@ impl<'a, T: Real> Shared<'a, T> {
     pub(super) fn rates(&self, n: usize) -> *const T {
         self.rates[self.chunk + 1 - n..].as_ptr()
     }
-}
-
-/// The rows of a matrix, each followed by zeros up to `width`; itself, if there are none to add. No rows of no
-/// width are one row of zeros.
-pub(super) fn padded<T: Real>(matrix: &[T], columns: usize, width: usize) -> Cow<'_, [T]> {
-    if columns == width {
-        return Cow::Borrowed(matrix);
-    }
-    let rows = matrix.len().checked_div(columns).unwrap_or(1);
-    let mut padded = alloc::vec![T::zero(); rows * width];
-    if columns > 0 {
-        for (to, from) in padded
-            .chunks_exact_mut(width)
-            .zip(matrix.chunks_exact(columns))
-        {
-            to[..columns].copy_from_slice(from);
-        }
-    }
-    Cow::Owned(padded)
-}
-
-/// The transposed matrix, its rows padded with zeros to `width`.
-pub(super) fn transposed<T: Real>(matrix: &[T], columns: usize, width: usize) -> Vec<T> {
-    let mut result = alloc::vec![T::zero(); columns * width];
-    for (row, from) in matrix.chunks_exact(columns).enumerate() {
-        for (column, value) in from.iter().enumerate() {
-            result[column * width + row] = *value;
-        }
-    }
-    result
 }

@@ -1,9 +1,9 @@
 //! What the backward pass does at the end of a chunk, where it comes in, and at its start.
 
 use super::super::super::Write;
-use super::super::rows::{add_to, clear, copy_padded, copy_units, scale_to, transpose};
+use super::super::rows::transpose;
 use super::{Pass, Sample};
-use crate::ops::cpu::{Initial, Real, Rows, RowsMut, Simd, Strided, add_product, product};
+use crate::ops::cpu::{Initial, Real, Rows, RowsMut, Simd, Strided, add_product, clear, product};
 
 impl<T: Real> Pass<'_, T> {
     /// Whether the memory at the chunk's end has a gradient.
@@ -26,11 +26,13 @@ impl<T: Real> Pass<'_, T> {
                     &self.call.output[(sample.index * layout.seq_length + start - 1) * d..][..d]
                 }
             };
-            copy_padded::<S, T>(layout, before.as_ptr(), states);
+            layout.row().copy_padded::<S, T>(before.as_ptr(), states);
             for t in 0..n {
                 let row = (sample.index * layout.seq_length + steps.start + t) * d;
                 let row = self.call.output[row..].as_ptr();
-                copy_padded::<S, T>(layout, row, states.add((t + 1) * width));
+                layout
+                    .row()
+                    .copy_padded::<S, T>(row, states.add((t + 1) * width));
             }
             let rows = self.write_rows(sample, chunk);
             let columns = sample.scratch.add(room.columns);
@@ -72,11 +74,13 @@ impl<T: Real> Pass<'_, T> {
             let rates = self.shared.rates(n);
             for write in 0..n {
                 let row = writes.add(write * width);
-                scale_to::<S, T>(layout, *rates.add(write), row, row);
+                layout.row().scale_to::<S, T>(*rates.add(write), row, row);
             }
             for row in 0..d {
                 let row = gradient.add(row * width);
-                scale_to::<S, T>(layout, self.shared.decays[n], row, row);
+                layout
+                    .row()
+                    .scale_to::<S, T>(self.shared.decays[n], row, row);
             }
         }
     }
@@ -121,7 +125,7 @@ impl<T: Real> Pass<'_, T> {
                     for i in 0..layout.inner_steps {
                         let read = t * layout.inner_steps + i;
                         let row = sample.scratch.add(room.reads + read * width);
-                        scale_to::<S, T>(layout, decay, row, row);
+                        layout.row().scale_to::<S, T>(decay, row, row);
                     }
                 }
                 add_product::<S, T>(
@@ -147,13 +151,15 @@ impl<T: Real> Pass<'_, T> {
             if problem.projection.is_none() {
                 for t in 0..if self.call.wanted.input { n } else { 0 } {
                     let to = self.input.at((first + t) * d);
-                    copy_units::<S, T>(layout, gradients.add(t * width), to);
+                    layout
+                        .row()
+                        .copy_units::<S, T>(gradients.add(t * width), to);
                 }
                 return;
             }
             let bias = sample.sums.add(self.sums.bias);
             for t in 0..n {
-                add_to::<S, T>(layout, gradients.add(t * width), bias);
+                layout.row().add_to::<S, T>(gradients.add(t * width), bias);
             }
             add_product::<S, T>(
                 [d_input, n, width / layout.lanes],

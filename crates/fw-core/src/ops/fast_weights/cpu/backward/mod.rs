@@ -7,11 +7,10 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::forward::is_symmetric;
-use super::layout::{Layout, Offsets, Problem, Shared, Tape, transposed};
-use super::rows::{clear, copy_padded, copy_units};
+use super::layout::{Layout, Problem, Shared, Tape};
 use crate::ops::cpu::{
-    Buffer, Initial, Parts, Real, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd, product,
-    with_scratch,
+    Buffer, Initial, Offsets, Parts, Real, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd,
+    clear, product, transposed, with_scratch,
 };
 
 /// Which gradients are asked for; those of the slow weights always are.
@@ -381,7 +380,9 @@ impl<T: Real> Pass<'_, T> {
                 Some(memory) => {
                     for row in 0..d {
                         let from = memory[(sample.index * d + row) * d..].as_ptr();
-                        copy_padded::<S, T>(layout, from, gradient.add(row * layout.width));
+                        layout
+                            .row()
+                            .copy_padded::<S, T>(from, gradient.add(row * layout.width));
                     }
                 }
             }
@@ -396,12 +397,16 @@ impl<T: Real> Pass<'_, T> {
         // SAFETY: as in `run`.
         unsafe {
             let hidden = sample.scratch.add(room.hidden);
-            copy_units::<S, T>(layout, hidden, self.hidden.at(sample.index * d));
+            layout
+                .row()
+                .copy_units::<S, T>(hidden, self.hidden.at(sample.index * d));
             if self.call.wanted.start {
                 let gradient = sample.scratch.add(room.memory_gradient);
                 for row in 0..d {
                     let to = self.start.at((sample.index * d + row) * d);
-                    copy_units::<S, T>(layout, gradient.add(row * layout.width), to);
+                    layout
+                        .row()
+                        .copy_units::<S, T>(gradient.add(row * layout.width), to);
                 }
             }
         }

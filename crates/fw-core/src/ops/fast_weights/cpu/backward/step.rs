@@ -1,12 +1,12 @@
 //! One step of one sample, backward.
 
 use super::super::super::Write;
-use super::super::rows::{History, add_read, add_to, attend, clear, copy_padded};
+use super::super::rows::{History, add_read, attend};
 use super::{Pass, Sample};
 use crate::ops::Activation;
 use crate::ops::cpu::{
-    Real, Rows, RowsMut, Simd, Strided, Vector, add_product, load, prefetch, row_product, splat,
-    store,
+    Real, Rows, RowsMut, Simd, Strided, Vector, add_product, clear, load, prefetch, row_product,
+    splat, store,
 };
 
 /// Writes whose gradients are gathered together from the reads that come after all of them.
@@ -46,8 +46,10 @@ impl<T: Real> Pass<'_, T> {
 
             let row = (sample.index * layout.seq_length + time) * d;
             let row = self.call.cotangents.hidden[row..].as_ptr();
-            copy_padded::<S, T>(layout, row, gradient);
-            add_to::<S, T>(layout, sample.scratch.add(room.hidden), gradient);
+            layout.row().copy_padded::<S, T>(row, gradient);
+            layout
+                .row()
+                .add_to::<S, T>(sample.scratch.add(room.hidden), gradient);
             if layout.write == Write::Final {
                 self.add_write::<S>(sample, chunk, t, gradient);
             }
@@ -56,7 +58,7 @@ impl<T: Real> Pass<'_, T> {
                 let g = sample.scratch.add(room.reads + read * width);
                 let norm = (layout.norms > 0).then_some(i - usize::from(!normalize_preliminary));
                 self.deactivate::<S>(sample, time, norm, s(i), gradient, g);
-                add_to::<S, T>(layout, g, z_gradient);
+                layout.row().add_to::<S, T>(g, z_gradient);
                 let n = layout.visible(t);
                 let history = History {
                     columns: sample.scratch.add(room.columns),
@@ -83,7 +85,7 @@ impl<T: Real> Pass<'_, T> {
             let norm = normalize_preliminary.then_some(0);
             let scaled = sample.common.add(room.scaled);
             self.deactivate::<S>(sample, time, norm, s(0), gradient, scaled);
-            add_to::<S, T>(layout, scaled, z_gradient);
+            layout.row().add_to::<S, T>(scaled, z_gradient);
         }
     }
 
@@ -157,7 +159,7 @@ impl<T: Real> Pass<'_, T> {
                 let (a, b) = (coefficients.add(t), Rows::new(rows, width));
                 row_product::<S, T>(sizes, a, layout.chunk_width, b, Some(row), row);
             }
-            add_to::<S, T>(layout, row, to);
+            layout.row().add_to::<S, T>(row, to);
             if let Some(writes) = self.call.cotangents.writes {
                 let row = (sample.index * layout.seq_length + steps.start + t) * d;
                 for (unit, gradient) in writes[row..][..d].iter().enumerate() {

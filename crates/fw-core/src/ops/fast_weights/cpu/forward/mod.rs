@@ -5,11 +5,11 @@ mod step;
 use core::ops::Range;
 
 use super::super::Write;
-use super::layout::{Layout, Offsets, Problem, Shared, Tape};
-use super::rows::{clear, copy_padded, copy_row, copy_units, scale_to, transpose};
+use super::layout::{Layout, Problem, Shared, Tape};
+use super::rows::transpose;
 use crate::ops::cpu::{
-    Arch, Buffer, Real, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd, add_product,
-    with_scratch,
+    Arch, Buffer, Offsets, Real, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd, add_product,
+    clear, with_scratch,
 };
 
 /// Where the results of a forward pass go. All of it is written.
@@ -250,7 +250,7 @@ impl<T: Real> Pass<'_, T> {
         unsafe {
             let hidden = &self.problem.hidden[sample.index * d..][..d];
             let states = sample.scratch.add(room.states);
-            copy_padded::<S, T>(layout, hidden.as_ptr(), states);
+            layout.row().copy_padded::<S, T>(hidden.as_ptr(), states);
             let memory = sample.scratch.add(room.memory);
             match self.problem.start {
                 None if layout.n_chunks() == 1 && self.call.outputs.memory.is_none() => {}
@@ -259,7 +259,9 @@ impl<T: Real> Pass<'_, T> {
                     let start = &start[sample.index * d * d..][..d * d];
                     for row in 0..d {
                         let to = memory.add(row * layout.width);
-                        copy_padded::<S, T>(layout, start[row * d..].as_ptr(), to);
+                        layout
+                            .row()
+                            .copy_padded::<S, T>(start[row * d..].as_ptr(), to);
                     }
                     if !self.symmetric {
                         transpose(memory, d, layout.width);
@@ -282,11 +284,13 @@ impl<T: Real> Pass<'_, T> {
             if self.problem.projection.is_none() {
                 for t in 0..steps.len() {
                     let row = self.problem.input[(first + t) * layout.d_hidden..].as_ptr();
-                    copy_padded::<S, T>(layout, row, inputs.add(t * width));
+                    layout.row().copy_padded::<S, T>(row, inputs.add(t * width));
                 }
             } else {
                 for t in 0..steps.len() {
-                    copy_row::<S, T>(layout, self.shared.bias.as_ptr(), inputs.add(t * width));
+                    layout
+                        .row()
+                        .copy::<S, T>(self.shared.bias.as_ptr(), inputs.add(t * width));
                 }
                 add_product::<S, T>(
                     [steps.len(), d_input, width / layout.lanes],
@@ -333,12 +337,16 @@ impl<T: Real> Pass<'_, T> {
                 let rows = self.write_rows(sample);
                 for write in 0..n {
                     let to = scaled.add(write * width);
-                    scale_to::<S, T>(layout, *rates.add(write), rows.start.add(write * width), to);
+                    layout.row().scale_to::<S, T>(
+                        *rates.add(write),
+                        rows.start.add(write * width),
+                        to,
+                    );
                 }
                 let decay = self.shared.decays[n];
                 for unit in 0..layout.d_hidden {
                     let row = memory.add(unit * width);
-                    scale_to::<S, T>(layout, decay, row, row);
+                    layout.row().scale_to::<S, T>(decay, row, row);
                 }
                 add_product::<S, T>(
                     [layout.d_hidden, n, width / layout.lanes],
@@ -348,7 +356,7 @@ impl<T: Real> Pass<'_, T> {
                 );
             }
             let states = sample.scratch.add(room.states);
-            copy_row::<S, T>(layout, states.add(n * width), states);
+            layout.row().copy::<S, T>(states.add(n * width), states);
             if let (Some(last), true) = (self.call.outputs.memory, is_last) {
                 let d = layout.d_hidden;
                 let memory = sample.scratch.add(room.memory);
@@ -357,7 +365,7 @@ impl<T: Real> Pass<'_, T> {
                 }
                 for row in 0..d {
                     let to = last.at((sample.index * d + row) * d);
-                    copy_units::<S, T>(layout, memory.add(row * width), to);
+                    layout.row().copy_units::<S, T>(memory.add(row * width), to);
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! One step of one sample, forward.
 
 use super::super::super::Write;
-use super::super::rows::{History, add_read, attend, copy_row, copy_units};
+use super::super::rows::{History, add_read, attend};
 use super::{Pass, Sample};
 use crate::ops::Activation;
 use crate::ops::cpu::{Real, Simd, Vector, load, splat, store};
@@ -46,7 +46,9 @@ impl<T: Real> Pass<'_, T> {
                 self.write::<S>(sample, time, t, hidden);
             }
             let first = (sample.index * layout.seq_length + time) * d_hidden;
-            copy_units::<S, T>(layout, hidden, self.call.outputs.hidden.at(first));
+            layout
+                .row()
+                .copy_units::<S, T>(hidden, self.call.outputs.hidden.at(first));
         }
     }
 
@@ -146,7 +148,7 @@ impl<T: Real> Pass<'_, T> {
         unsafe {
             if layout.write == Write::Preliminary {
                 let to = sample.scratch.add(room.rows + t * layout.width);
-                copy_row::<S, T>(layout, vector, to);
+                layout.row().copy::<S, T>(vector, to);
             }
             let column = sample.scratch.add(room.columns + t);
             for unit in 0..layout.d_hidden {
@@ -154,7 +156,7 @@ impl<T: Real> Pass<'_, T> {
             }
             if let Some(writes) = self.call.outputs.writes {
                 let first = (sample.index * layout.seq_length + time) * layout.d_hidden;
-                copy_units::<S, T>(layout, vector, writes.at(first));
+                layout.row().copy_units::<S, T>(vector, writes.at(first));
             }
         }
     }
