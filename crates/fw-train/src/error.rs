@@ -25,6 +25,15 @@ pub enum Error {
         source: std::io::Error,
     },
 
+    /// A file of data is not what it should be.
+    #[error("{} cannot be used as data: {problem}", path.display())]
+    Data {
+        /// Which one.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+
     /// A run's folder lacks something or holds something unreadable.
     #[error("{} is not a usable run folder: {problem}", path.display())]
     Run {
@@ -71,6 +80,13 @@ impl Error {
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Error::Usage(message.into())
+    }
+
+    pub(crate) fn data(path: &Path, problem: impl Into<String>) -> Self {
+        Error::Data {
+            path: path.to_owned(),
+            problem: problem.into(),
+        }
     }
 
     pub(crate) fn run(path: &Path, problem: impl Into<String>) -> Self {

@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use serde::Serialize;
-use toml::Table;
+use toml::{Table, Value};
 
 use crate::Error;
 use crate::models::ModelConfig;
 use crate::settings::{self, Section};
 use crate::tasks::TaskConfig;
-use crate::training::{OptimizerConfig, TrainingConfig};
+use crate::training::{Curriculum, OptimizerConfig, TrainingConfig};
 
 /// A validated experiment: the four sections of a TOML file, every default filled in.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -22,6 +22,9 @@ pub struct Experiment {
     pub optimizer: OptimizerConfig,
     /// `[training]`
     pub training: TrainingConfig,
+    /// The easier tasks that training begins with, as `[training.curriculum]` says.
+    #[serde(skip)]
+    pub easier: Vec<TaskConfig>,
 }
 
 /// The experiment of `train` without a file.
@@ -54,18 +57,50 @@ impl Experiment {
                  the sections are [task], [model], [optimizer] and [training]"
             )));
         }
+        let training = TrainingConfig::from_section(training)?;
+        let easier = match &training.curriculum {
+            Some(curriculum) => curriculum.tasks(&task)?,
+            None => Vec::new(),
+        };
         let task = TaskConfig::from_section(task)?;
+        let format = task.task().format();
+        if let Some(other) = easier
+            .iter()
+            .position(|easier| easier.task().format() != format)
+        {
+            return Err(Error::usage(format!(
+                "the value at place {} of training.curriculum.values changes what the model reads or answers; it must \
+                 leave that as it is",
+                other + 1
+            )));
+        }
         Ok(Experiment {
-            model: ModelConfig::from_section(model, task.task().format())?,
+            model: ModelConfig::from_section(model, format)?,
             task,
             optimizer: OptimizerConfig::from_section(optimizer)?,
-            training: TrainingConfig::from_section(training)?,
+            training,
+            easier,
         })
+    }
+
+    /// The task of a stage of training: those of the curriculum, then the task itself.
+    pub(crate) fn task_of_stage(&self, stage: usize) -> &TaskConfig {
+        self.easier.get(stage).unwrap_or(&self.task)
     }
 
     /// The experiment as TOML, every default written out.
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("an experiment can be written as TOML")
+    }
+}
+
+impl Curriculum {
+    /// The task with each value.
+    fn tasks(&self, task: &Section) -> Result<Vec<TaskConfig>, Error> {
+        let with =
+            |value: &Value| TaskConfig::from_section(task.with(&self.setting, value.clone()));
+        let tasks = self.values.iter().map(with).collect::<Result<_, _>>();
+        tasks.map_err(|error| Error::usage(format!("training.curriculum: {error}")))
     }
 }
 
@@ -124,6 +159,22 @@ mod tests {
             (
                 "trainig.steps = 3",
                 "[trainig] is not a section of an experiment",
+            ),
+            (
+                "training.curriculum = { setting = 'pears', values = [1], until = { error = 0.1 } }",
+                "training.curriculum: in [task]: unknown field `pears`, expected",
+            ),
+            (
+                "training.curriculum = { setting = 'pairs', values = [2, 0], until = { error = 0.1 } }",
+                "training.curriculum: task.pairs is 0; it must lie between 1 and 26",
+            ),
+            (
+                "training.curriculum = { setting = 'pairs', values = [], until = { error = 0.1 } }",
+                "training.curriculum.values is empty; it must hold at least one value",
+            ),
+            (
+                "training.curriculum = { setting = 'pairs', values = [2], until = { error = 2.0 } }",
+                "training.curriculum.until.error is 2; it must lie in [0, 1]",
             ),
             (
                 "training.evaluate_every = 150",

@@ -6,6 +6,7 @@ use toml::{Table, Value};
 use crate::Error;
 
 /// One section of an experiment, such as `[model]`.
+#[derive(Clone)]
 pub(crate) struct Section {
     name: &'static str,
     table: Table,
@@ -52,6 +53,13 @@ impl Section {
             name: self.name,
             table,
         }
+    }
+
+    /// The same with another value of a field.
+    pub fn with(&self, field: &str, value: Value) -> Section {
+        let mut section = self.clone();
+        section.table.insert(field.to_owned(), value);
+        section
     }
 
     /// The section as a value; unknown fields and wrong types are errors.

@@ -27,6 +27,8 @@ fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
 
 #[test]
 fn every_experiment_file_is_valid() {
+    // Where the data of some of them is looked for, as the documents' commands do.
+    std::env::set_current_dir(repository()).expect("the repository");
     let paths = files(&repository().join("experiments"), ".toml");
     assert!(
         !paths.is_empty(),

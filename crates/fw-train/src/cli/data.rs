@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor};
 use clap::Args;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
@@ -15,13 +15,14 @@ use crate::cli::output;
 use crate::device::DeviceName;
 use crate::files::write_new;
 use crate::settings::{self, Section};
-use crate::tasks::{Batch, Format, Sample, Split, Targets, Task, TaskConfig};
+use crate::tasks::{Answer, Batch, Input, Inputs, Sample, Split, Targets, Task, TaskConfig};
 
 /// Write a task's samples to a file: the very ones that `train` and `test` use, for other frameworks.
 ///
-/// FILE.jsonl holds one object a line. FILE.safetensors holds, for a task of tokens, `tokens` [n, seq_length] and `classes` [n],
-/// int64; for a task of vectors `inputs` [n, seq_length, d_input], `targets` [n, seq_length, d_output] and `mask` [n, seq_length] (1 where
-/// an answer is asked for), float32, with zeros behind the end of a shorter sequence.
+/// FILE.jsonl holds one object a line. FILE.safetensors holds what is read, `tokens` [n, seq_length], int64, or `inputs` [n, seq_length,
+/// d_input], float32; and what should be answered: `classes` [n] or [n, seq_length], int64, bits as `targets` [n, seq_length, d_output], or
+/// numbers as `targets` [n], float32. Where there are answers at some of the steps, `mask` [n, seq_length] is 1 where one is asked for,
+/// and for classes `counts` is 1 where a wrong one is an error. Behind the end of a shorter sequence there are zeros.
 #[derive(Debug, Args)]
 pub(super) struct DataArgs {
     /// The task, by the name that `fw-train list` shows
@@ -108,35 +109,77 @@ impl FileFormat {
     }
 }
 
+/// A line of a JSONL file: what is read, then what should be answered.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    read: Read<'a>,
+    #[serde(flatten)]
+    answered: Answered<'a>,
+}
+
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Line<'a> {
-    Tokens {
-        input: String,
+enum Read<'a> {
+    Tokens { input: String, tokens: &'a [u32] },
+    Vectors { inputs: &'a [Vec<f32>] },
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Answered<'a> {
+    Class {
         target: String,
-        tokens: &'a [u32],
         class: u32,
     },
-    Vectors {
-        inputs: &'a [Vec<f32>],
-        /// `null` where no answer is asked for.
+    /// `null` where no answer is asked for.
+    Classes {
+        target: String,
+        classes: Vec<Option<u32>>,
+        counts: Vec<bool>,
+    },
+    /// `null` where no answer is asked for.
+    Bits {
         targets: &'a [Option<Vec<f32>>],
+    },
+    Number {
+        target: f32,
     },
 }
 
 fn jsonl(task: &dyn Task, samples: &[Sample]) -> Vec<u8> {
     let mut content = Vec::new();
     for sample in samples {
-        let line = match sample {
-            Sample::Tokens(sample) => Line::Tokens {
-                input: task.input_text(&sample.tokens),
-                target: task.class_text(sample.class),
-                tokens: &sample.tokens,
-                class: sample.class,
+        let line = Line {
+            read: match &sample.input {
+                Input::Tokens(tokens) => Read::Tokens {
+                    input: task.input_text(tokens),
+                    tokens,
+                },
+                Input::Vectors(inputs) => Read::Vectors { inputs },
             },
-            Sample::Vectors(sample) => Line::Vectors {
-                inputs: &sample.inputs,
-                targets: &sample.targets,
+            answered: match &sample.answer {
+                Answer::Class(class) => Answered::Class {
+                    target: task.class_text(*class),
+                    class: *class,
+                },
+                Answer::Classes(steps) => Answered::Classes {
+                    target: steps
+                        .iter()
+                        .flatten()
+                        .map(|step| task.class_text(step.class))
+                        .collect(),
+                    classes: steps
+                        .iter()
+                        .map(|step| step.map(|step| step.class))
+                        .collect(),
+                    counts: steps
+                        .iter()
+                        .map(|step| step.is_some_and(|step| step.counts))
+                        .collect(),
+                },
+                Answer::Bits(targets) => Answered::Bits { targets },
+                Answer::Number(target) => Answered::Number { target: *target },
             },
         };
         serde_json::to_writer(&mut content, &line).expect("plain data can be written as JSON");
@@ -146,39 +189,33 @@ fn jsonl(task: &dyn Task, samples: &[Sample]) -> Vec<u8> {
 }
 
 fn safetensors(task: &dyn Task, samples: &[Sample]) -> Result<Vec<u8>, Error> {
-    Ok(match task.format() {
-        Format::Tokens { .. } => {
-            let samples: Vec<_> = samples.iter().map(Sample::tokens).collect();
-            let bytes = |ids: &mut dyn Iterator<Item = u32>| -> Vec<u8> {
-                ids.flat_map(|id| i64::from(id).to_le_bytes()).collect()
-            };
-            let tokens = samples.iter().flat_map(|sample| &sample.tokens);
-            let tokens = bytes(&mut tokens.copied());
-            let classes = bytes(&mut samples.iter().map(|sample| sample.class));
-            write_tensors(&[
-                (
-                    "tokens",
-                    Dtype::I64,
-                    vec![samples.len(), task.seq_length()],
-                    tokens,
-                ),
-                ("classes", Dtype::I64, vec![samples.len()], classes),
-            ])
+    let device = DeviceName::default_of_build().open()?;
+    let batch = Batch::new(task.format(), samples, &device);
+    let mut tensors = vec![match batch.inputs {
+        Inputs::Tokens(tokens) => int_tensor("tokens", tokens),
+        Inputs::Vectors(vectors) => float_tensor("inputs", vectors),
+    }];
+    match batch.targets {
+        Targets::Classes { classes, .. } if task.format().is_answered_at_the_end() => {
+            tensors.push(int_tensor("classes", classes.squeeze_dim::<1>(1)));
         }
-        Format::Vectors { .. } => {
-            let device = DeviceName::default_of_build().open()?;
-            let batch = Batch::new(task.format(), samples, &device);
-            let Targets::Bits { bits, mask, .. } = batch.targets else {
-                unreachable!("a task of vectors has bits as targets");
-            };
-            let mask = mask.squeeze_dim::<2>(2);
-            write_tensors(&[
-                float_tensor("inputs", batch.inputs.vectors()),
-                float_tensor("targets", bits),
-                float_tensor("mask", mask),
-            ])
-        }
-    })
+        Targets::Classes {
+            classes,
+            mask,
+            counts,
+            ..
+        } => tensors.extend([
+            int_tensor("classes", classes),
+            float_tensor("mask", mask),
+            float_tensor("counts", counts),
+        ]),
+        Targets::Bits { bits, mask, .. } => tensors.extend([
+            float_tensor("targets", bits),
+            float_tensor("mask", mask.squeeze_dim::<2>(2)),
+        ]),
+        Targets::Numbers(numbers) => tensors.push(float_tensor("targets", numbers)),
+    }
+    Ok(write_tensors(&tensors))
 }
 
 /// A tensor of a file: name, type, shape, bytes.
@@ -191,6 +228,15 @@ fn float_tensor<const D: usize>(name: &'static str, tensor: Tensor<D>) -> NamedT
         .expect("a tensor that was made can be read");
     let bytes = numbers.iter().flat_map(|number| number.to_le_bytes());
     (name, Dtype::F32, shape, bytes.collect())
+}
+
+fn int_tensor<const D: usize>(name: &'static str, tensor: Tensor<D, Int>) -> NamedTensor {
+    let shape = tensor.dims().to_vec();
+    let numbers: Vec<i64> = tensor
+        .try_into_vec_as()
+        .expect("a tensor that was made can be read");
+    let bytes = numbers.iter().flat_map(|number| number.to_le_bytes());
+    (name, Dtype::I64, shape, bytes.collect())
 }
 
 fn write_tensors(tensors: &[NamedTensor]) -> Vec<u8> {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use burn::tensor::activation::sigmoid;
+use burn::tensor::activation::{sigmoid, softmax};
 use clap::Args;
 
 use crate::cli::loaded::{Loaded, ModelArgs};
@@ -10,15 +10,14 @@ use crate::cli::output;
 use crate::error::require;
 use crate::models::{Model, WithModel};
 use crate::report::{SampleTrace, check_figure_name, draw_curves, draw_heat_maps};
-use crate::tasks::{Format, Split};
+use crate::tasks::{Answer, AnswerFormat, Input, InputFormat, Split};
 use crate::training::RunFolder;
 use crate::{CheckpointChoice, Error};
 
 /// Draw learning curves, several runs overlaid, and what a model did on a sample.
 ///
-/// One run: curves.svg and curves.png in its folder; if its task has vectors and bits, also sample.svg and sample.png: target, answer
-/// and error of a sample, and heat maps of what the model wrote, read and attended to at each step. Several
-/// runs: curves.svg and curves.png here.
+/// One run: curves.svg and curves.png in its folder, and sample.svg and sample.png: target, answer and error of a sample, and heat
+/// maps of what the model wrote, read, recalled and attended to at each step. Several runs: curves.svg and curves.png here.
 #[derive(Debug, Args)]
 pub(super) struct PlotArgs {
     /// The folders of one or more runs
@@ -63,15 +62,8 @@ impl PlotArgs {
             print(&paths)?;
         }
         let Some(run) = single else { return Ok(()) };
-        let format = run.experiment(&[])?.task.task().format();
-        let has_sample = matches!(format, Format::Vectors { .. });
-        if asks_for_sample && !has_sample {
-            return Err(Error::usage(
-                "--sample draws tasks of vectors and bits; for a task of tokens see `fw-train sample`",
-            ));
-        }
         // Curves can be drawn from the first records on, a sample from the first checkpoint on.
-        let wants_sample = has_sample && self.out.is_none() && run.has_checkpoint()?;
+        let wants_sample = self.out.is_none() && run.has_checkpoint()?;
         if asks_for_sample || wants_sample {
             let paths = self.paths(single, "sample");
             self.draw_sample(run.path(), &paths)?;
@@ -104,7 +96,7 @@ impl PlotArgs {
         let index = self.sample.unwrap_or(0);
         let task = loaded.experiment.task.task();
         task.range(split, index, 1)?;
-        let n_steps = task.sample(split, index).vectors().seq_length();
+        let n_steps = task.sample(split, index).input.seq_length();
         let rule = format!("have at most {MOST_STEPS} steps to be drawn; set the task to less");
         require(
             n_steps <= MOST_STEPS,
@@ -145,12 +137,32 @@ impl WithModel for Trace<'_> {
     fn run<M: Model>(self, model: M) -> Result<SampleTrace, Error> {
         let experiment = &self.loaded.experiment;
         let task = experiment.task.task();
+        let format = task.format();
         let batch = task.batch(self.split, [self.index], &self.loaded.device);
-        let probabilities = sigmoid(model.logits(batch.inputs.clone()));
-        let [_, _, d_output] = probabilities.dims();
-        let numbers: Vec<f32> = probabilities
+        let sample = task.sample(self.split, self.index);
+        let n_steps = sample.input.seq_length();
+
+        let answers = model.logits(batch.inputs.clone());
+        let answers = match format.answer {
+            AnswerFormat::Bits { .. } => sigmoid(answers),
+            AnswerFormat::Number => answers,
+            _ => softmax(answers, 2),
+        };
+        let numbers: Vec<f32> = answers
             .try_into_vec_as()
             .expect("a tensor that was computed can be read");
+        let answers = numbers.chunks_exact(format.d_output());
+        let answers: Vec<Option<Vec<f32>>> = answers.map(|row| Some(row.to_vec())).collect();
+        let at_the_end = |last| {
+            let mut steps = vec![None; n_steps];
+            steps[n_steps - 1] = last;
+            steps
+        };
+        let one_hot = |class: u32, n: usize| {
+            let places = (0..n).map(|place| f32::from(u8::from(place == class as usize)));
+            places.collect::<Vec<f32>>()
+        };
+        let class = |class| one_hot(class, format.d_output());
         Ok(SampleTrace {
             title: format!(
                 "{} on {}: sample {} of the {} split, checkpoint of step {}",
@@ -160,11 +172,38 @@ impl WithModel for Trace<'_> {
                 self.split.name(),
                 self.loaded.checkpoint.step
             ),
-            sample: task.sample(self.split, self.index).vectors().clone(),
-            answers: numbers
-                .chunks_exact(d_output)
-                .map(<[f32]>::to_vec)
-                .collect(),
+            inputs: match (sample.input, format.input) {
+                (Input::Tokens(tokens), InputFormat::Tokens { n_tokens }) => {
+                    let steps = tokens.iter().map(|&token| one_hot(token, n_tokens));
+                    steps.collect()
+                }
+                (Input::Vectors(vectors), _) => vectors,
+                (Input::Tokens(_), InputFormat::Vectors { .. }) => {
+                    unreachable!("samples are of their task's format")
+                }
+            },
+            input_rows: match format.input {
+                InputFormat::Tokens { .. } => "token",
+                InputFormat::Vectors { .. } => "number",
+            },
+            targets: match sample.answer {
+                Answer::Bits(targets) => targets,
+                Answer::Class(target) => at_the_end(Some(class(target))),
+                Answer::Number(target) => at_the_end(Some(vec![target])),
+                Answer::Classes(steps) => steps
+                    .into_iter()
+                    .map(|step| Some(class(step.filter(|step| step.counts)?.class)))
+                    .collect(),
+            },
+            answers: match format.is_answered_at_the_end() {
+                true => at_the_end(answers.into_iter().next().flatten()),
+                false => answers,
+            },
+            answer_rows: match format.answer {
+                AnswerFormat::Bits { .. } => "bit",
+                AnswerFormat::Number => "number",
+                _ => "class",
+            },
             heat_maps: model.heat_maps(batch.inputs),
         })
     }

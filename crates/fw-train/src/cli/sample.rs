@@ -8,7 +8,7 @@ use crate::Error;
 use crate::cli::loaded::ModelArgs;
 use crate::cli::output;
 use crate::models::{Model, WithModel};
-use crate::tasks::{Format, Split, Task, VectorSample};
+use crate::tasks::{Answer, AnswerFormat, Input, Split, StepClass, Task};
 
 /// Show samples with the model's answer and how sure it is.
 #[derive(Debug, Args)]
@@ -51,36 +51,56 @@ impl WithModel for Show<'_> {
     type Output = ();
 
     fn run<M: Model>(self, model: M) -> Result<(), Error> {
-        match self.task.format() {
-            Format::Tokens { .. } => self.tokens(&model),
-            Format::Vectors { .. } => self.vectors(&model),
+        match self.task.format().answer {
+            AnswerFormat::Class { .. } => self.classes(&model),
+            AnswerFormat::Classes { .. } | AnswerFormat::Characters { .. } => self.texts(&model),
+            AnswerFormat::Bits { .. } => self.vectors(&model),
+            AnswerFormat::Number => self.numbers(&model),
         }
     }
 }
 
 impl Show<'_> {
+    /// What the model answers to each sample, a row of numbers for each step that it answers at.
+    fn answers<M: Model>(
+        &self,
+        model: &M,
+        apply: fn(Tensor<3>) -> Tensor<3>,
+    ) -> Vec<Vec<Vec<f32>>> {
+        let of_sample = |index| {
+            let batch = self.task.batch(self.split, [index], self.device);
+            let answers = apply(model.logits(batch.inputs));
+            let [_, _, d_output] = answers.dims();
+            let numbers: Vec<f32> = answers
+                .try_into_vec_as()
+                .expect("a tensor that was computed can be read");
+            let rows = numbers.chunks_exact(d_output);
+            rows.map(<[f32]>::to_vec).collect()
+        };
+        self.indices.clone().map(of_sample).collect()
+    }
+
     /// A line for each sample.
-    fn tokens<M: Model>(self, model: &M) -> Result<(), Error> {
-        let batch = self
-            .task
-            .batch(self.split, self.indices.clone(), self.device);
-        let logits = model.logits(batch.inputs).squeeze_dim(1);
-        let probabilities: Tensor<2> = softmax(logits, 1);
-        let (confidences, answers) = probabilities.max_dim_with_indices(1);
-        let confidences: Vec<f32> = read(confidences.try_into_vec_as());
-        let answers: Vec<i64> = read(answers.try_into_vec_as());
+    fn classes<M: Model>(self, model: &M) -> Result<(), Error> {
+        let answers = self.answers(model, |logits| softmax(logits, 2));
         let n = answers.len();
         let mut right = 0;
-        for ((index, answer), confidence) in self.indices.zip(answers).zip(confidences) {
+        for (index, answer) in self.indices.clone().zip(answers) {
             let sample = self.task.sample(self.split, index);
-            let sample = sample.tokens();
-            let is_right = answer as u32 == sample.class;
+            let Answer::Class(class) = sample.answer else {
+                unreachable!("samples are of their task's format");
+            };
+            let (answer, confidence) = likeliest(&answer[0]);
+            let is_right = answer == class;
             right += usize::from(is_right);
+            let name = match &sample.input {
+                Input::Tokens(tokens) => self.task.input_text(tokens),
+                Input::Vectors(_) => format!("sample {index}"),
+            };
             output::line(format_args!(
-                "{}  target {}  answer {}  {:5.1} %  {}",
-                self.task.input_text(&sample.tokens),
-                self.task.class_text(sample.class),
-                self.task.class_text(answer as u32),
+                "{name}  target {}  answer {}  {:5.1} %  {}",
+                self.task.class_text(class),
+                self.task.class_text(answer),
                 100.0 * confidence,
                 if is_right { "right" } else { "WRONG" }
             ))?;
@@ -88,31 +108,89 @@ impl Show<'_> {
         output::line(format_args!("{right} of {n} right"))
     }
 
+    /// What was read, what should be answered and what was, a character or a token a step.
+    fn texts<M: Model>(self, model: &M) -> Result<(), Error> {
+        let answers = self.answers(model, |logits| logits);
+        let (mut right, mut counted) = (0, 0);
+        for (index, answers) in self.indices.clone().zip(answers) {
+            let sample = self.task.sample(self.split, index);
+            let (Input::Tokens(tokens), Answer::Classes(steps)) = (&sample.input, &sample.answer)
+            else {
+                unreachable!("a task with a class at each step reads tokens");
+            };
+            let said: Vec<u32> = answers.iter().map(|row| likeliest(row).0).collect();
+            let counts = steps.iter().zip(&said);
+            let counts =
+                counts.filter_map(|(step, said)| Some((step.filter(|s| s.counts)?, *said)));
+            let n_right = counts
+                .clone()
+                .filter(|(step, said)| step.class == *said)
+                .count();
+            let n = counts.count();
+            right += n_right;
+            counted += n;
+            let text = |classes: &mut dyn Iterator<Item = u32>| -> String {
+                let texts = classes.map(|class| self.task.class_text(class));
+                texts.collect::<String>().replace('\n', "\u{21b5}")
+            };
+            let asked = |class: u32, step: &Option<StepClass>| step.map(|_| class);
+            output::line(format_args!("sample {index}, {n_right} of {n} right"))?;
+            let input = self.task.input_text(tokens).replace('\n', "\u{21b5}");
+            output::line(format_args!("  input   {input}"))?;
+            let mut targets = steps.iter().flatten().map(|step| step.class);
+            output::line(format_args!("  target  {}", text(&mut targets)))?;
+            let mut answers = said
+                .iter()
+                .zip(steps)
+                .filter_map(|(said, step)| asked(*said, step));
+            output::line(format_args!("  answer  {}", text(&mut answers)))?;
+        }
+        output::line(format_args!("{right} of {counted} right"))
+    }
+
+    /// A line for each sample.
+    fn numbers<M: Model>(self, model: &M) -> Result<(), Error> {
+        let answers = self.answers(model, |answers| answers);
+        for (index, answer) in self.indices.clone().zip(answers) {
+            let sample = self.task.sample(self.split, index);
+            let Answer::Number(target) = sample.answer else {
+                unreachable!("samples are of their task's format");
+            };
+            let answer = answer[0][0];
+            output::line(format_args!(
+                "sample {index}  target {target:.4}  answer {answer:.4}  off by {:.4}",
+                (answer - target).abs()
+            ))?;
+        }
+        Ok(())
+    }
+
     /// A picture of letters for each sample: a row for each number, a column for each step.
     fn vectors<M: Model>(self, model: &M) -> Result<(), Error> {
-        let n = self.indices.clone().count();
+        let all_answers = self.answers(model, |logits| logits);
+        let n = all_answers.len();
         let mut perfect = 0;
-        for index in self.indices.clone() {
+        for (index, answers) in self.indices.clone().zip(all_answers) {
             let sample = self.task.sample(self.split, index);
-            let sample = sample.vectors();
-            let batch = self.task.batch(self.split, [index], self.device);
-            let logits: Vec<f32> = read(model.logits(batch.inputs).try_into_vec_as());
-            let d_output = logits.len() / sample.seq_length();
-            let answers: Vec<&[f32]> = logits.chunks_exact(d_output).collect();
-            let wrong = wrong_bits(sample, &answers);
+            let (Input::Vectors(inputs), Answer::Bits(targets)) = (sample.input, sample.answer)
+            else {
+                unreachable!("samples are of their task's format");
+            };
+            let d_output = answers[0].len();
+            let wrong = wrong_bits(&targets, &answers);
             perfect += usize::from(wrong == 0);
             output::line(format_args!("sample {index}, {wrong} bits wrong"))?;
-            rows("input", sample.inputs[0].len(), |row| {
-                let numbers = sample.inputs.iter().map(|input| input[row]);
+            rows("input", inputs[0].len(), |row| {
+                let numbers = inputs.iter().map(|input| input[row]);
                 numbers.map(number_as_letter).collect()
             })?;
             rows("target", d_output, |row| {
-                let targets = sample.targets.iter().map(Option::as_ref);
+                let targets = targets.iter().map(Option::as_ref);
                 let bits = targets.map(|target| target.map(|target| target[row] > 0.5));
                 bits.map(bit_as_letter).collect()
             })?;
             rows("answer", d_output, |row| {
-                let steps = sample.targets.iter().zip(&answers);
+                let steps = targets.iter().zip(&answers);
                 let letters = steps.map(|(target, answer)| {
                     let said = answer[row] > 0.0;
                     match target {
@@ -129,10 +207,10 @@ impl Show<'_> {
 }
 
 /// Bits on the wrong side where an answer is asked for.
-fn wrong_bits(sample: &VectorSample, answers: &[&[f32]]) -> usize {
-    let steps = sample.targets.iter().zip(answers);
+fn wrong_bits(targets: &[Option<Vec<f32>>], answers: &[Vec<f32>]) -> usize {
+    let steps = targets.iter().zip(answers);
     let wrong = steps.filter_map(|(target, answer)| {
-        let bits = target.as_ref()?.iter().zip(*answer);
+        let bits = target.as_ref()?.iter().zip(answer);
         Some(
             bits.filter(|(bit, logit)| (**bit > 0.5) != (**logit > 0.0))
                 .count(),
@@ -167,7 +245,9 @@ fn bit_as_letter(bit: Option<bool>) -> char {
     }
 }
 
-/// Numbers of a tensor that was just computed.
-fn read<T, E: std::fmt::Debug>(values: Result<Vec<T>, E>) -> Vec<T> {
-    values.expect("a tensor that was computed can be read")
+/// The class with the largest number, and the number.
+fn likeliest(row: &[f32]) -> (u32, f32) {
+    let classes = (0..).zip(row.iter().copied());
+    let best = classes.max_by(|(_, one), (_, other)| one.total_cmp(other));
+    best.expect("there is a class to choose")
 }

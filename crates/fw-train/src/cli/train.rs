@@ -7,7 +7,7 @@ use clap::Args;
 use crate::cli::output;
 use crate::device::DeviceName;
 use crate::experiment::Experiment;
-use crate::tasks::Format;
+use crate::tasks::AnswerFormat;
 use crate::training::{self, RunFolder, RunResult};
 use crate::{Error, settings};
 
@@ -98,13 +98,13 @@ fn unused_folder(experiment: Option<&Path>, seed: u64) -> PathBuf {
 
 fn print_result(experiment: &Experiment, result: &RunResult, run: &Path) -> Result<(), Error> {
     let format = experiment.task.task().format();
-    let best = match format {
-        Format::Tokens { .. } => format!(
+    let best = match format.answer {
+        AnswerFormat::Class { .. } => format!(
             "test error {:.2} %, validation error {:.2} %",
             100.0 * result.test.error,
             100.0 * result.validation.error
         ),
-        Format::Vectors { .. } => format!("test {}", result.test.in_words(format)),
+        _ => format!("test {}", result.test.in_words(format)),
     };
     output::line(format_args!(
         "{best} (step {} of {}), {:.0} s, {} parameters",

@@ -1,7 +1,7 @@
 //! What a layer did at each step, for pictures.
 
 use burn::tensor::Tensor;
-use fw_core::{AssociativeLstm, Elman, FastWeights, Gru, Lstm, Ntm, Recurrent, Stack};
+use fw_core::{AssociativeLstm, Cell, Elman, FastWeights, Gru, Lstm, Ntm, Recurrent, Sab, Stack};
 
 /// Numbers by row and step.
 #[derive(Clone, Debug)]
@@ -70,6 +70,38 @@ impl Layer for Ntm {
         let mut pairs = pairs(adds, reads);
         pairs.extend(self::pairs(writes, looks));
         pairs
+    }
+}
+
+impl<C: Cell> Layer for Sab<C> {
+    fn heat_maps(&self, input: Tensor<3>) -> Vec<[Option<HeatMap>; 2]> {
+        let trace = self.forward_traced(input, None);
+        let seq_length = trace.output.dims()[1];
+        let mut attention = vec![vec![0.0; seq_length]; seq_length];
+        for (step, weights) in trace.attention_map(0).into_iter().enumerate() {
+            let stored = trace.stored_at.iter().zip(weights);
+            for (stored_at, weight) in stored.filter_map(|(at, weight)| Some(((*at)?, weight))) {
+                attention[stored_at][step] = weight;
+            }
+        }
+        let replay = trace.replay_map(0);
+        let reached = |origin: usize| {
+            let from_steps = replay
+                .iter()
+                .map(|reached| f32::from(u8::from(reached[origin])));
+            from_steps.collect()
+        };
+        let attention = HeatMap {
+            title: "recalled step, by the step that recalls it".to_owned(),
+            rows: "recalled",
+            values: attention,
+        };
+        let replay = HeatMap {
+            title: "replay: steps that learn from a step's output".to_owned(),
+            rows: "learns",
+            values: (0..seq_length).map(reached).collect(),
+        };
+        vec![[Some(attention), Some(replay)]]
     }
 }
 

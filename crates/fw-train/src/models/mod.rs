@@ -2,8 +2,7 @@
 
 mod heat_map;
 mod layers;
-mod sequence_classifier;
-mod sequence_tagger;
+mod sequence_model;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
@@ -16,19 +15,18 @@ use crate::tasks::{Format, Inputs, Task};
 pub use heat_map::{HeatMap, Layer};
 use layers::WithLayer;
 pub use layers::{
-    ALstmSettings, FastWeightsSettings, GruSettings, LayerConfig, LstmSettings, NtmFfSettings,
-    NtmLstmSettings, RnnSettings, WidthSettings,
+    ALstmSettings, CellKind, FastWeightsSettings, GruSettings, LayerConfig, Limit, LstmSettings,
+    NtmFfSettings, NtmLstmSettings, RnnSettings, SabSettings, SelfAttentionSettings, TbpttSettings,
+    WidthSettings,
 };
-pub use sequence_classifier::{SequenceClassifier, SequenceClassifierConfig};
-pub use sequence_tagger::SequenceTagger;
+pub use sequence_model::{EmbeddingSettings, SequenceModel, SequenceModelConfig};
 
 /// What the training loop asks of a model.
 pub trait Model: Module {
-    /// The logits of what is answered.
+    /// What is answered: logits of classes or bits, or a number itself.
     ///
     /// # Shapes
-    /// - tokens: `[batch_size, 1, n_classes]`, after the last one
-    /// - vectors: `[batch_size, seq_length, d_output]`, of each bit at each step
+    /// - `[batch_size, seq_length, d_output]`, or `[batch_size, 1, d_output]` where the only answer comes after the last step
     fn logits(&self, inputs: Inputs) -> Tensor<3>;
 
     /// Numbers carried for each sample after `seq_length` steps, in elements.
@@ -55,27 +53,18 @@ pub struct ModelConfig {
     /// The recurrent layer, by kind.
     #[serde(flatten)]
     pub layer: LayerConfig,
-    /// What stands before and after it, where the task has tokens and a class. Where it has vectors and bits, the layer
-    /// reads the vectors, and one linear map follows.
+    /// What stands before and after it.
     #[serde(flatten)]
-    pub classifier: Option<SequenceClassifierConfig>,
+    pub around: SequenceModelConfig,
 }
 
 impl ModelConfig {
     pub(crate) fn from_section(mut section: Section, format: Format) -> Result<Self, Error> {
         let kind = section.take_kind()?;
-        let classifier = match format {
-            Format::Tokens { .. } => {
-                let fields = section.take_keys(SequenceClassifierConfig::FIELDS);
-                let classifier: SequenceClassifierConfig = fields.parse()?;
-                classifier.validate()?;
-                Some(classifier)
-            }
-            Format::Vectors { .. } => None,
-        };
+        let around = SequenceModelConfig::take(&mut section, format)?;
         let layer = LayerConfig::from_section(&kind, section)?;
         layer.validate()?;
-        Ok(ModelConfig { layer, classifier })
+        Ok(ModelConfig { layer, around })
     }
 
     /// Builds the model for a task, with parameters drawn from `seed`, and hands it to `action`.
@@ -87,74 +76,33 @@ impl ModelConfig {
         action: A,
     ) -> Result<A::Output, Error> {
         device.seed(seed);
-        match (task.format(), &self.classifier) {
-            (
-                Format::Tokens {
-                    n_tokens,
-                    n_classes,
-                },
-                Some(classifier),
-            ) => {
-                let d_input = classifier.d_layer_input(n_tokens);
-                self.layer.with_layer(
-                    d_input,
-                    device,
-                    Classify {
-                        classifier,
-                        n_tokens,
-                        n_classes,
-                        device,
-                        action,
-                    },
-                )
-            }
-            (Format::Vectors { d_input, d_output }, None) => self.layer.with_layer(
-                d_input,
+        let format = task.format();
+        self.layer.with_layer(
+            self.around.d_layer_input(format),
+            device,
+            Surround {
+                around: &self.around,
+                format,
                 device,
-                Tag {
-                    d_output,
-                    device,
-                    action,
-                },
-            ),
-            _ => unreachable!("a model is configured for its task's format"),
-        }
+                action,
+            },
+        )
     }
 }
 
-/// Puts a layer into a [`SequenceClassifier`].
-struct Classify<'a, A> {
-    classifier: &'a SequenceClassifierConfig,
-    n_tokens: usize,
-    n_classes: usize,
+/// Puts a layer into a [`SequenceModel`].
+struct Surround<'a, A> {
+    around: &'a SequenceModelConfig,
+    format: Format,
     device: &'a Device,
     action: A,
 }
 
-impl<A: WithModel> WithLayer for Classify<'_, A> {
+impl<A: WithModel> WithLayer for Surround<'_, A> {
     type Output = A::Output;
 
     fn run<R: Layer>(self, layer: R) -> Result<A::Output, Error> {
-        let (n_tokens, n_classes) = (self.n_tokens, self.n_classes);
-        let model = self
-            .classifier
-            .init(n_tokens, n_classes, layer, self.device);
-        self.action.run(model)
-    }
-}
-
-/// Puts a layer into a [`SequenceTagger`].
-struct Tag<'a, A> {
-    d_output: usize,
-    device: &'a Device,
-    action: A,
-}
-
-impl<A: WithModel> WithLayer for Tag<'_, A> {
-    type Output = A::Output;
-
-    fn run<R: Layer>(self, layer: R) -> Result<A::Output, Error> {
-        let model = SequenceTagger::init(layer, self.d_output, self.device);
+        let model = self.around.init(self.format, layer, self.device);
         self.action.run(model)
     }
 }

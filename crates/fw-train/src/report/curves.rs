@@ -7,7 +7,7 @@ use plotters::prelude::*;
 
 use crate::Error;
 use crate::report::figure::Figure;
-use crate::tasks::Format;
+use crate::tasks::{AnswerFormat, Format};
 use crate::training::{Record, RecordSplit, RunFolder};
 
 /// Colours that colour-blind readers can tell apart (Okabe, Ito 2008), without the yellow, which is faint on
@@ -75,12 +75,17 @@ impl Layout {
         };
         Layout {
             panels: [loss, error, gradient_norm],
-            x_name: match format {
-                Format::Tokens { .. } => "step",
-                Format::Vectors { .. } => "sequences seen",
+            x_name: match counts_sequences(format) {
+                true => "sequences seen",
+                false => "step",
             },
         }
     }
+}
+
+/// Whether the x axis counts sequences, as the papers on Turing machines do, not steps.
+fn counts_sequences(format: Format) -> bool {
+    matches!(format.answer, AnswerFormat::Bits { .. })
 }
 
 /// Draws the learning curves of one or more runs: thin lines are the training data, thick ones the validation split, a dashed one
@@ -114,9 +119,9 @@ pub fn draw_curves(runs: &[RunFolder], paths: &[PathBuf]) -> Result<(), Error> {
             label: name.to_string_lossy().into_owned(),
             color: COLORS[index % COLORS.len()],
             records,
-            per_step: match its_format {
-                Format::Tokens { .. } => 1.0,
-                Format::Vectors { .. } => experiment.training.batch_size as f64,
+            per_step: match counts_sequences(its_format) {
+                true => experiment.training.batch_size as f64,
+                false => 1.0,
             },
         });
     }

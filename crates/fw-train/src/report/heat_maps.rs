@@ -6,17 +6,22 @@ use std::path::Path;
 use crate::Error;
 use crate::models::HeatMap;
 use crate::report::figure::Figure;
-use crate::tasks::VectorSample;
 
 /// What a model did on one sample.
 #[derive(Clone, Debug)]
 pub struct SampleTrace {
     /// What the figure is of: a line above it.
     pub title: String,
-    /// What it read, and what was asked for.
-    pub sample: VectorSample,
-    /// The probability of a 1, `[seq_length][d_output]`.
-    pub answers: Vec<Vec<f32>>,
+    /// What it read, `[seq_length][rows]`, and what a row is.
+    pub inputs: Vec<Vec<f32>>,
+    /// See `inputs`.
+    pub input_rows: &'static str,
+    /// What was asked for: a vector of bits, or a 1 at the class, or a number; nothing at steps that are not looked at.
+    pub targets: Vec<Option<Vec<f32>>>,
+    /// What was answered, probabilities or a number; nothing at steps without an answer.
+    pub answers: Vec<Option<Vec<f32>>>,
+    /// What a row of targets and answers is.
+    pub answer_rows: &'static str,
     /// What its layer did, by rows of the figure.
     pub heat_maps: Vec<[Option<HeatMap>; 2]>,
 }
@@ -95,10 +100,10 @@ fn draw(trace: &SampleTrace) -> String {
 /// Target, answer and error at the steps that were asked.
 fn compared(trace: &SampleTrace) -> Vec<Option<Panel>> {
     // Every task asks for one run of steps.
-    let first = trace.sample.targets.iter().position(Option::is_some);
+    let first = trace.targets.iter().position(Option::is_some);
     let first_step = 1 + first.unwrap_or(0);
-    let steps = trace.sample.targets.iter().zip(&trace.answers);
-    let asked = steps.filter_map(|(target, answer)| Some((target.as_ref()?, answer)));
+    let steps = trace.targets.iter().zip(&trace.answers);
+    let asked = steps.filter_map(|(target, answer)| Some((target.as_ref()?, answer.as_ref()?)));
     let (targets, answers): (Vec<&Vec<f32>>, Vec<&Vec<f32>>) = asked.unzip();
     let errors: Vec<Vec<f32>> = targets
         .iter()
@@ -113,35 +118,37 @@ fn compared(trace: &SampleTrace) -> Vec<Option<Panel>> {
     let errors: Vec<&Vec<f32>> = errors.iter().collect();
     [("target", targets), ("answer", answers), ("error", errors)]
         .map(|(title, steps)| {
+            let values = transposed(&steps);
             Some(Panel {
                 title: title.to_owned(),
-                rows: "bit",
-                values: transposed(&steps),
+                rows: trace.answer_rows,
+                scale: Scale::of(&values),
+                values,
                 first_step,
-                scale: Scale::Share,
             })
         })
         .into()
 }
 
 fn over_all_steps(trace: &SampleTrace) -> Vec<Option<Panel>> {
-    let inputs: Vec<&Vec<f32>> = trace.sample.inputs.iter().collect();
+    let inputs: Vec<&Vec<f32>> = trace.inputs.iter().collect();
     let input = transposed(&inputs);
     let input = Panel {
         title: "input, all steps".to_owned(),
-        rows: "number",
+        rows: trace.input_rows,
         scale: Scale::of(&input),
         values: input,
         first_step: 1,
     };
-    let answer = Panel {
+    let answers: Option<Vec<&Vec<f32>>> = trace.answers.iter().map(Option::as_ref).collect();
+    let answers = answers.map(|answers| Panel {
         title: "answer, all steps".to_owned(),
-        rows: "bit",
-        values: transposed(&trace.answers.iter().collect::<Vec<_>>()),
+        rows: trace.answer_rows,
+        values: transposed(&answers),
         first_step: 1,
         scale: Scale::Share,
-    };
-    vec![Some(input), Some(answer)]
+    });
+    vec![Some(input), answers]
 }
 
 fn of_layer(map: &HeatMap) -> Panel {

@@ -8,7 +8,9 @@ use crate::Error;
 use crate::error::require;
 use crate::settings::Section;
 use crate::tasks::generated::below;
-use crate::tasks::{Format, MAX_SAMPLES, Sample, Split, Task, TokenSample};
+use crate::tasks::{
+    Answer, AnswerFormat, Format, Input, InputFormat, Sample, Split, Task, validate_samples,
+};
 
 /// Associative retrieval (Ba et al. 2016, section 4.1).
 ///
@@ -74,23 +76,23 @@ impl AssociativeRetrieval {
         let pairs = (1..=N_LETTERS as usize).contains(&self.pairs);
         let rule = "lie between 1 and 26, the number of keys (a-z)";
         require(pairs, "task.pairs", self.pairs, rule)?;
-        for (field, n) in [
+        validate_samples(&[
             ("task.train_samples", self.train_samples),
             ("task.validation_samples", self.validation_samples),
             ("task.test_samples", self.test_samples),
-        ] {
-            let in_range = (1..=MAX_SAMPLES).contains(&n);
-            require(in_range, field, n, "lie between 1 and 2^32")?;
-        }
-        Ok(())
+        ])
     }
 }
 
 impl Task for AssociativeRetrieval {
     fn format(&self) -> Format {
-        Format::Tokens {
-            n_tokens: QUESTION_MARK as usize + 1,
-            n_classes: N_DIGITS as usize,
+        Format {
+            input: InputFormat::Tokens {
+                n_tokens: QUESTION_MARK as usize + 1,
+            },
+            answer: AnswerFormat::Class {
+                n_classes: N_DIGITS as usize,
+            },
         }
     }
 
@@ -123,10 +125,10 @@ impl Task for AssociativeRetrieval {
         }
         let asked = below(&mut rng, self.pairs as u32) as usize;
         tokens.extend([QUESTION_MARK, QUESTION_MARK, letters[asked]]);
-        Sample::Tokens(TokenSample {
-            tokens,
-            class: values[asked],
-        })
+        Sample {
+            input: Input::Tokens(tokens),
+            answer: Answer::Class(values[asked]),
+        }
     }
 
     fn seed(&self) -> u64 {
@@ -153,12 +155,22 @@ mod tests {
 
     use super::*;
 
+    /// Tokens and class of a sample.
+    fn sample(task: &AssociativeRetrieval, split: Split, index: u64) -> (Vec<u32>, u32) {
+        match task.sample(split, index) {
+            Sample {
+                input: Input::Tokens(tokens),
+                answer: Answer::Class(class),
+            } => (tokens, class),
+            other => panic!("{other:?}"),
+        }
+    }
+
     fn text(task: &AssociativeRetrieval, split: Split, index: u64) -> String {
+        let (tokens, class) = sample(task, split, index);
         let task: &dyn Task = task;
-        let sample = task.sample(split, index);
-        let sample = sample.tokens();
-        let answer = task.class_text(sample.class);
-        format!("{} -> {answer}", task.input_text(&sample.tokens))
+        let answer = task.class_text(class);
+        format!("{} -> {answer}", task.input_text(&tokens))
     }
 
     #[test]
@@ -168,15 +180,14 @@ mod tests {
             ..Default::default()
         };
         for index in 0..200 {
-            let sample = task.sample(Split::Train, index);
-            let sample = sample.tokens();
-            let (pairs, question) = sample.tokens.split_at(52);
+            let (tokens, class) = sample(&task, Split::Train, index);
+            let (pairs, question) = tokens.split_at(52);
             assert_eq!(question[..2], [QUESTION_MARK; 2]);
             let pairs: Vec<[u32; 2]> = pairs.chunks(2).map(|p| [p[0], p[1]]).collect();
             let keys: HashSet<u32> = pairs.iter().map(|pair| pair[0]).collect();
             assert_eq!(keys.len(), 26, "keys are drawn without replacement");
             let answer = pairs.iter().find(|pair| pair[0] == question[2]);
-            assert_eq!(answer.map(|pair| pair[1] - N_LETTERS), Some(sample.class));
+            assert_eq!(answer.map(|pair| pair[1] - N_LETTERS), Some(class));
         }
     }
 
@@ -198,12 +209,11 @@ mod tests {
         let n = 20_000;
         let mut counts = [[0_u32; 26]; 3];
         for index in 0..n {
-            let sample = task.sample(Split::Train, index);
-            let sample = sample.tokens();
-            let asked = *sample.tokens.last().expect("a question");
-            let position = sample.tokens.iter().position(|&token| token == asked);
+            let (tokens, class) = sample(&task, Split::Train, index);
+            let asked = *tokens.last().expect("a question");
+            let position = tokens.iter().position(|&token| token == asked);
             counts[0][asked as usize] += 1;
-            counts[1][sample.class as usize] += 1;
+            counts[1][class as usize] += 1;
             counts[2][position.expect("the asked key was shown") / 2] += 1;
         }
         for (counts, kinds) in counts.iter().zip([26, 10, 4]) {
@@ -227,10 +237,8 @@ mod tests {
         let mut repeats = 0;
         for index in 0..2_000 {
             for split in [Split::Train, Split::Validation, Split::Test] {
-                repeats +=
-                    usize::from(!seen.insert(task.sample(split, index).tokens().clone().tokens));
-                repeats +=
-                    usize::from(!seen.insert(other.sample(split, index).tokens().clone().tokens));
+                repeats += usize::from(!seen.insert(sample(&task, split, index).0));
+                repeats += usize::from(!seen.insert(sample(&other, split, index).0));
             }
         }
         // 358,800 * 10^4 * 4 equally likely sequences: a repeat among 12,000 is a 0.5 % chance.

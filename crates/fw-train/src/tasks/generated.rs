@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::error::require;
 use crate::settings::Section;
-use crate::tasks::{Format, MAX_SAMPLES, Sample, Split, Task, VectorSample};
+use crate::tasks::{
+    AnswerFormat, Format, InputFormat, Sample, Split, Task, VectorSample, validate_samples,
+};
 
 /// A task whose samples are drawn by a generator. Training draws fresh ones for ever.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -80,23 +82,37 @@ impl<G: Generator> Generated<G> {
         G: serde::de::DeserializeOwned,
     {
         let splits: Splits = section.take_keys(Splits::FIELDS).parse()?;
-        for (field, n) in [
+        validate_samples(&[
             ("task.validation_samples", splits.validation_samples),
             ("task.test_samples", splits.test_samples),
-        ] {
-            let in_range = (1..=MAX_SAMPLES).contains(&n);
-            require(in_range, field, n, "lie between 1 and 2^32")?;
-        }
+        ])?;
         let generator: G = section.parse()?;
         generator.validate()?;
         Ok(Generated { generator, splits })
     }
+
+    /// Sample `index` of a split.
+    pub fn draw(&self, split: Split, index: u64) -> VectorSample {
+        let mut rng = random_numbers(self.splits.seed, split, index);
+        self.generator.draw(split, &mut rng)
+    }
+}
+
+/// The random numbers of sample `index` of a split: no two samples, splits or seeds share any.
+pub(super) fn random_numbers(seed: u64, split: Split, index: u64) -> ChaCha8Rng {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(split.stream());
+    rng.set_word_pos(u128::from(index) * WORDS_PER_SAMPLE);
+    rng
 }
 
 impl<G: Generator> Task for Generated<G> {
     fn format(&self) -> Format {
         let (d_input, d_output) = self.generator.widths();
-        Format::Vectors { d_input, d_output }
+        Format {
+            input: InputFormat::Vectors { d_input },
+            answer: AnswerFormat::Bits { d_output },
+        }
     }
 
     fn seq_length(&self) -> usize {
@@ -112,14 +128,11 @@ impl<G: Generator> Task for Generated<G> {
     }
 
     fn sample(&self, split: Split, index: u64) -> Sample {
-        let mut rng = ChaCha8Rng::seed_from_u64(self.splits.seed);
-        rng.set_stream(split.stream());
-        rng.set_word_pos(u128::from(index) * WORDS_PER_SAMPLE);
-        Sample::Vectors(self.generator.draw(split, &mut rng))
+        self.draw(split, index).into()
     }
 
-    fn optimal_loss(&self, sample: &Sample) -> Option<f64> {
-        self.generator.optimal_loss(sample.vectors())
+    fn optimal_loss(&self, split: Split, index: u64) -> Option<f64> {
+        self.generator.optimal_loss(&self.draw(split, index))
     }
 
     fn seed(&self) -> u64 {
@@ -226,8 +239,7 @@ pub(super) mod tests {
 
     /// The first samples of a split.
     pub fn samples<G: Generator>(task: &Generated<G>, split: Split) -> Vec<VectorSample> {
-        let samples = (0..50).map(|index| task.sample(split, index));
-        samples.map(|sample| sample.vectors().clone()).collect()
+        (0..50).map(|index| task.draw(split, index)).collect()
     }
 
     /// Widths are those that are stated, no sequence is longer than stated and one is as long, bits are 0 or 1, and no two
@@ -244,7 +256,7 @@ pub(super) mod tests {
                     assert_eq!(target.len(), d_output);
                     assert!(target.iter().all(|&bit| bit == 0.0 || bit == 1.0));
                 }
-                longest = longest.max(sample.seq_length());
+                longest = longest.max(sample.inputs.len());
                 all.push(sample);
             }
         }

@@ -1,28 +1,44 @@
 //! Tasks: where samples come from and how they are shown.
 
+mod adding;
 mod associative_recall;
 mod associative_retrieval;
+mod cifar10;
 mod copy;
+mod copy_memory;
 mod generated;
+mod images;
+mod mnist;
 mod n_grams;
 mod priority_sort;
 mod repeat_copy;
 mod sample;
+mod text;
 
 use burn::tensor::Device;
 use serde::Serialize;
 
 use crate::Error;
+use crate::error::require;
 use crate::settings::{Section, unknown_kind};
 
+pub use adding::Adding;
 pub use associative_recall::AssociativeRecall;
 pub use associative_retrieval::AssociativeRetrieval;
+pub use cifar10::SequentialCifar10;
 pub use copy::Copy;
+pub use copy_memory::CopyMemory;
 pub use generated::{Generated, Generator, Range, Splits};
+pub use images::Images;
+pub use mnist::PixelMnist;
 pub use n_grams::NGrams;
 pub use priority_sort::PrioritySort;
 pub use repeat_copy::RepeatCopy;
-pub use sample::{Batch, Format, Inputs, Sample, Targets, TokenSample, VectorSample};
+pub use sample::{
+    Answer, AnswerFormat, Batch, Format, Input, InputFormat, Inputs, NUMBER_TOLERANCE, Sample,
+    StepClass, Targets, VectorSample,
+};
+pub use text::CharacterLanguage;
 
 /// Which part of a task's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]
@@ -59,6 +75,14 @@ impl Split {
 /// The most samples in a split, endless ones included: an index takes 32 bits.
 pub const MAX_SAMPLES: u64 = 1 << 32;
 
+/// Sizes of splits, by their fields: each at least 1.
+fn validate_samples(sizes: &[(&str, u64)]) -> Result<(), Error> {
+    sizes.iter().try_for_each(|&(field, n)| {
+        let in_range = (1..=MAX_SAMPLES).contains(&n);
+        require(in_range, field, n, "lie between 1 and 2^32")
+    })
+}
+
 /// A source of samples, each a function of the data seed, the split and an index alone: nothing is stored,
 /// any sample can be shown, and a run can be resumed at any step.
 pub trait Task: Send + Sync {
@@ -77,9 +101,9 @@ pub trait Task: Send + Sync {
     /// The data seed.
     fn seed(&self) -> u64;
 
-    /// The loss of the best predictor there is on a sample, in the unit of the task's loss, where one is known that is
-    /// not 0.
-    fn optimal_loss(&self, _sample: &Sample) -> Option<f64> {
+    /// The loss of the best predictor there is on sample `index` of a split, in the unit of the task's loss, where one is
+    /// known that is not 0.
+    fn optimal_loss(&self, _split: Split, _index: u64) -> Option<f64> {
         None
     }
 
@@ -137,9 +161,9 @@ macro_rules! tasks {
     ($($variant:ident($task:ty), $kind:literal, $about:literal;)*) => {
         /// The task of an experiment, by kind.
         #[derive(Clone, Debug, PartialEq, Serialize)]
-        #[serde(tag = "kind", rename_all = "kebab-case")]
+        #[serde(tag = "kind")]
         pub enum TaskConfig {
-            $(#[doc = $about] $variant($task),)*
+            $(#[doc = $about] #[serde(rename = $kind)] $variant($task),)*
         }
 
         impl TaskConfig {
@@ -184,4 +208,37 @@ tasks! {
         "bits of a random n-gram source: predict the next (Graves et al. 2014)";
     PrioritySort(Generated<PrioritySort>), "priority-sort",
         "vectors with priorities: say the highest in order (Graves et al. 2014)";
+    CopyMemory(CopyMemory), "copy-memory",
+        "ten symbols, many blanks: say the symbols again (Hochreiter, Schmidhuber 1997)";
+    Adding(Adding), "adding",
+        "numbers, two of them marked: say their sum (Hochreiter, Schmidhuber 1997)";
+    PixelMnist(PixelMnist), "pixel-mnist",
+        "a handwritten digit pixel by pixel, permuted or not: say which (Le et al. 2015)";
+    SequentialCifar10(SequentialCifar10), "sequential-cifar10",
+        "a small photograph pixel by pixel: say what it shows";
+    CharacterLanguage(CharacterLanguage), "characters",
+        "a text: predict the next character";
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+
+    /// The task that a section describes.
+    pub fn task_from(settings: &str) -> Result<TaskConfig, String> {
+        let mut document = format!("[task]\n{settings}").parse().expect("valid TOML");
+        let section = Section::take(&mut document, "task").expect("a section");
+        TaskConfig::from_section(section).map_err(|error| {
+            let source = std::error::Error::source(&error);
+            let cause = source.map_or(String::new(), |cause| format!(": {cause}"));
+            format!("{error}{cause}")
+        })
+    }
+
+    /// The data that comes with the project.
+    pub fn repository_data() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data")
+    }
 }

@@ -4,65 +4,170 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 /// What a task's samples are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// A sequence of tokens, and a class to answer with after the last one.
+pub struct Format {
+    /// What is read.
+    pub input: InputFormat,
+    /// What is answered.
+    pub answer: AnswerFormat,
+}
+
+/// What a task's samples are to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InputFormat {
+    /// A sequence of tokens.
     Tokens {
         /// The number of different tokens.
         n_tokens: usize,
+    },
+    /// A sequence of vectors.
+    Vectors {
+        /// Width of a vector.
+        d_input: usize,
+    },
+}
+
+/// What a task asks for, and so how its loss and its errors are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerFormat {
+    /// A class after the last step: cross entropy in nats, share of wrong answers.
+    Class {
         /// The number of classes to choose from.
         n_classes: usize,
     },
-    /// A sequence of vectors, and bits to answer with at some of the steps.
-    Vectors {
-        /// Width of an input vector.
-        d_input: usize,
+    /// A class at some of the steps: cross entropy of an answer in nats, share of wrong ones among those that count.
+    Classes {
+        /// The number of classes to choose from.
+        n_classes: usize,
+    },
+    /// The next character at every step: cross entropy in bits per character, share of wrong ones.
+    Characters {
+        /// The number of characters to choose from.
+        n_characters: usize,
+    },
+    /// Bits at some of the steps: cross entropy of a sequence in bits, share of wrong bits.
+    Bits {
         /// Bits in an answer.
         d_output: usize,
     },
+    /// A number after the last step: squared error, share of answers that are off by more than [`NUMBER_TOLERANCE`].
+    Number,
 }
+
+/// An answered number that is off by more counts as an error (Hochreiter, Schmidhuber 1997, section 5.4).
+pub const NUMBER_TOLERANCE: f64 = 0.04;
 
 impl Format {
     /// The unit of the loss of a whole split.
     pub fn loss_unit(self) -> &'static str {
-        match self {
-            Format::Tokens { .. } => "nats",
-            Format::Vectors { .. } => "bits per sequence",
+        match self.answer {
+            AnswerFormat::Class { .. } | AnswerFormat::Classes { .. } => "nats",
+            AnswerFormat::Characters { .. } => "bits per character",
+            AnswerFormat::Bits { .. } => "bits per sequence",
+            AnswerFormat::Number => "squared error",
         }
     }
 
     /// What a wrong answer is counted as.
     pub fn error_name(self) -> &'static str {
-        match self {
-            Format::Tokens { .. } => "error",
-            Format::Vectors { .. } => "error per bit",
+        match self.answer {
+            AnswerFormat::Class { .. } | AnswerFormat::Classes { .. } => "error",
+            AnswerFormat::Characters { .. } => "wrong characters",
+            AnswerFormat::Bits { .. } => "error per bit",
+            AnswerFormat::Number => "off by more than 0.04",
+        }
+    }
+
+    /// Whether an error, not the loss, tells which of two models is better.
+    pub fn is_ranked_by_error(self) -> bool {
+        matches!(
+            self.answer,
+            AnswerFormat::Class { .. } | AnswerFormat::Classes { .. }
+        )
+    }
+
+    /// Whether the only answer comes after the last step.
+    pub fn is_answered_at_the_end(self) -> bool {
+        matches!(
+            self.answer,
+            AnswerFormat::Class { .. } | AnswerFormat::Number
+        )
+    }
+
+    /// Whether a sequence has several answers, and is perfect if all are right.
+    pub fn has_perfect_sequences(self) -> bool {
+        matches!(
+            self.answer,
+            AnswerFormat::Classes { .. } | AnswerFormat::Bits { .. }
+        )
+    }
+
+    /// Numbers that a model puts out for an answer.
+    pub fn d_output(self) -> usize {
+        match self.answer {
+            AnswerFormat::Class { n_classes } | AnswerFormat::Classes { n_classes } => n_classes,
+            AnswerFormat::Characters { n_characters } => n_characters,
+            AnswerFormat::Bits { d_output } => d_output,
+            AnswerFormat::Number => 1,
         }
     }
 }
 
 /// One sample.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Sample {
-    /// See [`Format::Tokens`].
-    Tokens(TokenSample),
-    /// See [`Format::Vectors`].
-    Vectors(VectorSample),
+pub struct Sample {
+    /// What is read.
+    pub input: Input,
+    /// What should be answered.
+    pub answer: Answer,
 }
 
-/// Tokens and a class.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TokenSample {
+/// What a sample is to read.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
     /// Token ids.
-    pub tokens: Vec<u32>,
+    Tokens(Vec<u32>),
+    /// `[seq_length][d_input]`
+    Vectors(Vec<Vec<f32>>),
+}
+
+/// What a sample asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// A class after the last step.
+    Class(u32),
+    /// `[seq_length]`: a class, or nothing where no answer is asked for; also of [`AnswerFormat::Characters`].
+    Classes(Vec<Option<StepClass>>),
+    /// `[seq_length]`: the bits to answer with, 0 or 1, or nothing where no answer is asked for.
+    Bits(Vec<Option<Vec<f32>>>),
+    /// A number after the last step.
+    Number(f32),
+}
+
+/// The class to answer with at a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepClass {
     /// Class id.
     pub class: u32,
+    /// Whether a wrong answer counts as an error, or only costs loss.
+    pub counts: bool,
 }
 
-/// Vectors in, bits out.
+impl Input {
+    /// Steps.
+    pub fn seq_length(&self) -> usize {
+        match self {
+            Input::Tokens(tokens) => tokens.len(),
+            Input::Vectors(vectors) => vectors.len(),
+        }
+    }
+}
+
+/// A sample of a task of vectors and bits, while it is made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VectorSample {
     /// `[seq_length][d_input]`
     pub inputs: Vec<Vec<f32>>,
-    /// `[seq_length]`: the bits to answer with, 0 or 1, or nothing where no answer is asked for.
+    /// As of [`Answer::Bits`].
     pub targets: Vec<Option<Vec<f32>>>,
 }
 
@@ -87,8 +192,18 @@ impl VectorSample {
     }
 
     /// Steps.
-    pub fn seq_length(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn seq_length(&self) -> usize {
         self.inputs.len()
+    }
+}
+
+impl From<VectorSample> for Sample {
+    fn from(sample: VectorSample) -> Self {
+        Sample {
+            input: Input::Vectors(sample.inputs),
+            answer: Answer::Bits(sample.targets),
+        }
     }
 }
 
@@ -104,21 +219,30 @@ pub struct Batch {
 /// What a model reads.
 #[derive(Clone, Debug)]
 pub enum Inputs {
-    /// `[batch_size, seq_length]`
+    /// `[batch_size, seq_length]`; all sequences of a task of tokens are of one length.
     Tokens(Tensor<2, Int>),
     /// `[batch_size, seq_length, d_input]`, zeros behind the end of a shorter sequence
     Vectors(Tensor<3>),
 }
 
-/// What a model should answer.
+/// What a model should answer. `steps` is the sequence's length, or 1 where the only answer comes after the last step.
 #[derive(Clone, Debug)]
 #[allow(
     clippy::large_enum_variant,
     reason = "made once a batch, and moved twice"
 )]
 pub enum Targets {
-    /// `[batch_size]`
-    Classes(Tensor<1, Int>),
+    /// Classes.
+    Classes {
+        /// `[batch_size, steps]`
+        classes: Tensor<2, Int>,
+        /// 1 at steps that are to be answered, else 0: `[batch_size, steps]`
+        mask: Tensor<2>,
+        /// 1 where a wrong answer counts as an error, else 0: `[batch_size, steps]`
+        counts: Tensor<2>,
+        /// The number of answers, and of those that count.
+        n_answers: [usize; 2],
+    },
     /// Bits at some of the steps.
     Bits {
         /// `[batch_size, seq_length, d_output]`
@@ -128,105 +252,128 @@ pub enum Targets {
         /// The number of bits that are to be answered.
         n_bits: usize,
     },
+    /// `[batch_size]`
+    Numbers(Tensor<1>),
 }
 
 impl Batch {
     /// Samples of one format as tensors.
     pub(crate) fn new(format: Format, samples: &[Sample], device: &Device) -> Self {
-        match format {
-            Format::Tokens { .. } => {
-                let samples = samples.iter().map(Sample::tokens);
-                Batch::of_tokens(&samples.collect::<Vec<_>>(), device)
-            }
-            Format::Vectors { d_input, d_output } => {
-                let samples = samples.iter().map(Sample::vectors);
-                Batch::of_vectors(&samples.collect::<Vec<_>>(), d_input, d_output, device)
-            }
-        }
-    }
-
-    fn of_tokens(samples: &[&TokenSample], device: &Device) -> Self {
-        let seq_length = samples.first().map_or(0, |sample| sample.tokens.len());
-        let tokens = samples.iter().flat_map(|sample| &sample.tokens);
-        let tokens: Vec<i32> = tokens.map(|&token| token as i32).collect();
-        let classes: Vec<i32> = samples.iter().map(|sample| sample.class as i32).collect();
-        let size = samples.len();
-        Batch {
-            inputs: Inputs::Tokens(Tensor::from_data(
-                TensorData::new(tokens, [size, seq_length]),
-                device,
-            )),
-            targets: Targets::Classes(Tensor::from_data(TensorData::new(classes, [size]), device)),
-        }
-    }
-
-    fn of_vectors(
-        samples: &[&VectorSample],
-        d_input: usize,
-        d_output: usize,
-        device: &Device,
-    ) -> Self {
-        let size = samples.len();
-        let lengths = samples.iter().map(|sample| sample.seq_length());
+        let lengths = samples.iter().map(|sample| sample.input.seq_length());
         let seq_length = lengths.max().unwrap_or(0);
-        let mut inputs = vec![0.0; size * seq_length * d_input];
-        let mut bits = vec![0.0; size * seq_length * d_output];
-        let mut mask = vec![0.0; size * seq_length];
-        for (index, sample) in samples.iter().enumerate() {
-            for (t, (input, target)) in sample.inputs.iter().zip(&sample.targets).enumerate() {
-                let step = index * seq_length + t;
-                inputs[step * d_input..][..d_input].copy_from_slice(input);
-                if let Some(target) = target {
-                    bits[step * d_output..][..d_output].copy_from_slice(target);
-                    mask[step] = 1.0;
+        let size = samples.len();
+        let inputs = match format.input {
+            InputFormat::Tokens { .. } => {
+                let tokens = samples.iter().flat_map(|sample| match &sample.input {
+                    Input::Tokens(tokens) => tokens.iter().map(|&token| token as i32),
+                    Input::Vectors(_) => unreachable!("a task of tokens has samples of tokens"),
+                });
+                let tokens = TensorData::new(tokens.collect::<Vec<_>>(), [size, seq_length]);
+                Inputs::Tokens(Tensor::from_data(tokens, device))
+            }
+            InputFormat::Vectors { d_input } => {
+                let mut numbers = vec![0.0; size * seq_length * d_input];
+                for (sample, row) in samples.iter().enumerate() {
+                    let Input::Vectors(vectors) = &row.input else {
+                        unreachable!("a task of vectors has samples of vectors");
+                    };
+                    for (t, vector) in vectors.iter().enumerate() {
+                        let at = (sample * seq_length + t) * d_input;
+                        numbers[at..][..d_input].copy_from_slice(vector);
+                    }
                 }
+                Inputs::Vectors(tensor(numbers, [size, seq_length, d_input], device))
+            }
+        };
+        let answers: Vec<&Answer> = samples.iter().map(|sample| &sample.answer).collect();
+        let targets = match format.answer {
+            AnswerFormat::Class { .. } => {
+                let classes = answers.iter().map(|answer| match answer {
+                    Answer::Class(class) => vec![Some(StepClass {
+                        class: *class,
+                        counts: true,
+                    })],
+                    _ => unreachable!("samples are of their task's format"),
+                });
+                class_targets(classes, [size, 1], device)
+            }
+            AnswerFormat::Classes { .. } | AnswerFormat::Characters { .. } => {
+                let classes = answers.iter().map(|answer| match answer {
+                    Answer::Classes(classes) => classes.clone(),
+                    _ => unreachable!("samples are of their task's format"),
+                });
+                class_targets(classes, [size, seq_length], device)
+            }
+            AnswerFormat::Bits { d_output } => {
+                bit_targets(&answers, [size, seq_length, d_output], device)
+            }
+            AnswerFormat::Number => {
+                let numbers = answers.iter().map(|answer| match answer {
+                    Answer::Number(number) => *number,
+                    _ => unreachable!("samples are of their task's format"),
+                });
+                Targets::Numbers(tensor(numbers.collect(), [size], device))
+            }
+        };
+        Batch { inputs, targets }
+    }
+}
+
+fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D], device: &Device) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+fn class_targets(
+    samples: impl Iterator<Item = Vec<Option<StepClass>>>,
+    shape: [usize; 2],
+    device: &Device,
+) -> Targets {
+    let numbers = shape[0] * shape[1];
+    let (mut classes, mut mask, mut counts) =
+        (vec![0_i32; numbers], vec![0.0; numbers], vec![0.0; numbers]);
+    let mut n_answers = [0; 2];
+    for (sample, steps) in samples.enumerate() {
+        for (t, step) in steps.into_iter().enumerate() {
+            let Some(step) = step else { continue };
+            let at = sample * shape[1] + t;
+            classes[at] = step.class as i32;
+            mask[at] = 1.0;
+            counts[at] = f32::from(u8::from(step.counts));
+            n_answers[0] += 1;
+            n_answers[1] += usize::from(step.counts);
+        }
+    }
+    Targets::Classes {
+        classes: Tensor::from_data(TensorData::new(classes, shape), device),
+        mask: tensor(mask, shape, device),
+        counts: tensor(counts, shape, device),
+        n_answers,
+    }
+}
+
+fn bit_targets(
+    answers: &[&Answer],
+    [size, seq_length, d_output]: [usize; 3],
+    device: &Device,
+) -> Targets {
+    let mut bits = vec![0.0; size * seq_length * d_output];
+    let mut mask = vec![0.0; size * seq_length];
+    for (sample, answer) in answers.iter().enumerate() {
+        let Answer::Bits(targets) = answer else {
+            unreachable!("samples are of their task's format");
+        };
+        for (t, target) in targets.iter().enumerate() {
+            let step = sample * seq_length + t;
+            if let Some(target) = target {
+                bits[step * d_output..][..d_output].copy_from_slice(target);
+                mask[step] = 1.0;
             }
         }
-        let n_bits = mask.iter().filter(|&&asked| asked > 0.0).count() * d_output;
-        let tensor = |values: Vec<f32>, width| {
-            Tensor::from_data(TensorData::new(values, [size, seq_length, width]), device)
-        };
-        Batch {
-            inputs: Inputs::Vectors(tensor(inputs, d_input)),
-            targets: Targets::Bits {
-                bits: tensor(bits, d_output),
-                mask: tensor(mask, 1),
-                n_bits,
-            },
-        }
     }
-}
-
-impl Sample {
-    /// A sample of a task whose [`Format`] is tokens.
-    pub(crate) fn tokens(&self) -> &TokenSample {
-        match self {
-            Sample::Tokens(sample) => sample,
-            Sample::Vectors(_) => unreachable!("a task of tokens has samples of tokens"),
-        }
-    }
-
-    /// A sample of a task whose [`Format`] is vectors.
-    pub(crate) fn vectors(&self) -> &VectorSample {
-        match self {
-            Sample::Vectors(sample) => sample,
-            Sample::Tokens(_) => unreachable!("a task of vectors has samples of vectors"),
-        }
-    }
-}
-
-impl Inputs {
-    pub(crate) fn tokens(self) -> Tensor<2, Int> {
-        match self {
-            Inputs::Tokens(tokens) => tokens,
-            Inputs::Vectors(_) => unreachable!("a model of tokens is built for a task of tokens"),
-        }
-    }
-
-    pub(crate) fn vectors(self) -> Tensor<3> {
-        match self {
-            Inputs::Vectors(vectors) => vectors,
-            Inputs::Tokens(_) => unreachable!("a model of vectors is built for a task of vectors"),
-        }
+    let n_bits = mask.iter().filter(|&&asked| asked > 0.0).count() * d_output;
+    Targets::Bits {
+        bits: tensor(bits, [size, seq_length, d_output], device),
+        mask: tensor(mask, [size, seq_length, 1], device),
+        n_bits,
     }
 }

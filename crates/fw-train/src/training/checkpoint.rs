@@ -18,7 +18,10 @@ pub struct Progress {
     pub step: usize,
     /// Time spent, in seconds, over all sessions.
     pub seconds: f64,
-    /// The best evaluation so far.
+    /// Tasks of the curriculum that are mastered.
+    #[serde(default)]
+    pub stage: usize,
+    /// The best evaluation of this stage so far.
     pub best: Option<Best>,
     /// Evaluations in a row without a better one.
     pub evaluations_without_improvement: usize,

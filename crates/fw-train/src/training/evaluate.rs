@@ -10,11 +10,15 @@ use crate::training::measure::{Numbers, measure};
 /// How a model does on a split.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
-    /// Where a class is answered: mean cross entropy, in nats. Where bits are: cross entropy of a sequence, in bits.
+    /// In the task's unit: the mean cross entropy of an answer in nats, of a character in bits, of a sequence in bits, or the mean
+    /// squared error.
     pub loss: f64,
-    /// Share of wrong answers, or of wrong bits, 0 to 1.
+    /// The loss of the answers that count, where others are asked for too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted_loss: Option<f64>,
+    /// Share of wrong answers among those that count, or of wrong bits, 0 to 1.
     pub error: f64,
-    /// Share of sequences with no wrong bit, 0 to 1, where bits are answered.
+    /// Share of sequences with no wrong answer, 0 to 1, where one has several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub perfect: Option<f64>,
     /// The loss of the best predictor there is, where one is known that is not 0.
@@ -31,46 +35,45 @@ impl Evaluation {
             .optimal
             .map(|optimal| format!(" (the best there is: {})", loss_number(optimal)))
             .unwrap_or_default();
-        match self.perfect {
-            None => format!("{error}, {loss}{optimal}"),
-            Some(perfect) => {
-                let perfect = 100.0 * perfect;
-                format!("{loss}{optimal}, {error}, {perfect:.1} % of sequences perfect")
-            }
+        let counted = self.counted_loss.map_or(String::new(), |loss| {
+            format!(", {} where errors count", loss_number(loss))
+        });
+        let perfect = self.perfect.map_or(String::new(), |perfect| {
+            format!(", {:.1} % of sequences perfect", 100.0 * perfect)
+        });
+        match format.is_ranked_by_error() {
+            true => format!("{error}, {loss}{counted}{optimal}{perfect}"),
+            false => format!("{loss}{optimal}, {error}{perfect}"),
         }
     }
 }
 
-/// Four digits behind the point, two where there are two before it.
+/// Four digits behind the point, two where there are two before it, and as a power of ten where there would be none.
 pub(crate) fn loss_number(loss: f64) -> String {
-    match loss >= 10.0 {
-        true => format!("{loss:.2}"),
-        false => format!("{loss:.4}"),
+    match loss {
+        10.0.. => format!("{loss:.2}"),
+        0.0..0.001 if loss > 0.0 => format!("{loss:.1e}"),
+        _ => format!("{loss:.4}"),
     }
 }
 
-/// Samples in one forward pass of an evaluation.
-fn batch_size(format: Format) -> u64 {
-    match format {
-        Format::Tokens { .. } => 1000,
-        // Long sequences, and a memory for each.
-        Format::Vectors { .. } => 50,
-    }
+/// Samples in one forward pass of an evaluation: fewer of long sequences, since a model may keep a memory for each.
+fn batch_size(task: &dyn Task) -> u64 {
+    const STEPS: usize = 11_000;
+    (STEPS / task.seq_length()).clamp(50, 1000) as u64
 }
 
 /// Evaluates a model, without autodiff, on every sample of a split (the first 10,000 of an endless one).
 pub fn evaluate<M: Model>(model: &M, task: &dyn Task, split: Split, device: &Device) -> Evaluation {
     let n_samples = task.n_samples(split).unwrap_or(10_000);
-    let step = batch_size(task.format());
+    let (format, step) = (task.format(), batch_size(task));
     let mut totals = Numbers::default();
     let mut optimal = Some(0.0);
     for first in (0..n_samples).step_by(step as usize) {
         let indices = first..(first + step).min(n_samples);
         // Most tasks have none, and are not asked again.
         optimal = optimal.and_then(|sum: f64| {
-            let losses = indices
-                .clone()
-                .map(|index| task.optimal_loss(&task.sample(split, index)));
+            let losses = indices.clone().map(|index| task.optimal_loss(split, index));
             Some(sum + losses.sum::<Option<f64>>()?)
         });
         let batch = task.batch(split, indices, device);
@@ -78,11 +81,12 @@ pub fn evaluate<M: Model>(model: &M, task: &dyn Task, split: Split, device: &Dev
         let measured = measure(model.logits(batch.inputs), batch.targets);
         totals = totals.add(measured.totals.numbers());
     }
-    let means = totals.means();
+    let means = totals.means(format);
     Evaluation {
         loss: means.loss,
+        counted_loss: means.counted_loss,
         error: means.error,
-        perfect: means.perfect_if_distinct(task.format()),
+        perfect: means.perfect,
         optimal: optimal.map(|sum| sum / n_samples as f64),
     }
 }

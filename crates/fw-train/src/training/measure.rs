@@ -1,13 +1,15 @@
 //! Loss and errors of a batch.
 
+use std::f64::consts::LN_2;
+
 use burn::tensor::activation::{log_sigmoid, log_softmax};
 use burn::tensor::{Bool, Int, Tensor};
 
-use crate::tasks::{Format, Targets};
+use crate::tasks::{AnswerFormat, Format, NUMBER_TOLERANCE, Targets};
 
 /// Loss and errors of a batch, on the device that computed them.
 pub(super) struct Measure {
-    /// What training lowers: the mean cross entropy of an answer or of a bit, in nats, `[1]`.
+    /// What training lowers: the mean cross entropy of an answer or of a bit, in nats, or the mean squared error, `[1]`.
     pub objective: Tensor<1>,
     /// What is reported, without gradients.
     pub totals: Totals,
@@ -15,54 +17,102 @@ pub(super) struct Measure {
 
 /// Sums over sequences, of one batch or of many.
 pub(super) struct Totals {
-    /// Loss in the task's unit, wrong answers or bits, sequences with one: `[3]`.
+    /// Loss, the loss of the answers that count, wrong ones of these, sequences with one: `[4]`.
     sums: Tensor<1>,
+    counts: Counts,
+}
+
+/// What the sums are divided by.
+#[derive(Clone, Copy, Default)]
+struct Counts {
     /// Answers or bits asked for.
     answers: usize,
+    /// Those of them that count as errors if they are wrong.
+    counted: usize,
     sequences: usize,
 }
 
 /// [`Totals`] as numbers.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Numbers {
-    sums: [f64; 3],
-    answers: usize,
-    sequences: usize,
+    sums: [f64; 4],
+    counts: Counts,
 }
 
 /// What the sums come to for one sequence or answer.
 pub(super) struct Means {
-    /// Loss of a sequence, in the task's unit.
+    /// In the task's unit.
     pub loss: f64,
+    /// The loss of the answers that count, where others are asked for too.
+    pub counted_loss: Option<f64>,
     /// Share of wrong answers or bits, 0 to 1.
     pub error: f64,
-    /// Share of sequences without an error, 0 to 1.
-    pub perfect: f64,
+    /// Share of sequences without an error, 0 to 1, where it is not simply one minus the error.
+    pub perfect: Option<f64>,
 }
 
-/// Compares the logits of a model with what it should have answered.
-pub(super) fn measure(logits: Tensor<3>, targets: Targets) -> Measure {
+/// Compares what a model has answered with what it should have.
+pub(super) fn measure(answers: Tensor<3>, targets: Targets) -> Measure {
     match targets {
-        Targets::Classes(classes) => measure_classes(logits.squeeze_dim(1), classes),
-        Targets::Bits { bits, mask, n_bits } => measure_bits(logits, bits, mask, n_bits),
+        Targets::Classes {
+            classes,
+            mask,
+            counts,
+            n_answers,
+        } => measure_classes(answers, classes, mask, counts, n_answers),
+        Targets::Bits { bits, mask, n_bits } => measure_bits(answers, bits, mask, n_bits),
+        Targets::Numbers(numbers) => measure_numbers(answers, numbers),
     }
 }
 
-fn measure_classes(logits: Tensor<2>, classes: Tensor<1, Int>) -> Measure {
-    let [batch_size, _] = logits.dims();
-    let answers = logits.clone().inner().argmax(1).squeeze_dim::<1>(1);
-    let wrong = answers.not_equal(classes.clone().inner());
-    let cross_entropy = log_softmax(logits, 1)
-        .gather(1, classes.unsqueeze_dim(1))
-        .neg();
-    let total = cross_entropy.clone().inner().sum();
-    let wrong = wrong.float().sum();
+fn measure_classes(
+    logits: Tensor<3>,
+    classes: Tensor<2, Int>,
+    mask: Tensor<2>,
+    counts: Tensor<2>,
+    [answers, counted]: [usize; 2],
+) -> Measure {
+    let [batch_size, ..] = logits.dims();
+    let (classes_on, counts) = (classes.clone().inner(), counts.inner());
+    let said: Tensor<2, Int> = logits.clone().inner().argmax(2).squeeze_dim(2);
+    let wrong = said.not_equal(classes_on).float() * counts.clone();
+    let imperfect = wrong.clone().max_dim(1).sum();
+
+    let cross_entropy: Tensor<2> = log_softmax(logits, 2)
+        .gather(2, classes.unsqueeze_dim(2))
+        .squeeze_dim(2);
+    let cross_entropy = cross_entropy.neg() * mask;
+    let total = cross_entropy.clone().sum();
+    let of_counted = (cross_entropy.inner() * counts).sum();
     Measure {
-        objective: cross_entropy.mean(),
+        objective: total.clone() / answers as f64,
         totals: Totals {
-            sums: Tensor::cat(vec![total, wrong.clone(), wrong], 0),
-            answers: batch_size,
-            sequences: batch_size,
+            sums: Tensor::cat(vec![total.inner(), of_counted, wrong.sum(), imperfect], 0),
+            counts: Counts {
+                answers,
+                counted,
+                sequences: batch_size,
+            },
+        },
+    }
+}
+
+fn measure_numbers(answers: Tensor<3>, numbers: Tensor<1>) -> Measure {
+    let [batch_size, ..] = answers.dims();
+    let off = answers.reshape([batch_size]) - numbers;
+    let squares = off.clone().square().sum();
+    let wrong = off.inner().abs().greater_elem(NUMBER_TOLERANCE);
+    let wrong = wrong.float().sum();
+    let total = squares.clone().inner();
+    Measure {
+        objective: squares / batch_size as f64,
+        totals: Totals {
+            sums: Tensor::cat(vec![total.clone(), total, wrong.clone(), wrong], 0),
+            counts: Counts {
+                answers: batch_size,
+                counted: batch_size,
+                sequences: batch_size,
+            },
         },
     }
 }
@@ -77,13 +127,16 @@ fn measure_bits(logits: Tensor<3>, bits: Tensor<3>, mask: Tensor<3>, n_bits: usi
     // -ln σ(x) where the bit is 1, -ln σ(-x) where it is 0.
     let signs = bits * 2.0 - 1.0;
     let cross_entropy = (log_sigmoid(logits * signs) * mask).sum().neg();
-    let in_bits = cross_entropy.clone().inner() / std::f64::consts::LN_2;
+    let total = cross_entropy.clone().inner();
     Measure {
         objective: cross_entropy / n_bits as f64,
         totals: Totals {
-            sums: Tensor::cat(vec![in_bits, wrong.sum(), imperfect], 0),
-            answers: n_bits,
-            sequences: batch_size,
+            sums: Tensor::cat(vec![total.clone(), total, wrong.sum(), imperfect], 0),
+            counts: Counts {
+                answers: n_bits,
+                counted: n_bits,
+                sequences: batch_size,
+            },
         },
     }
 }
@@ -97,8 +150,7 @@ impl Totals {
     pub fn add(self, other: Totals) -> Totals {
         Totals {
             sums: self.sums + other.sums,
-            answers: self.answers + other.answers,
-            sequences: self.sequences + other.sequences,
+            counts: self.counts.add(other.counts),
         }
     }
 
@@ -109,9 +161,18 @@ impl Totals {
             .try_into_vec_as()
             .expect("a tensor that was computed can be read");
         Numbers {
-            sums: [0, 1, 2].map(|index| f64::from(sums[index])),
-            answers: self.answers,
-            sequences: self.sequences,
+            sums: [0, 1, 2, 3].map(|index| f64::from(sums[index])),
+            counts: self.counts,
+        }
+    }
+}
+
+impl Counts {
+    fn add(self, other: Counts) -> Counts {
+        Counts {
+            answers: self.answers + other.answers,
+            counted: self.counted + other.counted,
+            sequences: self.sequences + other.sequences,
         }
     }
 }
@@ -119,28 +180,29 @@ impl Totals {
 impl Numbers {
     pub fn add(self, other: Numbers) -> Numbers {
         Numbers {
-            sums: [0, 1, 2].map(|index| self.sums[index] + other.sums[index]),
-            answers: self.answers + other.answers,
-            sequences: self.sequences + other.sequences,
+            sums: [0, 1, 2, 3].map(|index| self.sums[index] + other.sums[index]),
+            counts: self.counts.add(other.counts),
         }
     }
 
-    pub fn means(self) -> Means {
-        let [loss, wrong, imperfect] = self.sums;
+    pub fn means(self, format: Format) -> Means {
+        let [loss, of_counted, wrong, imperfect] = self.sums;
+        let counts = self.counts;
+        let per_unit = |sum: f64, answers: usize| match format.answer {
+            AnswerFormat::Class { .. } | AnswerFormat::Classes { .. } | AnswerFormat::Number => {
+                sum / answers as f64
+            }
+            AnswerFormat::Characters { .. } => sum / answers as f64 / LN_2,
+            AnswerFormat::Bits { .. } => sum / counts.sequences as f64 / LN_2,
+        };
         Means {
-            loss: loss / self.sequences as f64,
-            error: wrong / self.answers as f64,
-            perfect: 1.0 - imperfect / self.sequences as f64,
-        }
-    }
-}
-
-impl Means {
-    /// The share of perfect sequences, where it is not simply one minus the error.
-    pub fn perfect_if_distinct(&self, format: Format) -> Option<f64> {
-        match format {
-            Format::Tokens { .. } => None,
-            Format::Vectors { .. } => Some(self.perfect),
+            loss: per_unit(loss, counts.answers),
+            counted_loss: (counts.counted != counts.answers)
+                .then(|| per_unit(of_counted, counts.counted)),
+            error: wrong / counts.counted as f64,
+            perfect: format
+                .has_perfect_sequences()
+                .then(|| 1.0 - imperfect / counts.sequences as f64),
         }
     }
 }
@@ -150,6 +212,7 @@ mod tests {
     use burn::tensor::Device;
 
     use super::*;
+    use crate::tasks::InputFormat;
 
     #[test]
     fn bits_are_counted_where_they_are_asked_for() {
@@ -171,11 +234,69 @@ mod tests {
         let nats = cost(0.0) + cost(3.0) + cost(-1.0) + cost(-40.0) + 2.0 * cost(2.0);
         let objective = measured.objective.into_scalar::<f32>();
         assert!((f64::from(objective) - nats / 6.0).abs() < 1e-5);
-        let means = measured.totals.numbers().means();
+        let means = measured.totals.numbers().means(Format {
+            input: InputFormat::Vectors { d_input: 1 },
+            answer: AnswerFormat::Bits { d_output: 2 },
+        });
         assert!((means.loss - nats / std::f64::consts::LN_2 / 2.0).abs() < 1e-4);
         // A logit of 0 says nothing, and counts as a 0; two more are on the wrong side.
         assert_eq!(means.error, 3.0 / 6.0);
-        assert_eq!(means.perfect, 0.5);
+        assert_eq!(means.perfect, Some(0.5));
+        assert_eq!(means.counted_loss, None);
+    }
+
+    #[test]
+    fn classes_cost_where_they_are_asked_for_and_err_where_they_count() {
+        let device = Device::flex();
+        // Two sequences of three steps and two classes: the first step is not asked, the second costs, the third counts.
+        let logits = [
+            [[5.0, 0.0], [1.0, 0.0], [0.0, 2.0]],
+            [[0.0, 5.0], [0.0, 3.0], [4.0, 0.0]],
+        ];
+        let measured = measure(
+            Tensor::<3>::from_data(logits, &device),
+            Targets::Classes {
+                classes: Tensor::from_data([[1, 0, 1], [0, 0, 1]], &device),
+                mask: Tensor::from_data([[0.0, 1.0, 1.0], [0.0, 1.0, 1.0]], &device),
+                counts: Tensor::from_data([[0.0, 0.0, 1.0], [0.0, 0.0, 1.0]], &device),
+                n_answers: [4, 2],
+            },
+        );
+        let cost = |margin: f64| (1.0 + (-margin).exp()).ln();
+        let (silent, counted) = (cost(1.0) + cost(-3.0), cost(2.0) + cost(-4.0));
+        let objective = f64::from(measured.objective.into_scalar::<f32>());
+        assert!((objective - (silent + counted) / 4.0).abs() < 1e-5);
+        let format = |answer| Format {
+            input: InputFormat::Tokens { n_tokens: 2 },
+            answer,
+        };
+        let numbers = measured.totals.numbers();
+        let means = numbers.means(format(AnswerFormat::Classes { n_classes: 2 }));
+        assert!((means.loss - (silent + counted) / 4.0).abs() < 1e-5);
+        let of_counted = means.counted_loss.expect("others are asked for too");
+        assert!((of_counted - counted / 2.0).abs() < 1e-5);
+        assert_eq!((means.error, means.perfect), (0.5, Some(0.5)));
+        let means = numbers.means(format(AnswerFormat::Characters { n_characters: 2 }));
+        assert!((means.loss - (silent + counted) / 4.0 / LN_2).abs() < 1e-5);
+        assert_eq!(means.perfect, None);
+    }
+
+    #[test]
+    fn numbers_cost_their_square_and_err_beyond_the_tolerance() {
+        let device = Device::flex();
+        let measured = measure(
+            Tensor::<3>::from_data([[[1.03]], [[0.5]], [[1.95]]], &device),
+            Targets::Numbers(Tensor::from_data([1.0, 0.55, 2.0], &device)),
+        );
+        let expected = (0.03_f64.powi(2) + 2.0 * 0.05_f64.powi(2)) / 3.0;
+        let objective = f64::from(measured.objective.into_scalar::<f32>());
+        assert!((objective - expected).abs() < 1e-6);
+        let means = measured.totals.numbers().means(Format {
+            input: InputFormat::Vectors { d_input: 2 },
+            answer: AnswerFormat::Number,
+        });
+        assert!((means.loss - expected).abs() < 1e-6);
+        assert!((means.error - 2.0 / 3.0).abs() < 1e-12);
     }
 
     #[test]

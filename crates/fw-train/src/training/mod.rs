@@ -40,6 +40,42 @@ pub struct TrainingConfig {
     pub evaluate_every: usize,
     /// When to stop before `steps`. Default `"never"`.
     pub early_stop: EarlyStop,
+    /// Easier tasks to begin with. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub curriculum: Option<Curriculum>,
+}
+
+/// Easier tasks to begin with: a setting of the task grows, value by value, whenever the validation split of the task with
+/// the present value is mastered; the last value is the task's own. Only then does the best checkpoint count, and may
+/// `early_stop` end the training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Curriculum {
+    /// The name of the task's setting.
+    pub setting: String,
+    /// The values before the task's own, in order; at least one.
+    pub values: Vec<toml::Value>,
+    /// When a value is mastered.
+    pub until: Mastered,
+}
+
+/// When a task of a curriculum is mastered, looked at after each evaluation.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mastered {
+    /// Once the error on its validation split, a share from 0 to 1, is this low.
+    Error(f64),
+    /// Once the loss on its validation split, in the task's unit, is this low.
+    Loss(f64),
+}
+
+impl Mastered {
+    fn by(self, evaluation: Evaluation) -> bool {
+        match self {
+            Mastered::Error(error) => evaluation.error <= error,
+            Mastered::Loss(loss) => evaluation.loss <= loss,
+        }
+    }
 }
 
 /// When to stop before the last step, looked at after each evaluation.
@@ -65,6 +101,7 @@ impl Default for TrainingConfig {
             log_every: 100,
             evaluate_every: 500,
             early_stop: EarlyStop::Never,
+            curriculum: None,
         }
     }
 }
@@ -89,18 +126,8 @@ impl TrainingConfig {
         )?;
         match config.early_stop {
             EarlyStop::Never => {}
-            EarlyStop::Error(error) => require(
-                (0.0..=1.0).contains(&error),
-                "training.early_stop.error",
-                error,
-                "lie in [0, 1]",
-            )?,
-            EarlyStop::Loss(loss) => require(
-                loss.is_finite() && loss >= 0.0,
-                "training.early_stop.loss",
-                loss,
-                "be a number of at least 0",
-            )?,
+            EarlyStop::Error(error) => require_share("training.early_stop.error", error)?,
+            EarlyStop::Loss(loss) => require_loss("training.early_stop.loss", loss)?,
             EarlyStop::Patience(patience) => require(
                 patience >= 1,
                 "training.early_stop.patience",
@@ -108,6 +135,24 @@ impl TrainingConfig {
                 "be at least 1",
             )?,
         }
+        if let Some(curriculum) = &config.curriculum {
+            let n = curriculum.values.len();
+            let rule = "hold at least one value";
+            require(n >= 1, "training.curriculum.values", "empty", rule)?;
+            match curriculum.until {
+                Mastered::Error(error) => require_share("training.curriculum.until.error", error)?,
+                Mastered::Loss(loss) => require_loss("training.curriculum.until.loss", loss)?,
+            }
+        }
         Ok(config)
     }
+}
+
+fn require_share(field: &str, share: f64) -> Result<(), Error> {
+    require((0.0..=1.0).contains(&share), field, share, "lie in [0, 1]")
+}
+
+fn require_loss(field: &str, loss: f64) -> Result<(), Error> {
+    let holds = loss.is_finite() && loss >= 0.0;
+    require(holds, field, loss, "be a number of at least 0")
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::experiment::Experiment;
 use crate::tasks::Format;
 use crate::training::checkpoint::{Best, Progress};
 use crate::training::evaluate::{Evaluation, loss_number};
@@ -69,6 +70,23 @@ impl ProgressDisplay {
         }
     }
 
+    /// After the next task of a curriculum has come.
+    pub fn began_stage(&mut self, progress: &Progress, experiment: &Experiment) {
+        self.best = None;
+        let Some(curriculum) = &experiment.training.curriculum else {
+            return;
+        };
+        let next = match curriculum.values.get(progress.stage) {
+            Some(value) => format!("task.{} = {value}", curriculum.setting),
+            None => "the task itself".to_owned(),
+        };
+        let text = format!("  curriculum: {next} after step {}", progress.step);
+        match &self.bar {
+            Some(bar) => bar.println(text),
+            None => eprintln!("{text}"),
+        }
+    }
+
     pub fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.abandon();
@@ -77,9 +95,11 @@ impl ProgressDisplay {
 
     fn summary(&self, (loss, error): (f64, f64)) -> String {
         let best = self.best.map(|best| best.evaluation);
-        let best = best.map_or(String::new(), |best| match self.format {
-            Format::Tokens { .. } => format!(", validation {:.2} %", 100.0 * best.error),
-            Format::Vectors { .. } => format!(", validation {}", loss_number(best.loss)),
+        let best = best.map_or(String::new(), |best| {
+            match self.format.is_ranked_by_error() {
+                true => format!(", validation {:.2} %", 100.0 * best.error),
+                false => format!(", validation {}", loss_number(best.loss)),
+            }
         });
         let unit = self.format.loss_unit();
         let loss = loss_number(loss);

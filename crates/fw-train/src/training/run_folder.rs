@@ -76,11 +76,17 @@ pub struct Record {
     pub step: usize,
     /// `train`: means since the last record. `validation`: the whole split.
     pub split: RecordSplit,
+    /// Tasks of the curriculum that were mastered before, where there is a curriculum.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<usize>,
     /// Mean loss: see [`Evaluation::loss`].
     pub loss: f64,
+    /// See [`Evaluation::counted_loss`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted_loss: Option<f64>,
     /// Share of wrong answers or bits, 0 to 1.
     pub error: f64,
-    /// Share of sequences with no wrong bit, 0 to 1, where bits are answered.
+    /// Share of sequences with no wrong answer, 0 to 1, where one has several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub perfect: Option<f64>,
     /// The loss of the best predictor there is, where one is known that is not 0 (validation only).
@@ -253,12 +259,16 @@ impl RunFolder {
         if choice == CheckpointChoice::Last {
             return Ok(last);
         }
-        let best = last.load_progress()?.best.map(|best| best.step);
-        if best == Some(last.step) {
+        // A stage of a curriculum that has just begun has no best yet.
+        let best = last
+            .load_progress()?
+            .best
+            .map_or(last.step, |best| best.step);
+        if best == last.step {
             return Ok(last);
         }
         all.into_iter()
-            .find(|checkpoint| Some(checkpoint.step) == best)
+            .find(|checkpoint| checkpoint.step == best)
             .ok_or_else(|| {
                 let missing = "its best checkpoint is missing; use --checkpoint last";
                 Error::run(&self.path, missing)
@@ -357,11 +367,17 @@ impl Record {
         json + "\n"
     }
 
-    pub(super) fn validation(progress: &Progress, evaluation: Evaluation) -> Self {
+    pub(super) fn validation(
+        progress: &Progress,
+        stage: Option<usize>,
+        evaluation: Evaluation,
+    ) -> Self {
         Record {
             step: progress.step,
             split: RecordSplit::Validation,
+            stage,
             loss: evaluation.loss,
+            counted_loss: evaluation.counted_loss,
             error: evaluation.error,
             perfect: evaluation.perfect,
             optimal: evaluation.optimal,

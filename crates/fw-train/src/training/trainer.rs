@@ -83,7 +83,8 @@ impl WithModel for Session<'_> {
         let config = &self.experiment.training;
         let (mut model, mut optimizer, mut progress) = self.start(model)?;
         let mut log = self.run.metrics_after(&progress)?;
-        let mut order = TrainingOrder::new(self.task);
+        let has_curriculum = !self.experiment.easier.is_empty();
+        let mut order = TrainingOrder::new(self.task_now(&progress));
         let mut display = ProgressDisplay::new(&progress, config.steps, self.task.format());
         let earlier = progress.seconds;
         let started = Instant::now();
@@ -92,7 +93,7 @@ impl WithModel for Session<'_> {
 
         while progress.step < config.steps && !self.should_stop(&progress) {
             let step = progress.step + 1;
-            let batch = self.task.batch(
+            let batch = self.task_now(&progress).batch(
                 Split::Train,
                 order.batch(step, config.batch_size),
                 &self.device.clone().autodiff(),
@@ -116,7 +117,7 @@ impl WithModel for Session<'_> {
 
             if let Some(norm) = norm {
                 progress.seconds = earlier + started.elapsed().as_secs_f64();
-                let means = window.take();
+                let means = window.take(self.task.format());
                 latest = (means.loss, means.error);
                 let norm = f64::from(norm.into_scalar::<f32>());
                 self.check_finite(step, "loss", means.loss, &model)?;
@@ -124,9 +125,11 @@ impl WithModel for Session<'_> {
                 log.write(&Record {
                     step,
                     split: RecordSplit::Train,
+                    stage: has_curriculum.then_some(progress.stage),
                     loss: means.loss,
+                    counted_loss: means.counted_loss,
                     error: means.error,
-                    perfect: means.perfect_if_distinct(self.task.format()),
+                    perfect: means.perfect,
                     optimal: None,
                     gradient_norm: Some(norm),
                     learning_rate: Some(rate),
@@ -135,15 +138,21 @@ impl WithModel for Session<'_> {
                 display.trained(step, latest);
             }
             if is_last || step.is_multiple_of(config.evaluate_every) {
-                let evaluation =
-                    evaluate(&model.valid(), self.task, Split::Validation, &self.device);
+                let task = self.task_now(&progress);
+                let evaluation = evaluate(&model.valid(), task, Split::Validation, &self.device);
                 self.check_finite(step, "validation loss", evaluation.loss, &model)?;
                 progress.seconds = earlier + started.elapsed().as_secs_f64();
                 progress.take_in(evaluation, self.task.format());
-                log.write(&Record::validation(&progress, evaluation))?;
+                let stage = has_curriculum.then_some(progress.stage);
+                log.write(&Record::validation(&progress, stage, evaluation))?;
                 log.sync()?;
-                Checkpoint::write(&self.run.checkpoints(), &model, &optimizer, &progress)?;
                 display.evaluated(&progress, evaluation, latest);
+                if self.has_mastered(&progress, evaluation) {
+                    progress.begin_next_stage();
+                    order = TrainingOrder::new(self.task_now(&progress));
+                    display.began_stage(&progress, self.experiment);
+                }
+                Checkpoint::write(&self.run.checkpoints(), &model, &optimizer, &progress)?;
             }
         }
         display.finish();
@@ -160,6 +169,7 @@ impl Session<'_> {
             let progress = Progress {
                 step: 0,
                 seconds: 0.0,
+                stage: 0,
                 best: None,
                 evaluations_without_improvement: 0,
             };
@@ -173,7 +183,27 @@ impl Session<'_> {
         ))
     }
 
+    /// The task of the stage that training is in.
+    fn task_now(&self, progress: &Progress) -> &dyn Task {
+        self.experiment.task_of_stage(progress.stage).task()
+    }
+
+    /// Whether training is at the task itself.
+    fn is_at_last_stage(&self, progress: &Progress) -> bool {
+        progress.stage == self.experiment.easier.len()
+    }
+
+    /// Whether the next task of the curriculum comes.
+    fn has_mastered(&self, progress: &Progress, evaluation: Evaluation) -> bool {
+        let curriculum = self.experiment.training.curriculum.as_ref();
+        !self.is_at_last_stage(progress)
+            && curriculum.is_some_and(|curriculum| curriculum.until.by(evaluation))
+    }
+
     fn should_stop(&self, progress: &Progress) -> bool {
+        if !self.is_at_last_stage(progress) {
+            return false;
+        }
         let best = progress.best.map(|best| best.evaluation);
         match self.experiment.training.early_stop {
             EarlyStop::Never => false,
@@ -211,16 +241,25 @@ impl Session<'_> {
 
     /// Tests the best checkpoint and writes the result.
     fn finish<M: Model>(&self, model: M, progress: &Progress) -> Result<RunResult, Error> {
-        let best = self.run.checkpoint(CheckpointChoice::Best)?;
-        let model = best.load_model(model)?;
-        let test = evaluate(&model.valid(), self.task, Split::Test, &self.device);
+        // What an easier task of a curriculum thought best does not count.
+        let best = progress.best.filter(|_| self.is_at_last_stage(progress));
+        let checkpoint = self.run.checkpoint(match best {
+            Some(_) => CheckpointChoice::Best,
+            None => CheckpointChoice::Last,
+        })?;
+        let model = checkpoint.load_model(model)?;
+        let evaluate = |split| evaluate(&model.valid(), self.task, split, &self.device);
+        let test = evaluate(Split::Test);
         self.check_finite(progress.step, "test loss", test.loss, &model)?;
-        let best = progress.best.expect("training ends with an evaluation");
+        let validation = match best {
+            Some(best) => best.evaluation,
+            None => evaluate(Split::Validation),
+        };
         let result = RunResult {
             test,
-            validation: best.evaluation,
+            validation,
             steps: progress.step,
-            best_step: best.step,
+            best_step: checkpoint.step,
             seconds: progress.seconds,
             parameters: learned_parameters(&model),
             state_size: model.state_size(self.task.seq_length()),
@@ -235,12 +274,19 @@ impl Session<'_> {
 }
 
 impl Progress {
-    /// Takes in an evaluation made now. The better one has the lower error, and of two equal errors the lower loss; where
-    /// bits are answered the other way round, since an error of 0 is not the end.
+    /// The next task of the curriculum comes.
+    fn begin_next_stage(&mut self) {
+        self.stage += 1;
+        self.best = None;
+        self.evaluations_without_improvement = 0;
+    }
+
+    /// Takes in an evaluation made now. Where classes are answered, the better one has the lower error, and of two equal errors the
+    /// lower loss; elsewhere the other way round, since an error of 0 is not the end.
     fn take_in(&mut self, evaluation: Evaluation, format: Format) {
-        let rank = |evaluation: Evaluation| match format {
-            Format::Tokens { .. } => (evaluation.error, evaluation.loss),
-            Format::Vectors { .. } => (evaluation.loss, evaluation.error),
+        let rank = |evaluation: Evaluation| match format.is_ranked_by_error() {
+            true => (evaluation.error, evaluation.loss),
+            false => (evaluation.loss, evaluation.error),
         };
         let better = self
             .best
@@ -272,10 +318,10 @@ impl Window {
     }
 
     /// The means; the window starts anew.
-    fn take(&mut self) -> Means {
+    fn take(&mut self, format: Format) -> Means {
         let totals = self.totals.take();
         let totals = totals.expect("a record follows at least one step");
-        totals.numbers().means()
+        totals.numbers().means(format)
     }
 }
 

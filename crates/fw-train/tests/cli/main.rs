@@ -1,6 +1,7 @@
 //! The real binary, from the outside.
 
 mod machines;
+mod recall;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,181 @@
+//! Small photographs, pixel by pixel.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+use crate::settings::Section;
+use crate::tasks::images::{Images, Labelled, read, validate_step};
+use crate::tasks::{Format, Sample, Split, Task};
+
+/// CIFAR-10 (Krizhevsky 2009) read pixel by pixel, row by row from the top left; each pixel is red, green and blue.
+///
+/// ```text
+/// input   0.23 0.30 ..       1,024 times three numbers from 0 to 1
+///         0.24 0.31 ..
+///         0.25 0.30 ..
+/// target               6     airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck
+/// ```
+///
+/// The last tenth of the training images validates.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SequentialCifar10 {
+    /// The folder of the binary version's files, `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin`, each with or without
+    /// `.gz`. Default `data/cifar-10-batches-bin`.
+    pub folder: PathBuf,
+    /// Pixels that one step reads: a divisor of 1,024. Default 1; 32 reads rows.
+    pub pixels_per_step: usize,
+    /// The data seed: the order in which training goes over the images. Default 0.
+    pub seed: u64,
+    #[serde(skip)]
+    images: Arc<Images>,
+}
+
+impl Default for SequentialCifar10 {
+    fn default() -> Self {
+        SequentialCifar10 {
+            folder: PathBuf::from("data/cifar-10-batches-bin"),
+            pixels_per_step: 1,
+            seed: 0,
+            images: Arc::default(),
+        }
+    }
+}
+
+const PIXELS: usize = 32 * 32;
+const CHANNELS: usize = 3;
+const N_BATCHES: usize = 5;
+
+impl SequentialCifar10 {
+    pub(super) fn from_section(section: Section) -> Result<Self, Error> {
+        let mut task: SequentialCifar10 = section.parse()?;
+        validate_step("task.pixels_per_step", task.pixels_per_step, PIXELS)?;
+        let folder = task.folder.as_path();
+        let mut train = Labelled::default();
+        for batch in 1..=N_BATCHES {
+            add(&folder.join(format!("data_batch_{batch}.bin")), &mut train)?;
+        }
+        let mut test = Labelled::default();
+        add(&folder.join("test_batch.bin"), &mut test)?;
+        let n = train.labels.len();
+        let (train, validation) = train.split_at(n - n / 10);
+        // The file holds all reds, then all greens, then all blues.
+        let of_pixel = |pixel| (0..CHANNELS).map(move |channel| channel * PIXELS + pixel);
+        let order = (0..PIXELS).flat_map(of_pixel).collect();
+        let step = CHANNELS * task.pixels_per_step;
+        task.images = Arc::new(Images::new([train, validation, test], order, step, folder)?);
+        Ok(task)
+    }
+}
+
+/// Adds the images of a file: a label and then the image, again and again.
+fn add(path: &Path, images: &mut Labelled) -> Result<(), Error> {
+    const RECORD: usize = 1 + CHANNELS * PIXELS;
+    let content = read(path)?;
+    if content.is_empty() || !content.len().is_multiple_of(RECORD) {
+        let problem = format!(
+            "it holds {} bytes; it must hold images of {RECORD} bytes each",
+            content.len()
+        );
+        return Err(Error::data(path, problem));
+    }
+    for record in content.chunks_exact(RECORD) {
+        images.labels.push(record[0]);
+        images.pixels.extend_from_slice(&record[1..]);
+    }
+    Ok(())
+}
+
+impl Task for SequentialCifar10 {
+    fn format(&self) -> Format {
+        self.images.format()
+    }
+
+    fn seq_length(&self) -> usize {
+        self.images.seq_length()
+    }
+
+    fn n_samples(&self, split: Split) -> Option<u64> {
+        Some(self.images.count(split))
+    }
+
+    fn sample(&self, split: Split, index: u64) -> Sample {
+        self.images.sample(split, index)
+    }
+
+    fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    fn class_text(&self, class: u32) -> String {
+        const NAMES: [&str; 10] = [
+            "airplane",
+            "automobile",
+            "bird",
+            "cat",
+            "deer",
+            "dog",
+            "frog",
+            "horse",
+            "ship",
+            "truck",
+        ];
+        NAMES[class as usize].to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::tests::task_from;
+    use super::*;
+    use crate::tasks::{Answer, Input};
+
+    #[test]
+    fn a_pixel_is_its_three_colours_and_damage_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        // Four images a file; the colours of pixel p are p, p + 1 and p + 2.
+        let record = |label: u8| {
+            let colour = |shift| (0..PIXELS).map(move |pixel| ((pixel + shift) % 256) as u8);
+            let colours = (0..CHANNELS).flat_map(colour);
+            std::iter::once(label).chain(colours).collect::<Vec<u8>>()
+        };
+        let file: Vec<u8> = [3, 5, 8, 0].map(record).concat();
+        for name in (1..=5).map(|batch| format!("data_batch_{batch}.bin")) {
+            fs::write(folder.path().join(name), &file).expect("a file");
+        }
+        fs::write(folder.path().join("test_batch.bin"), &file).expect("a file");
+        let toml = |more: &str| {
+            let kind = "kind = 'sequential-cifar10'";
+            format!("{kind}\nfolder = '{}'\n{more}", folder.path().display())
+        };
+        let config = task_from(&toml("")).expect("a task");
+        let task = config.task();
+        let counts = [Split::Train, Split::Validation, Split::Test].map(|s| task.n_samples(s));
+        assert_eq!(counts, [Some(18), Some(2), Some(4)]);
+        let sample = task.sample(Split::Test, 1);
+        let Input::Vectors(vectors) = &sample.input else {
+            panic!("{sample:?}");
+        };
+        assert_eq!(sample.answer, Answer::Class(5));
+        assert_eq!(task.class_text(5), "dog");
+        assert_eq!(vectors.len(), 1024);
+        assert_eq!(vectors[7], [7, 8, 9].map(|byte| byte as f32 / 255.0));
+        let rows = task_from(&toml("pixels_per_step = 32")).expect("a task");
+        assert_eq!(rows.task().seq_length(), 32);
+
+        fs::write(folder.path().join("data_batch_3.bin"), &file[..5000]).expect("a file");
+        let message = task_from(&toml("")).expect_err("a damaged file");
+        assert!(
+            message.contains("data_batch_3.bin") && message.contains("images of 3073 bytes"),
+            "{message}"
+        );
+        fs::remove_file(folder.path().join("data_batch_3.bin")).expect("a file");
+        let message = task_from(&toml("")).expect_err("a missing file");
+        assert!(message.contains("data_batch_3.bin"), "{message}");
+    }
+}

@@ -1,0 +1,199 @@
+//! Copy memory: say symbols again after many blanks.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+use crate::error::require;
+use crate::settings::Section;
+use crate::tasks::generated::{below, random_numbers};
+use crate::tasks::{
+    Answer, AnswerFormat, Format, Input, InputFormat, Sample, Split, StepClass, Task,
+    validate_samples,
+};
+
+/// Copy memory (Hochreiter, Schmidhuber 1997; as in Arjovsky et al. 2016 and Ke et al. 2018).
+///
+/// ```text
+/// input   02076.....?.....       symbols, blanks, a marker, and as many blanks as there were symbols
+/// target  ...........02076       blanks, then the symbols         (5 symbols, 6 steps between)
+/// counts             xxxxx
+/// ```
+///
+/// Symbols are drawn from 0 to 7 alike. The model reads `2 symbols + steps` tokens, of which `steps` stand between the last symbol
+/// and the first answer, and says a blank or a symbol at each. Blanks count for the loss, but not for the error: that is the share of
+/// wrong symbols. Guessing errs 7 times in 8 and costs ln 8 = 2.08 nats for each symbol.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CopyMemory {
+    /// T, the steps between the last symbol and the first answer: 1 to 100,000. Default 100.
+    pub steps: usize,
+    /// Symbols to remember: 1 to 1,000. Default 10, as in the papers.
+    pub symbols: usize,
+    /// Sequences in the validation split. Default 500.
+    pub validation_samples: u64,
+    /// Sequences in the test split. Default 1,000.
+    pub test_samples: u64,
+    /// The data seed. Default 0.
+    pub seed: u64,
+}
+
+impl Default for CopyMemory {
+    fn default() -> Self {
+        CopyMemory {
+            steps: 100,
+            symbols: 10,
+            validation_samples: 500,
+            test_samples: 1_000,
+            seed: 0,
+        }
+    }
+}
+
+const N_SYMBOLS: u32 = 8;
+const BLANK: u32 = N_SYMBOLS;
+const MARKER: u32 = N_SYMBOLS + 1;
+
+impl CopyMemory {
+    pub(super) fn from_section(section: Section) -> Result<Self, Error> {
+        let task: CopyMemory = section.parse()?;
+        let steps = (1..=100_000).contains(&task.steps);
+        require(steps, "task.steps", task.steps, "lie between 1 and 100,000")?;
+        let symbols = (1..=1_000).contains(&task.symbols);
+        require(
+            symbols,
+            "task.symbols",
+            task.symbols,
+            "lie between 1 and 1,000",
+        )?;
+        validate_samples(&[
+            ("task.validation_samples", task.validation_samples),
+            ("task.test_samples", task.test_samples),
+        ])?;
+        Ok(task)
+    }
+}
+
+impl Task for CopyMemory {
+    fn format(&self) -> Format {
+        Format {
+            input: InputFormat::Tokens {
+                n_tokens: MARKER as usize + 1,
+            },
+            answer: AnswerFormat::Classes {
+                n_classes: BLANK as usize + 1,
+            },
+        }
+    }
+
+    fn seq_length(&self) -> usize {
+        2 * self.symbols + self.steps
+    }
+
+    fn n_samples(&self, split: Split) -> Option<u64> {
+        match split {
+            Split::Train => None,
+            Split::Validation => Some(self.validation_samples),
+            Split::Test => Some(self.test_samples),
+        }
+    }
+
+    fn sample(&self, split: Split, index: u64) -> Sample {
+        let mut rng = random_numbers(self.seed, split, index);
+        let symbols: Vec<u32> = (0..self.symbols)
+            .map(|_| below(&mut rng, N_SYMBOLS))
+            .collect();
+        let blanks = |n| std::iter::repeat_n(BLANK, n);
+        let tokens = symbols.iter().copied();
+        let tokens = tokens.chain(blanks(self.steps - 1)).chain([MARKER]);
+        let tokens = tokens.chain(blanks(self.symbols));
+        let silence = blanks(self.symbols + self.steps).map(|class| StepClass {
+            class,
+            counts: false,
+        });
+        let answers = symbols.iter().map(|&class| StepClass {
+            class,
+            counts: true,
+        });
+        Sample {
+            input: Input::Tokens(tokens.collect()),
+            answer: Answer::Classes(silence.chain(answers).map(Some).collect()),
+        }
+    }
+
+    fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    fn token_text(&self, token: u32) -> String {
+        match token {
+            MARKER => "?".to_owned(),
+            class => self.class_text(class),
+        }
+    }
+
+    fn class_text(&self, class: u32) -> String {
+        match class {
+            BLANK => ".".to_owned(),
+            symbol => symbol.to_string(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Input and target as the documentation draws them, and which answers count.
+    fn drawn(task: &CopyMemory, split: Split, index: u64) -> [String; 3] {
+        let sample = task.sample(split, index);
+        let (Input::Tokens(tokens), Answer::Classes(classes)) = (&sample.input, &sample.answer)
+        else {
+            panic!("{sample:?}");
+        };
+        let classes: Vec<StepClass> = classes.iter().map(|class| class.expect("asked")).collect();
+        let text = classes.iter().map(|step| task.class_text(step.class));
+        let counts = classes
+            .iter()
+            .map(|step| if step.counts { 'x' } else { ' ' });
+        [
+            tokens.iter().map(|&token| task.token_text(token)).collect(),
+            text.collect(),
+            counts.collect(),
+        ]
+    }
+
+    #[test]
+    fn samples_never_change_and_look_as_documented() {
+        let task = CopyMemory {
+            symbols: 5,
+            steps: 6,
+            ..Default::default()
+        };
+        assert_eq!(
+            drawn(&task, Split::Test, 0),
+            ["02076.....?.....", "...........02076", "           xxxxx"]
+        );
+        assert_eq!(drawn(&task, Split::Train, 0)[0].len(), task.seq_length());
+    }
+
+    #[test]
+    fn the_answer_is_the_symbols_whatever_the_steps_between() {
+        for steps in [1, 2, 50] {
+            let task = CopyMemory {
+                steps,
+                ..Default::default()
+            };
+            let mut counts = [0; 8];
+            for index in 0..200 {
+                let [input, target, _] = drawn(&task, Split::Train, index);
+                assert_eq!(input[..10], target[10 + steps..]);
+                assert_eq!(input.find('?'), Some(9 + steps));
+                for digit in input[..10].bytes() {
+                    counts[usize::from(digit - b'0')] += 1;
+                }
+            }
+            // 2,000 symbols of 8: 250 each, give or take five standard deviations.
+            assert!(counts.iter().all(|n| (175..=325).contains(n)), "{counts:?}");
+        }
+    }
+}
