@@ -3,12 +3,12 @@
 
 mod common;
 
-use burn::tensor::{Bool, DType, Device, Int, Tensor};
+use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
 use common::{FlatState, assert_close, outcome, random, randomized, rng, values};
 use fw_core::ops::sab::select_top_k;
 use fw_core::{
     Cell, Combination, GruConfig, Lstm, LstmConfig, Path, Recurrent, Sab, SabConfig, SabOutput,
-    Score, SparseAttentionConfig, Sparsifier,
+    SabState, Score, SparseAttentionConfig, Sparsifier,
 };
 use proptest::prelude::*;
 
@@ -355,6 +355,51 @@ fn of_equal_scores_the_older_memory_is_selected() {
     let scores = Tensor::<2>::from_data(scores, &Device::flex());
     let selected: Vec<i64> = select_top_k(scores, 4).try_into_vec_as().expect("indices");
     assert_eq!(selected, [1, 2, 4, 3, 0, 1, 2, 3]);
+}
+
+#[test]
+fn of_equal_memories_the_older_receive_the_gradient_on_both_paths() {
+    let device = Device::flex().autodiff();
+    for path in [Path::Composed, Path::Fused] {
+        let layer = layer(&SabConfig::new().with_top_k(Some(2)).with_path(path), 2);
+        let memories = Tensor::<3>::ones([1, 5, D_HIDDEN], (&device, DType::F64)).require_grad();
+        let state = SabState {
+            memories: Some(memories.clone()),
+            ..layer.initial_state(1, &device)
+        };
+        let input = Tensor::ones([1, 1, D_INPUT], (&device, DType::F64));
+        let (output, _) = layer.forward(input, Some(state));
+        let gradients = output.sum().backward();
+        let gradient = values(memories.grad(&gradients).expect("a gradient"));
+        let reached = gradient
+            .chunks(D_HIDDEN)
+            .map(|of_memory| of_memory[0] != 0.0);
+        let reached: Vec<bool> = reached.collect();
+        assert_eq!(reached, [true, true, false, false, false], "{path:?}");
+    }
+}
+
+#[test]
+fn a_memory_that_is_not_a_number_is_seen_on_both_paths() {
+    let device = Device::flex();
+    for path in [Path::Composed, Path::Fused] {
+        let config = SabConfig::new().with_top_k(Some(2)).with_path(path);
+        let layer = layer(&config, 2);
+        let mut memories = vec![0.5; 6 * D_HIDDEN];
+        memories[2 * D_HIDDEN] = f64::NAN;
+        let memories = TensorData::new(memories, [1, 6, D_HIDDEN]);
+        let device = device.clone().autodiff();
+        let state = SabState {
+            memories: Some(Tensor::from_data(memories, (&device, DType::F64))),
+            ..layer.initial_state(1, &device)
+        };
+        let input = Tensor::ones([1, 1, D_INPUT], (&device, DType::F64));
+        let (output, _) = layer.forward(input, Some(state));
+        assert!(
+            values(output).iter().any(|value| value.is_nan()),
+            "{path:?}"
+        );
+    }
 }
 
 #[test]

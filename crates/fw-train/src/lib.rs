@@ -30,7 +30,7 @@ pub use experiment::Experiment;
 /// Which checkpoint of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum CheckpointChoice {
-    /// The one that did best on the validation split: lowest error, or lowest loss where bits are answered.
+    /// The one that did best on the validation split: lowest error where classes are answered, else lowest loss.
     #[default]
     Best,
     /// The newest.

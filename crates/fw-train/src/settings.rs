@@ -84,7 +84,7 @@ pub(crate) fn unknown_kind(section: &str, kind: &str, kinds: &[(&str, &str)]) ->
 
 /// Sets `section.field` to a value written as in TOML; what is not TOML is taken as text. Another `kind` begins its section
 /// anew, since the fields were those of the kind before; another kind of task also begins the model anew, but for its kind,
-/// since what stands around the layer depends on the task.
+/// since what stands around the layer depends on the task, and ends the curriculum, whose setting was the other task's.
 pub(crate) fn set(document: &mut Table, assignment: &str) -> Result<(), Error> {
     let malformed = || {
         Error::usage(format!(
@@ -120,11 +120,13 @@ pub(crate) fn set(document: &mut Table, assignment: &str) -> Result<(), Error> {
         table.clear();
     }
     table.insert(field.to_owned(), value);
-    if is_new_kind
-        && path.trim() == "task.kind"
-        && let Some(Value::Table(model)) = document.get_mut("model")
-    {
-        model.retain(|field, _| field == "kind");
+    if is_new_kind && path.trim() == "task.kind" {
+        if let Some(Value::Table(model)) = document.get_mut("model") {
+            model.retain(|field, _| field == "kind");
+        }
+        if let Some(Value::Table(training)) = document.get_mut("training") {
+            training.remove("curriculum");
+        }
     }
     Ok(())
 }
@@ -187,15 +189,16 @@ mod tests {
     }
 
     #[test]
-    fn another_kind_of_task_leaves_only_the_kind_of_the_model() {
-        let mut document: Table = "task.kind = 'one'\nmodel.kind = 'gru'\nmodel.d_embedding = 2"
+    fn another_kind_of_task_leaves_only_the_kind_of_the_model_and_no_curriculum() {
+        let mut document: Table = "task.kind = 'one'\nmodel.kind = 'gru'\nmodel.d_embedding = 2\n\
+                                   training = { steps = 1, curriculum = { setting = 'x' } }"
             .parse()
             .expect("TOML");
         let assignments = ["model.d_hidden=3".to_owned(), "task.kind=two".to_owned()];
         set_all(&mut document, &assignments).expect("assignments");
         assert_eq!(
             document.to_string(),
-            "[model]\nd_hidden = 3\nkind = \"gru\"\n\n[task]\nkind = \"two\"\n"
+            "[model]\nd_hidden = 3\nkind = \"gru\"\n\n[task]\nkind = \"two\"\n\n[training]\nsteps = 1\n"
         );
     }
 

@@ -25,7 +25,7 @@ pub struct SparseAttentionConfig {
     /// How memories are scored. Default [`Score::Mlp`], the paper.
     #[config(default = "Score::Mlp")]
     pub score: Score,
-    /// How scores become weights. Default [`Sparsifier::Softmax`], which learns best.
+    /// How scores become weights. Default [`Sparsifier::Softmax`].
     #[config(default = "Sparsifier::Softmax")]
     pub sparsifier: Sparsifier,
 }

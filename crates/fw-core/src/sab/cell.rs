@@ -64,7 +64,14 @@ pub trait Cell: Recurrent {
     }
 
     /// The state after a fused sequence: the last h and, of an LSTM, the last c.
-    fn after_fused(state: Self::State, hidden: Tensor<2>, _cell: Option<Tensor<2>>) -> Self::State {
+    ///
+    /// # Panics
+    /// If there is a c, unless a cell says itself where it goes.
+    fn after_fused(state: Self::State, hidden: Tensor<2>, cell: Option<Tensor<2>>) -> Self::State {
+        assert!(
+            cell.is_none(),
+            "a cell with a c of its own says where it goes"
+        );
         Self::with_hidden(state, hidden)
     }
 }
@@ -158,7 +165,7 @@ pub(crate) fn forward_fused<C: Cell>(
     projected: &Tensor<3>,
     state: &C::State,
 ) -> Option<(Tensor<3>, C::State)> {
-    use crate::ops::sab::{Combination, Options, Score, Sparsifier, fused};
+    use crate::ops::sab::{Combination, Options, Sparsifier, fused};
 
     let [batch_size, seq_length, _] = projected.dims();
     if batch_size == 0 || !fused::is_available(&projected.device(), projected.dtype()) {
@@ -172,7 +179,6 @@ pub(crate) fn forward_fused<C: Cell>(
         truncation_length: None,
         replay: false,
         max_memories: None,
-        score: Score::Mlp,
         sparsifier: Sparsifier::Softmax,
         combination: Combination::OutputOnly,
     };

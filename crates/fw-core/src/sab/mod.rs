@@ -39,13 +39,16 @@ pub enum SabOutput {
 /// Configuration of [`Sab`]. It has no sizes of its own: those are the cell's.
 #[derive(Config, Debug)]
 pub struct SabConfig {
-    /// How many memories a step recalls: 0, n, or all of them (`None`). Default 10.
+    /// k_top, how many memories a step recalls: 0, n, or all of them (`None`). Default 10.
+    #[doc(alias = "k_top")]
     #[config(default = "Some(10)")]
     pub top_k: Option<usize>,
-    /// A state is stored after every so many steps: at least 1. Default 1.
+    /// k_att, a state is stored after every so many steps: at least 1. Default 1.
+    #[doc(alias = "k_att")]
     #[config(default = 1)]
     pub attention_interval: usize,
-    /// The steps that a gradient goes back along the cell, at least 1, or all (`None`). Default 10.
+    /// k_trunc, the most steps that a gradient goes back along the cell, at least 1, or all (`None`). Default 10.
+    #[doc(alias = "k_trunc")]
     #[config(default = "Some(10)")]
     pub truncation_length: Option<usize>,
     /// Whether gradients go back to the memories (sparse replay). Default true; without, they are read as if they were
@@ -61,7 +64,7 @@ pub struct SabConfig {
     /// How memories are scored. Default [`Score::Mlp`], the paper.
     #[config(default = "Score::Mlp")]
     pub score: Score,
-    /// How scores become weights. Default [`Sparsifier::Softmax`], which learns best.
+    /// How scores become weights. Default [`Sparsifier::Softmax`].
     #[config(default = "Sparsifier::Softmax")]
     pub sparsifier: Sparsifier,
     /// How what is recalled enters the state. Default [`Combination::Average`]: it keeps the state in the cell's range, where the
@@ -133,7 +136,8 @@ pub struct SabConfig {
 pub struct Sab<C: Module> {
     /// The recurrent cell.
     pub cell: C,
-    /// What memories are found with; `None` where `top_k` is 0.
+    /// What memories are found with; `None` where `top_k` is 0. How many are recalled, and with which weights, is of the
+    /// [configuration](SabConfig), also where another is put here.
     pub attention: Option<SparseAttention>,
     #[module(skip)]
     config: SabConfig,
@@ -220,7 +224,6 @@ impl SabConfig {
             truncation_length: self.truncation_length,
             replay: self.replay,
             max_memories: self.max_memories,
-            score: self.score,
             sparsifier: self.sparsifier,
             combination: self.combination,
         }
@@ -337,7 +340,8 @@ impl<C: Cell> Sab<C> {
         let Some(state) = state else {
             return self.initial_state(batch_size, device);
         };
-        let memories = state.memories.map(|memories| {
+        let memories = state.memories.filter(|_| self.attention.is_some());
+        let memories = memories.map(|memories| {
             check_batch(batch_size, &memories);
             self.newest(memories)
         });

@@ -150,7 +150,8 @@ impl<S> SabTrace<S> {
     }
 
     /// Which steps' inputs receive gradient from the output of step `from` of a sample: along the cell up to a cut, and
-    /// through the memories that took part, from whose steps it goes on.
+    /// through the memories that took part, from whose steps it goes on. A memory whose weight is cut to 0 counts where its
+    /// score is the threshold of the others.
     ///
     /// # Panics
     /// If there is no such sample or step.

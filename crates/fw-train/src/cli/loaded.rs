@@ -22,7 +22,8 @@ pub(super) struct ModelArgs {
     #[arg(long, value_enum, default_value_t = Split::Test)]
     pub split: Split,
 
-    /// Which checkpoint: the one that did best on the validation split (lowest error, or lowest loss where bits are answered),
+    /// Which checkpoint: the one that did best on the validation split (lowest error where classes are
+    /// answered, else lowest loss),
     /// or the newest
     #[arg(long, value_enum, default_value_t = CheckpointChoice::Best)]
     pub checkpoint: CheckpointChoice,

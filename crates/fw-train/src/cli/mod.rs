@@ -13,7 +13,8 @@ use clap::{Parser, Subcommand};
 
 use crate::Error;
 
-/// Train, test and compare memory mechanisms: fast weights, Neural Turing Machines and the recurrent nets they compete with.
+/// Train, test and compare memory mechanisms: fast weights, Neural Turing Machines, Sparse Attentive Backtracking and the recurrent nets
+/// they compete with.
 ///
 /// Begin with `fw-train train`: it trains fast weights to look up the value of a key, in about a minute.
 #[derive(Debug, Parser)]

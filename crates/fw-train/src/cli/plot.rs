@@ -64,6 +64,15 @@ impl PlotArgs {
         let Some(run) = single else { return Ok(()) };
         // Curves can be drawn from the first records on, a sample from the first checkpoint on.
         let wants_sample = self.out.is_none() && run.has_checkpoint()?;
+        if wants_sample && !asks_for_sample {
+            let n_steps = run.experiment(&[])?.task.task().seq_length();
+            if n_steps > MOST_STEPS {
+                eprintln!(
+                    "a sample of {n_steps} steps is not drawn: at most {MOST_STEPS} can be told apart"
+                );
+                return Ok(());
+            }
+        }
         if asks_for_sample || wants_sample {
             let paths = self.paths(single, "sample");
             self.draw_sample(run.path(), &paths)?;

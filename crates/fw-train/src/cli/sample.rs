@@ -8,7 +8,7 @@ use crate::Error;
 use crate::cli::loaded::ModelArgs;
 use crate::cli::output;
 use crate::models::{Model, WithModel};
-use crate::tasks::{Answer, AnswerFormat, Input, Split, StepClass, Task};
+use crate::tasks::{Answer, AnswerFormat, Input, NUMBER_TOLERANCE, Split, StepClass, Task};
 
 /// Show samples with the model's answer and how sure it is.
 #[derive(Debug, Args)]
@@ -131,11 +131,11 @@ impl Show<'_> {
             counted += n;
             let text = |classes: &mut dyn Iterator<Item = u32>| -> String {
                 let texts = classes.map(|class| self.task.class_text(class));
-                texts.collect::<String>().replace('\n', "\u{21b5}")
+                on_one_line(&texts.collect::<String>())
             };
             let asked = |class: u32, step: &Option<StepClass>| step.map(|_| class);
             output::line(format_args!("sample {index}, {n_right} of {n} right"))?;
-            let input = self.task.input_text(tokens).replace('\n', "\u{21b5}");
+            let input = on_one_line(&self.task.input_text(tokens));
             output::line(format_args!("  input   {input}"))?;
             let mut targets = steps.iter().flatten().map(|step| step.class);
             output::line(format_args!("  target  {}", text(&mut targets)))?;
@@ -151,18 +151,23 @@ impl Show<'_> {
     /// A line for each sample.
     fn numbers<M: Model>(self, model: &M) -> Result<(), Error> {
         let answers = self.answers(model, |answers| answers);
+        let n = answers.len();
+        let mut within = 0;
         for (index, answer) in self.indices.clone().zip(answers) {
             let sample = self.task.sample(self.split, index);
             let Answer::Number(target) = sample.answer else {
                 unreachable!("samples are of their task's format");
             };
             let answer = answer[0][0];
+            let off = (answer - target).abs();
+            within += usize::from(f64::from(off) <= NUMBER_TOLERANCE);
             output::line(format_args!(
-                "sample {index}  target {target:.4}  answer {answer:.4}  off by {:.4}",
-                (answer - target).abs()
+                "sample {index}  target {target:.4}  answer {answer:.4}  off by {off:.4}"
             ))?;
         }
-        Ok(())
+        output::line(format_args!(
+            "{within} of {n} off by at most {NUMBER_TOLERANCE}"
+        ))
     }
 
     /// A picture of letters for each sample: a row for each number, a column for each step.
@@ -243,6 +248,16 @@ fn bit_as_letter(bit: Option<bool>) -> char {
         Some(false) => '.',
         Some(true) => '#',
     }
+}
+
+/// Text without what would move a terminal's cursor: `↵` for the end of a line, `·` for any other control character.
+fn on_one_line(text: &str) -> String {
+    let shown = text.chars().map(|character| match character {
+        '\n' => '\u{21b5}',
+        other if other.is_control() => '\u{b7}',
+        other => other,
+    });
+    shown.collect()
 }
 
 /// The class with the largest number, and the number.

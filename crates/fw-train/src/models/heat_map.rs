@@ -93,12 +93,12 @@ impl<C: Cell> Layer for Sab<C> {
         };
         let attention = HeatMap {
             title: "recalled step, by the step that recalls it".to_owned(),
-            rows: "recalled",
+            rows: "step",
             values: attention,
         };
         let replay = HeatMap {
             title: "replay: steps that learn from a step's output".to_owned(),
-            rows: "learns",
+            rows: "step",
             values: (0..seq_length).map(reached).collect(),
         };
         vec![[Some(attention), Some(replay)]]

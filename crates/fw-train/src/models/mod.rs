@@ -2,6 +2,7 @@
 
 mod heat_map;
 mod layers;
+mod recall;
 mod sequence_model;
 
 use burn::module::{Module, ModuleVisitor, Param};
@@ -15,10 +16,10 @@ use crate::tasks::{Format, Inputs, Task};
 pub use heat_map::{HeatMap, Layer};
 use layers::WithLayer;
 pub use layers::{
-    ALstmSettings, CellKind, FastWeightsSettings, GruSettings, LayerConfig, Limit, LstmSettings,
-    NtmFfSettings, NtmLstmSettings, RnnSettings, SabSettings, SelfAttentionSettings, TbpttSettings,
-    WidthSettings,
+    ALstmSettings, FastWeightsSettings, GruSettings, LayerConfig, LstmSettings, NtmFfSettings,
+    NtmLstmSettings, RnnSettings, WidthSettings,
 };
+pub use recall::{CellKind, Limit, SabSettings, SelfAttentionSettings, TbpttSettings};
 pub use sequence_model::{EmbeddingSettings, SequenceModel, SequenceModelConfig};
 
 /// What the training loop asks of a model.

@@ -1,14 +1,12 @@
 //! The adding problem: say the sum of two marked numbers.
 
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::error::require;
-use crate::settings::Section;
-use crate::tasks::generated::{MAX_NUMBERS, below, random_numbers, unit};
-use crate::tasks::{
-    Answer, AnswerFormat, Format, Input, InputFormat, Sample, Split, Task, validate_samples,
-};
+use crate::tasks::generated::{Generator, MAX_NUMBERS, below, unit};
+use crate::tasks::{Answer, AnswerFormat, Format, Input, InputFormat, Sample, Split};
 
 /// The adding problem (Hochreiter, Schmidhuber 1997, section 5.4; lengths as in Ke et al. 2018).
 ///
@@ -25,45 +23,24 @@ use crate::tasks::{
 pub struct Adding {
     /// Steps: 2 to 100,000. Default 200.
     pub length: usize,
-    /// Sequences in the validation split. Default 500.
-    pub validation_samples: u64,
-    /// Sequences in the test split. Default 1,000.
-    pub test_samples: u64,
-    /// The data seed. Default 0.
-    pub seed: u64,
 }
 
 impl Default for Adding {
     fn default() -> Self {
-        Adding {
-            length: 200,
-            validation_samples: 500,
-            test_samples: 1_000,
-            seed: 0,
-        }
+        Adding { length: 200 }
     }
 }
 
-impl Adding {
-    pub(super) fn from_section(section: Section) -> Result<Self, Error> {
-        let task: Adding = section.parse()?;
+impl Generator for Adding {
+    type Drawn = Sample;
+
+    fn validate(&self) -> Result<(), Error> {
         const { assert!(100_000 < MAX_NUMBERS) };
-        let length = (2..=100_000).contains(&task.length);
-        require(
-            length,
-            "task.length",
-            task.length,
-            "lie between 2 and 100,000",
-        )?;
-        validate_samples(&[
-            ("task.validation_samples", task.validation_samples),
-            ("task.test_samples", task.test_samples),
-        ])?;
-        Ok(task)
+        let length = (2..=100_000).contains(&self.length);
+        let rule = "lie between 2 and 100,000";
+        require(length, "task.length", self.length, rule)
     }
-}
 
-impl Task for Adding {
     fn format(&self) -> Format {
         Format {
             input: InputFormat::Vectors { d_input: 2 },
@@ -71,25 +48,16 @@ impl Task for Adding {
         }
     }
 
-    fn seq_length(&self) -> usize {
+    fn longest(&self) -> usize {
         self.length
     }
 
-    fn n_samples(&self, split: Split) -> Option<u64> {
-        match split {
-            Split::Train => None,
-            Split::Validation => Some(self.validation_samples),
-            Split::Test => Some(self.test_samples),
-        }
-    }
-
-    fn sample(&self, split: Split, index: u64) -> Sample {
-        let mut rng = random_numbers(self.seed, split, index);
+    fn draw(&self, _split: Split, rng: &mut ChaCha8Rng) -> Sample {
         let half = self.length / 2;
-        let first = below(&mut rng, half as u32) as usize;
-        let second = half + below(&mut rng, (self.length - half) as u32) as usize;
+        let first = below(rng, half as u32) as usize;
+        let second = half + below(rng, (self.length - half) as u32) as usize;
         let mut vectors: Vec<Vec<f32>> = (0..self.length)
-            .map(|_| vec![unit(&mut rng) as f32, 0.0])
+            .map(|_| vec![unit(rng) as f32, 0.0])
             .collect();
         let mut sum = 0.0;
         for marked in [first, second] {
@@ -101,18 +69,16 @@ impl Task for Adding {
             answer: Answer::Number(sum),
         }
     }
-
-    fn seed(&self) -> u64 {
-        self.seed
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::generated::tests::task;
     use super::*;
+    use crate::tasks::Generated;
 
-    fn sample(task: &Adding, index: u64) -> (Vec<Vec<f32>>, f32) {
-        match task.sample(Split::Train, index) {
+    fn sample(task: &Generated<Adding>, index: u64) -> (Vec<Vec<f32>>, f32) {
+        match task.draw(Split::Train, index) {
             Sample {
                 input: Input::Vectors(vectors),
                 answer: Answer::Number(sum),
@@ -124,10 +90,7 @@ mod tests {
     #[test]
     fn the_answer_is_the_sum_of_one_number_of_each_half() {
         for length in [2, 7, 40] {
-            let task = Adding {
-                length,
-                ..Default::default()
-            };
+            let task = task(&format!("length = {length}")).expect("a task");
             let mut error = 0.0;
             for index in 0..500 {
                 let (vectors, sum) = sample(&task, index);
@@ -146,10 +109,7 @@ mod tests {
 
     #[test]
     fn samples_never_change() {
-        let task = Adding {
-            length: 4,
-            ..Default::default()
-        };
+        let task = task("length = 4").expect("a task");
         let (vectors, sum) = sample(&task, 0);
         let rounded: Vec<String> = vectors
             .iter()

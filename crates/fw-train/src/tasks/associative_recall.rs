@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use super::generated::{
     Generator, MAX_NUMBERS, Range, below, padded, random_bits, validate_bits, vector,
+    vectors_and_bits,
 };
 use crate::Error;
 use crate::error::require;
-use crate::tasks::{Split, VectorSample};
+use crate::tasks::{Format, Split, VectorSample};
 
 /// Associative recall (Graves et al. 2014, section 4.3): read a list of items, each some vectors of random bits, then one of
 /// them again; say the item that came after it.
@@ -65,8 +66,10 @@ impl Generator for AssociativeRecall {
         validation.validate("task.validation_items", 2, most)
     }
 
-    fn widths(&self) -> (usize, usize) {
-        (self.bits + 2, self.bits)
+    type Drawn = VectorSample;
+
+    fn format(&self) -> Format {
+        vectors_and_bits(self.bits + 2, self.bits)
     }
 
     fn longest(&self) -> usize {
@@ -79,7 +82,7 @@ impl Generator for AssociativeRecall {
             Split::Train | Split::Test => self.items,
         };
         let n_items = items.draw(rng);
-        let (width, _) = self.widths();
+        let width = self.bits + 2;
         let begins = vector(width, &[(self.bits, 1.0)]);
         let asked = vector(width, &[(self.bits + 1, 1.0)]);
         let items: Vec<Vec<_>> = (0..n_items)

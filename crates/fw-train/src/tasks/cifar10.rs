@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::files::absolute;
 use crate::settings::Section;
 use crate::tasks::images::{Images, Labelled, read, validate_step};
 use crate::tasks::{Format, Sample, Split, Task};
@@ -67,6 +68,7 @@ impl SequentialCifar10 {
         let order = (0..PIXELS).flat_map(of_pixel).collect();
         let step = CHANNELS * task.pixels_per_step;
         task.images = Arc::new(Images::new([train, validation, test], order, step, folder)?);
+        task.folder = absolute(folder)?;
         Ok(task)
     }
 }

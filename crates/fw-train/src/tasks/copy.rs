@@ -3,9 +3,11 @@
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::generated::{Generator, MAX_NUMBERS, Range, padded, random_bits, validate_bits, vector};
+use super::generated::{
+    Generator, MAX_NUMBERS, Range, padded, random_bits, validate_bits, vector, vectors_and_bits,
+};
 use crate::Error;
-use crate::tasks::{Split, VectorSample};
+use crate::tasks::{Format, Split, VectorSample};
 
 /// Copy (Graves et al. 2014, section 4.1): read random bits, then say them again.
 ///
@@ -51,8 +53,10 @@ impl Generator for Copy {
         validation.validate("task.validation_length", 1, most)
     }
 
-    fn widths(&self) -> (usize, usize) {
-        (self.bits + 1, self.bits)
+    type Drawn = VectorSample;
+
+    fn format(&self) -> Format {
+        vectors_and_bits(self.bits + 1, self.bits)
     }
 
     fn longest(&self) -> usize {

@@ -1,15 +1,12 @@
 //! Copy memory: say symbols again after many blanks.
 
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::error::require;
-use crate::settings::Section;
-use crate::tasks::generated::{below, random_numbers};
-use crate::tasks::{
-    Answer, AnswerFormat, Format, Input, InputFormat, Sample, Split, StepClass, Task,
-    validate_samples,
-};
+use crate::tasks::generated::{Generator, below};
+use crate::tasks::{Answer, AnswerFormat, Format, Input, InputFormat, Sample, Split, StepClass};
 
 /// Copy memory (Hochreiter, Schmidhuber 1997; as in Arjovsky et al. 2016 and Ke et al. 2018).
 ///
@@ -29,12 +26,6 @@ pub struct CopyMemory {
     pub steps: usize,
     /// Symbols to remember: 1 to 1,000. Default 10, as in the papers.
     pub symbols: usize,
-    /// Sequences in the validation split. Default 500.
-    pub validation_samples: u64,
-    /// Sequences in the test split. Default 1,000.
-    pub test_samples: u64,
-    /// The data seed. Default 0.
-    pub seed: u64,
 }
 
 impl Default for CopyMemory {
@@ -42,9 +33,6 @@ impl Default for CopyMemory {
         CopyMemory {
             steps: 100,
             symbols: 10,
-            validation_samples: 500,
-            test_samples: 1_000,
-            seed: 0,
         }
     }
 }
@@ -53,27 +41,17 @@ const N_SYMBOLS: u32 = 8;
 const BLANK: u32 = N_SYMBOLS;
 const MARKER: u32 = N_SYMBOLS + 1;
 
-impl CopyMemory {
-    pub(super) fn from_section(section: Section) -> Result<Self, Error> {
-        let task: CopyMemory = section.parse()?;
-        let steps = (1..=100_000).contains(&task.steps);
-        require(steps, "task.steps", task.steps, "lie between 1 and 100,000")?;
-        let symbols = (1..=1_000).contains(&task.symbols);
-        require(
-            symbols,
-            "task.symbols",
-            task.symbols,
-            "lie between 1 and 1,000",
-        )?;
-        validate_samples(&[
-            ("task.validation_samples", task.validation_samples),
-            ("task.test_samples", task.test_samples),
-        ])?;
-        Ok(task)
-    }
-}
+impl Generator for CopyMemory {
+    type Drawn = Sample;
 
-impl Task for CopyMemory {
+    fn validate(&self) -> Result<(), Error> {
+        let steps = (1..=100_000).contains(&self.steps);
+        require(steps, "task.steps", self.steps, "lie between 1 and 100,000")?;
+        let symbols = (1..=1_000).contains(&self.symbols);
+        let rule = "lie between 1 and 1,000";
+        require(symbols, "task.symbols", self.symbols, rule)
+    }
+
     fn format(&self) -> Format {
         Format {
             input: InputFormat::Tokens {
@@ -85,23 +63,12 @@ impl Task for CopyMemory {
         }
     }
 
-    fn seq_length(&self) -> usize {
+    fn longest(&self) -> usize {
         2 * self.symbols + self.steps
     }
 
-    fn n_samples(&self, split: Split) -> Option<u64> {
-        match split {
-            Split::Train => None,
-            Split::Validation => Some(self.validation_samples),
-            Split::Test => Some(self.test_samples),
-        }
-    }
-
-    fn sample(&self, split: Split, index: u64) -> Sample {
-        let mut rng = random_numbers(self.seed, split, index);
-        let symbols: Vec<u32> = (0..self.symbols)
-            .map(|_| below(&mut rng, N_SYMBOLS))
-            .collect();
+    fn draw(&self, _split: Split, rng: &mut ChaCha8Rng) -> Sample {
+        let symbols: Vec<u32> = (0..self.symbols).map(|_| below(rng, N_SYMBOLS)).collect();
         let blanks = |n| std::iter::repeat_n(BLANK, n);
         let tokens = symbols.iter().copied();
         let tokens = tokens.chain(blanks(self.steps - 1)).chain([MARKER]);
@@ -118,10 +85,6 @@ impl Task for CopyMemory {
             input: Input::Tokens(tokens.collect()),
             answer: Answer::Classes(silence.chain(answers).map(Some).collect()),
         }
-    }
-
-    fn seed(&self) -> u64 {
-        self.seed
     }
 
     fn token_text(&self, token: u32) -> String {
@@ -141,11 +104,13 @@ impl Task for CopyMemory {
 
 #[cfg(test)]
 mod tests {
+    use super::super::generated::tests::task;
     use super::*;
+    use crate::tasks::{Generated, Task};
 
     /// Input and target as the documentation draws them, and which answers count.
-    fn drawn(task: &CopyMemory, split: Split, index: u64) -> [String; 3] {
-        let sample = task.sample(split, index);
+    fn drawn(task: &Generated<CopyMemory>, split: Split, index: u64) -> [String; 3] {
+        let sample = task.draw(split, index);
         let (Input::Tokens(tokens), Answer::Classes(classes)) = (&sample.input, &sample.answer)
         else {
             panic!("{sample:?}");
@@ -164,11 +129,7 @@ mod tests {
 
     #[test]
     fn samples_never_change_and_look_as_documented() {
-        let task = CopyMemory {
-            symbols: 5,
-            steps: 6,
-            ..Default::default()
-        };
+        let task = task("symbols = 5\nsteps = 6").expect("a task");
         assert_eq!(
             drawn(&task, Split::Test, 0),
             ["02076.....?.....", "...........02076", "           xxxxx"]
@@ -179,10 +140,7 @@ mod tests {
     #[test]
     fn the_answer_is_the_symbols_whatever_the_steps_between() {
         for steps in [1, 2, 50] {
-            let task = CopyMemory {
-                steps,
-                ..Default::default()
-            };
+            let task = task(&format!("steps = {steps}")).expect("a task");
             let mut counts = [0; 8];
             for index in 0..200 {
                 let [input, target, _] = drawn(&task, Split::Train, index);

@@ -1,4 +1,4 @@
-//! What tasks of drawn vectors have in common: endless training data, the size of the other splits, lengths.
+//! What tasks of drawn samples have in common: endless training data, the size of the other splits, lengths.
 
 use std::fmt::{Display, Formatter};
 
@@ -9,9 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::error::require;
 use crate::settings::Section;
-use crate::tasks::{
-    AnswerFormat, Format, InputFormat, Sample, Split, Task, VectorSample, validate_samples,
-};
+use crate::tasks::{AnswerFormat, Format, InputFormat, Sample, Split, Task, validate_samples};
 
 /// A task whose samples are drawn by a generator. Training draws fresh ones for ever.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -55,18 +53,39 @@ pub trait Generator: Send + Sync {
     /// Checks every field.
     fn validate(&self) -> Result<(), Error>;
 
-    /// Widths of an input vector and of an answer.
-    fn widths(&self) -> (usize, usize);
+    /// What it draws.
+    type Drawn: Into<Sample>;
+
+    /// What samples are made of.
+    fn format(&self) -> Format;
 
     /// Steps of the longest sequence that training draws.
     fn longest(&self) -> usize;
 
     /// A sample of a split.
-    fn draw(&self, split: Split, rng: &mut ChaCha8Rng) -> VectorSample;
+    fn draw(&self, split: Split, rng: &mut ChaCha8Rng) -> Self::Drawn;
 
-    /// The loss of the best predictor there is, in bits, where one is known that is not 0.
-    fn optimal_loss(&self, _sample: &VectorSample) -> Option<f64> {
+    /// The loss of the best predictor there is, in the unit of the format's loss, where one is known that is not 0.
+    fn optimal_loss(&self, _sample: &Self::Drawn) -> Option<f64> {
         None
+    }
+
+    /// A token as text.
+    fn token_text(&self, token: u32) -> String {
+        token.to_string()
+    }
+
+    /// A class as text.
+    fn class_text(&self, class: u32) -> String {
+        class.to_string()
+    }
+}
+
+/// Vectors in, bits out.
+pub(super) fn vectors_and_bits(d_input: usize, d_output: usize) -> Format {
+    Format {
+        input: InputFormat::Vectors { d_input },
+        answer: AnswerFormat::Bits { d_output },
     }
 }
 
@@ -92,7 +111,7 @@ impl<G: Generator> Generated<G> {
     }
 
     /// Sample `index` of a split.
-    pub fn draw(&self, split: Split, index: u64) -> VectorSample {
+    pub fn draw(&self, split: Split, index: u64) -> G::Drawn {
         let mut rng = random_numbers(self.splits.seed, split, index);
         self.generator.draw(split, &mut rng)
     }
@@ -108,11 +127,7 @@ pub(super) fn random_numbers(seed: u64, split: Split, index: u64) -> ChaCha8Rng 
 
 impl<G: Generator> Task for Generated<G> {
     fn format(&self) -> Format {
-        let (d_input, d_output) = self.generator.widths();
-        Format {
-            input: InputFormat::Vectors { d_input },
-            answer: AnswerFormat::Bits { d_output },
-        }
+        self.generator.format()
     }
 
     fn seq_length(&self) -> usize {
@@ -137,6 +152,14 @@ impl<G: Generator> Task for Generated<G> {
 
     fn seed(&self) -> u64 {
         self.splits.seed
+    }
+
+    fn token_text(&self, token: u32) -> String {
+        self.generator.token_text(token)
+    }
+
+    fn class_text(&self, class: u32) -> String {
+        self.generator.class_text(class)
     }
 }
 
@@ -228,6 +251,7 @@ pub(super) fn validate_bits(bits: usize) -> Result<(), Error> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::tasks::VectorSample;
 
     pub fn task<G: Generator + serde::de::DeserializeOwned>(
         settings: &str,
@@ -238,14 +262,17 @@ pub(super) mod tests {
     }
 
     /// The first samples of a split.
-    pub fn samples<G: Generator>(task: &Generated<G>, split: Split) -> Vec<VectorSample> {
+    pub fn samples<G: Generator>(task: &Generated<G>, split: Split) -> Vec<G::Drawn> {
         (0..50).map(|index| task.draw(split, index)).collect()
     }
 
     /// Widths are those that are stated, no sequence is longer than stated and one is as long, bits are 0 or 1, and no two
     /// samples, splits or seeds are alike.
-    pub fn check_samples<G: Generator + Clone>(task: &Generated<G>) {
-        let (d_input, d_output) = task.generator.widths();
+    pub fn check_samples<G: Generator<Drawn = VectorSample> + Clone>(task: &Generated<G>) {
+        let InputFormat::Vectors { d_input } = task.generator.format().input else {
+            panic!("a task of vectors");
+        };
+        let d_output = task.generator.format().d_output();
         let mut all = Vec::new();
         let mut longest = 0;
         for split in [Split::Train, Split::Validation, Split::Test] {

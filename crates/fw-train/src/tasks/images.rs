@@ -123,7 +123,11 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Error> {
         "{}.gz",
         path.file_name().unwrap_or_default().to_string_lossy()
     ));
-    if !path.exists() && compressed.exists() {
+    if !path.exists() && !compressed.exists() {
+        let problem = "there is no such file, nor one with `.gz` behind its name";
+        return Err(Error::data(path, problem));
+    }
+    if !path.exists() {
         let file = File::open(&compressed).map_err(Error::file("read", &compressed))?;
         flate2::read::MultiGzDecoder::new(file)
             .read_to_end(&mut content)

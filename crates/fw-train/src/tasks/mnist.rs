@@ -8,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::files::absolute;
 use crate::settings::Section;
 use crate::tasks::generated::below;
 use crate::tasks::images::{Images, Labelled, read, validate_step};
@@ -86,6 +87,7 @@ impl PixelMnist {
             }
         }
         task.images = Arc::new(Images::new(splits, order, task.pixels_per_step, folder)?);
+        task.folder = absolute(folder)?;
         Ok(task)
     }
 }

@@ -208,9 +208,9 @@ tasks! {
         "bits of a random n-gram source: predict the next (Graves et al. 2014)";
     PrioritySort(Generated<PrioritySort>), "priority-sort",
         "vectors with priorities: say the highest in order (Graves et al. 2014)";
-    CopyMemory(CopyMemory), "copy-memory",
+    CopyMemory(Generated<CopyMemory>), "copy-memory",
         "ten symbols, many blanks: say the symbols again (Hochreiter, Schmidhuber 1997)";
-    Adding(Adding), "adding",
+    Adding(Generated<Adding>), "adding",
         "numbers, two of them marked: say their sum (Hochreiter, Schmidhuber 1997)";
     PixelMnist(PixelMnist), "pixel-mnist",
         "a handwritten digit pixel by pixel, permuted or not: say which (Le et al. 2015)";

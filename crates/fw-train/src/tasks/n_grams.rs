@@ -3,10 +3,10 @@
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::generated::{Generator, Range, below, unit};
+use super::generated::{Generator, Range, below, unit, vectors_and_bits};
 use crate::Error;
 use crate::error::require;
-use crate::tasks::{Split, VectorSample};
+use crate::tasks::{Format, Split, VectorSample};
 
 /// Dynamic n-grams (Graves et al. 2014, section 4.4): each sequence has an n-gram source of its own; predict its
 /// next bit.
@@ -47,8 +47,10 @@ impl Generator for NGrams {
         self.length.validate("task.length", 1, 100_000)
     }
 
-    fn widths(&self) -> (usize, usize) {
-        (1, 1)
+    type Drawn = VectorSample;
+
+    fn format(&self) -> Format {
+        vectors_and_bits(1, 1)
     }
 
     fn longest(&self) -> usize {

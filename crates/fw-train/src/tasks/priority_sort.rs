@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use super::generated::{
     Generator, MAX_NUMBERS, Range, padded, random_bits, unit, validate_bits, vector,
+    vectors_and_bits,
 };
 use crate::Error;
 use crate::error::require;
-use crate::tasks::{Split, VectorSample};
+use crate::tasks::{Format, Split, VectorSample};
 
 /// Priority sort (Graves et al. 2014, section 4.5): read vectors of random bits, each with a priority; say those with the
 /// highest priorities, the highest first.
@@ -57,8 +58,10 @@ impl Generator for PrioritySort {
         require(in_range, "task.outputs", self.outputs, &rule)
     }
 
-    fn widths(&self) -> (usize, usize) {
-        (self.bits + 2, self.bits)
+    type Drawn = VectorSample;
+
+    fn format(&self) -> Format {
+        vectors_and_bits(self.bits + 2, self.bits)
     }
 
     fn longest(&self) -> usize {
@@ -67,7 +70,7 @@ impl Generator for PrioritySort {
 
     fn draw(&self, _split: Split, rng: &mut ChaCha8Rng) -> VectorSample {
         let n_items = self.items.draw(rng);
-        let (width, _) = self.widths();
+        let width = self.bits + 2;
         let mut items: Vec<(f64, Vec<f32>)> = (0..n_items)
             .map(|_| (2.0 * unit(rng) - 1.0, random_bits(rng, self.bits)))
             .collect();

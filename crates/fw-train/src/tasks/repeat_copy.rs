@@ -3,10 +3,12 @@
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::generated::{Generator, MAX_NUMBERS, Range, padded, random_bits, validate_bits, vector};
+use super::generated::{
+    Generator, MAX_NUMBERS, Range, padded, random_bits, validate_bits, vector, vectors_and_bits,
+};
 use crate::Error;
 use crate::error::require;
-use crate::tasks::{Split, VectorSample};
+use crate::tasks::{Format, Split, VectorSample};
 
 /// Repeat copy (Graves et al. 2014, section 4.2): read random bits and a number, say them again as many times, then
 /// say that it is the end.
@@ -62,8 +64,10 @@ impl Generator for RepeatCopy {
         require(numbers <= 1_000_000, "task.repeats", self.repeats, rule)
     }
 
-    fn widths(&self) -> (usize, usize) {
-        (self.bits + 2, self.bits + 1)
+    type Drawn = VectorSample;
+
+    fn format(&self) -> Format {
+        vectors_and_bits(self.bits + 2, self.bits + 1)
     }
 
     fn longest(&self) -> usize {
@@ -72,7 +76,7 @@ impl Generator for RepeatCopy {
 
     fn draw(&self, _split: Split, rng: &mut ChaCha8Rng) -> VectorSample {
         let (length, repeats) = (self.length.draw(rng), self.repeats.draw(rng));
-        let (d_input, d_output) = self.widths();
+        let (d_input, d_output) = (self.bits + 2, self.bits + 1);
         let sequence: Vec<_> = (0..length).map(|_| random_bits(rng, self.bits)).collect();
         let mut sample = VectorSample::new();
         for bits in &sequence {

@@ -53,7 +53,8 @@ pub enum AnswerFormat {
     Number,
 }
 
-/// An answered number that is off by more counts as an error (Hochreiter, Schmidhuber 1997, section 5.4).
+/// An answered number that is off by more counts as an error: the number of Hochreiter and Schmidhuber (1997, section 5.4), whose own
+/// targets are scaled.
 pub const NUMBER_TOLERANCE: f64 = 0.04;
 
 impl Format {

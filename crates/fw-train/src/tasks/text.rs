@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::error::require;
+use crate::files::absolute;
 use crate::settings::Section;
 use crate::tasks::generated::{below, random_numbers};
 use crate::tasks::{
@@ -33,6 +34,10 @@ pub struct CharacterLanguage {
     pub length: usize,
     /// The data seed: where training's windows lie. Default 0.
     pub seed: u64,
+    /// The characters that there are, each once; a token is a place among them. Default: those of the text. A run writes them down, so
+    /// that it reads another text with its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alphabet: Option<String>,
     #[serde(skip)]
     corpus: Arc<Corpus>,
 }
@@ -52,6 +57,7 @@ impl Default for CharacterLanguage {
             text: PathBuf::from("data/tinyshakespeare.txt"),
             length: 100,
             seed: 0,
+            alphabet: None,
             corpus: Arc::default(),
         }
     }
@@ -67,7 +73,7 @@ impl CharacterLanguage {
             task.length,
             "lie between 1 and 100,000",
         )?;
-        let corpus = Corpus::read(&task.text)?;
+        let corpus = Corpus::read(&task.text, task.alphabet.as_deref())?;
         for (split, tokens) in ["train", "validation", "test"].iter().zip(&corpus.splits) {
             let n = tokens.len();
             if n <= task.length {
@@ -79,6 +85,8 @@ impl CharacterLanguage {
                 return Err(Error::data(&task.text, problem));
             }
         }
+        task.text = absolute(&task.text)?;
+        task.alphabet = Some(corpus.alphabet.iter().collect());
         task.corpus = Arc::new(corpus);
         Ok(task)
     }
@@ -89,7 +97,7 @@ impl CharacterLanguage {
 }
 
 impl Corpus {
-    fn read(path: &Path) -> Result<Self, Error> {
+    fn read(path: &Path, alphabet: Option<&str>) -> Result<Self, Error> {
         let texts = match path.is_dir() {
             true => ["train", "valid", "test"]
                 .into_iter()
@@ -104,18 +112,28 @@ impl Corpus {
                 [train, validation, test].map(String::from_iter).to_vec()
             }
         };
-        let mut alphabet: Vec<char> = texts.iter().flat_map(|text| text.chars()).collect();
-        alphabet.sort_unstable();
-        alphabet.dedup();
-        let tokens = |text: &String| -> Vec<u32> {
-            let places = text
-                .chars()
-                .map(|character| alphabet.binary_search(&character));
-            let places = places.map(|place| place.expect("every character is in the alphabet"));
-            places.map(|place| place as u32).collect()
+        let mut all: Vec<char> = match alphabet {
+            Some(alphabet) => alphabet.chars().collect(),
+            None => texts.iter().flat_map(|text| text.chars()).collect(),
         };
-        let splits = [0, 1, 2].map(|part| tokens(&texts[part]));
-        Ok(Corpus { alphabet, splits })
+        all.sort_unstable();
+        all.dedup();
+        let token = |character: char| {
+            all.binary_search(&character).map_err(|_| {
+                let problem =
+                    format!("it has the character {character:?}, which is not in task.alphabet");
+                Error::data(path, problem)
+            })
+        };
+        let tokens = |text: &String| {
+            let tokens = text.chars().map(|character| Ok(token(character)? as u32));
+            tokens.collect::<Result<Vec<u32>, Error>>()
+        };
+        let splits = [tokens(&texts[0])?, tokens(&texts[1])?, tokens(&texts[2])?];
+        Ok(Corpus {
+            alphabet: all,
+            splits,
+        })
     }
 }
 
@@ -279,6 +297,15 @@ mod tests {
             short.contains("its validation part has 5 characters"),
             "{short}"
         );
+        let known = text(folder.path(), "length = 4\nalphabet = 'dehlorwxyz'").expect_err("an é");
+        assert!(
+            known.contains("it has the character 'é', which is not in task.alphabet"),
+            "{known}"
+        );
+        let wider = "length = 4\nalphabet = 'zyx,dehélorwö '";
+        let wider = text(folder.path(), wider).expect("a task");
+        assert_eq!(wider.task().format().d_output(), 14);
+        assert_eq!(drawn(&wider, Split::Test, 0), ["worl", "orld"]);
         write("other.test.txt", b"x");
         let twice = text(folder.path(), "length = 4").expect_err("two test files");
         assert!(twice.contains("several files with `test`"), "{twice}");

@@ -21,7 +21,7 @@ pub struct Progress {
     /// Tasks of the curriculum that are mastered.
     #[serde(default)]
     pub stage: usize,
-    /// The best evaluation of this stage so far.
+    /// The best evaluation of the task itself so far, which comes after those of the curriculum.
     pub best: Option<Best>,
     /// Evaluations in a row without a better one.
     pub evaluations_without_improvement: usize,

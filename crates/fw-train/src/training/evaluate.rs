@@ -57,10 +57,11 @@ pub(crate) fn loss_number(loss: f64) -> String {
     }
 }
 
-/// Samples in one forward pass of an evaluation: fewer of long sequences, since a model may keep a memory for each.
+/// Samples in one forward pass of an evaluation: fewer of long sequences, since outputs, and a model's memory, grow with
+/// the steps of all of them.
 fn batch_size(task: &dyn Task) -> u64 {
-    const STEPS: usize = 11_000;
-    (STEPS / task.seq_length()).clamp(50, 1000) as u64
+    const MOST_STEPS: usize = 50_000;
+    (MOST_STEPS / task.seq_length()).clamp(1, 1000) as u64
 }
 
 /// Evaluates a model, without autodiff, on every sample of a split (the first 10,000 of an endless one).

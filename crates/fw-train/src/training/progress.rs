@@ -71,8 +71,7 @@ impl ProgressDisplay {
     }
 
     /// After the next task of a curriculum has come.
-    pub fn began_stage(&mut self, progress: &Progress, experiment: &Experiment) {
-        self.best = None;
+    pub fn began_stage(&self, progress: &Progress, experiment: &Experiment) {
         let Some(curriculum) = &experiment.training.curriculum else {
             return;
         };

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use toml::Value;
 
 use crate::device::DeviceName;
 use crate::experiment::Experiment;
@@ -206,14 +207,20 @@ impl RunFolder {
 
     /// The experiment that was, or is being, run, with settings of it changed.
     pub fn experiment(&self, assignments: &[String]) -> Result<Experiment, Error> {
-        let damaged =
-            |error: Error| Error::run(&self.path, format!("{CONFIG} is damaged: {error}"));
-        let document = Experiment::read_document(&self.file(CONFIG)).map_err(damaged)?;
-        let experiment = Experiment::from_document(document.clone(), &[]).map_err(damaged)?;
-        match assignments {
-            [] => Ok(experiment),
-            assignments => Experiment::from_document(document, assignments),
+        let damaged = |error: Error| match error {
+            // Data that is not where it was is no damage of the run.
+            Error::File { .. } | Error::Data { .. } => error,
+            error => Error::run(&self.path, format!("{CONFIG} is damaged: {error}")),
+        };
+        let mut document = Experiment::read_document(&self.file(CONFIG)).map_err(damaged)?;
+        if assignments.is_empty() {
+            return Experiment::from_document(document, &[]).map_err(damaged);
         }
+        // Another task need not have easier ones.
+        if let Some(Value::Table(training)) = document.get_mut("training") {
+            training.remove("curriculum");
+        }
+        Experiment::from_document(document, assignments)
     }
 
     /// Keeps other processes from training this run until the lock is dropped or the process ends.
@@ -259,7 +266,7 @@ impl RunFolder {
         if choice == CheckpointChoice::Last {
             return Ok(last);
         }
-        // A stage of a curriculum that has just begun has no best yet.
+        // While a curriculum lasts there is no best one.
         let best = last
             .load_progress()?
             .best

@@ -142,13 +142,15 @@ impl WithModel for Session<'_> {
                 let evaluation = evaluate(&model.valid(), task, Split::Validation, &self.device);
                 self.check_finite(step, "validation loss", evaluation.loss, &model)?;
                 progress.seconds = earlier + started.elapsed().as_secs_f64();
-                progress.take_in(evaluation, self.task.format());
+                if self.is_at_last_stage(&progress) {
+                    progress.take_in(evaluation, self.task.format());
+                }
                 let stage = has_curriculum.then_some(progress.stage);
                 log.write(&Record::validation(&progress, stage, evaluation))?;
                 log.sync()?;
                 display.evaluated(&progress, evaluation, latest);
-                if self.has_mastered(&progress, evaluation) {
-                    progress.begin_next_stage();
+                if !is_last && self.has_mastered(&progress, evaluation) {
+                    progress.stage += 1;
                     order = TrainingOrder::new(self.task_now(&progress));
                     display.began_stage(&progress, self.experiment);
                 }
@@ -241,18 +243,14 @@ impl Session<'_> {
 
     /// Tests the best checkpoint and writes the result.
     fn finish<M: Model>(&self, model: M, progress: &Progress) -> Result<RunResult, Error> {
-        // What an easier task of a curriculum thought best does not count.
-        let best = progress.best.filter(|_| self.is_at_last_stage(progress));
-        let checkpoint = self.run.checkpoint(match best {
-            Some(_) => CheckpointChoice::Best,
-            None => CheckpointChoice::Last,
-        })?;
+        let checkpoint = self.run.checkpoint(CheckpointChoice::Best)?;
         let model = checkpoint.load_model(model)?;
         let evaluate = |split| evaluate(&model.valid(), self.task, split, &self.device);
         let test = evaluate(Split::Test);
         self.check_finite(progress.step, "test loss", test.loss, &model)?;
-        let validation = match best {
+        let validation = match progress.best {
             Some(best) => best.evaluation,
+            // A curriculum that was never mastered.
             None => evaluate(Split::Validation),
         };
         let result = RunResult {
@@ -274,13 +272,6 @@ impl Session<'_> {
 }
 
 impl Progress {
-    /// The next task of the curriculum comes.
-    fn begin_next_stage(&mut self) {
-        self.stage += 1;
-        self.best = None;
-        self.evaluations_without_improvement = 0;
-    }
-
     /// Takes in an evaluation made now. Where classes are answered, the better one has the lower error, and of two equal errors the
     /// lower loss; elsewhere the other way round, since an error of 0 is not the end.
     fn take_in(&mut self, evaluation: Evaluation, format: Format) {

@@ -17,7 +17,7 @@ use burn::backend::{
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use super::cpu::{self, Problem, Tape, Wanted};
-use super::{CellKind, FusedCell, Options, Scoring};
+use super::{CellKind, FusedCell, Options, Score, Scoring};
 use crate::ops::cpu::{Arch, Real, SharedMut};
 
 /// Whether there is a kernel for this device and type.
@@ -119,6 +119,17 @@ fn run_on(
     }
     let d_attention = scoring.map_or(0, |scoring| scoring.query.dims()[1]);
     if let Some(scoring) = scoring {
+        let fits = match scoring.score {
+            Score::Released => d_attention == 1,
+            Score::Mlp | Score::ScaledDot => d_attention >= 1,
+        };
+        assert!(
+            fits && scoring.v.is_some() == (scoring.score == Score::Mlp),
+            "the score is {:?}, with d_attention {d_attention} and {} v; as released it is 1 wide, and the multilayer perceptron \
+             alone has a v",
+            scoring.score,
+            if scoring.v.is_some() { "a" } else { "no" }
+        );
         let shape = [d_hidden, d_attention];
         check("the query's weight", &scoring.query, shape, dtype);
         check("the key's weight", &scoring.key, shape, dtype);
@@ -150,6 +161,7 @@ fn run_on(
     let plan = Plan {
         options: *options,
         kind: cell.kind,
+        score: scoring.map_or(Score::Mlp, |scoring| scoring.score),
         d_attention,
         run,
         arch,
@@ -175,6 +187,7 @@ fn run_on(
 pub struct Plan {
     options: Options,
     kind: CellKind,
+    score: Score,
     d_attention: usize,
     run: Run,
     arch: Arch,
@@ -310,6 +323,7 @@ impl Inputs<Flex> {
             d_hidden: self.hidden.shape()[1],
             d_attention: plan.d_attention,
             kind: plan.kind,
+            score: plan.score,
             options: &plan.options,
             first_step: plan.run.first_step,
             yields_summary: plan.run.yields_summary,

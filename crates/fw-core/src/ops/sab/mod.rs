@@ -22,6 +22,14 @@
 //! # Ties
 //!
 //! Of equal scores the older memory is selected first, on every backend.
+//!
+//! # Fused
+//!
+//! On Flex, with the cargo feature `flex` and in f32 or f64, a sequence over an LSTM or a GRU is one operation with a backward pass of
+//! its own ([`Path::Fused`](crate::Path::Fused)). Its cost is as sparse as the credit: a memory's key is computed once, the backward
+//! pass visits the steps that receive gradient and the memories that they recalled, and no others. For each sample it keeps, between
+//! the two passes, `T · ((n_gates + 4) H + 2 A + 2 k_top + 1)` numbers if every state is stored, A being d_attention (two more a step
+//! with [`Sparsifier::Threshold`]; where all memories are recalled, k_top is their number). With nothing to recall it is the sequence of the bare cell, which is how [`Lstm`](crate::Lstm) and [`Gru`](crate::Gru) run.
 
 mod attention;
 mod composed;
@@ -89,14 +97,12 @@ pub struct Options {
     pub top_k: Option<usize>,
     /// k_att, at least 1: a state is stored after every so many steps.
     pub attention_interval: usize,
-    /// k_trunc, at least 1: the cell is cut from the graph before every so manyth step; never, if it is `None`.
+    /// k_trunc, at least 1: the cell is cut from the graph before every k_trunc-th step; never, if it is `None`.
     pub truncation_length: Option<usize>,
     /// Whether gradients go back to the memories.
     pub replay: bool,
     /// The most memories that are kept.
     pub max_memories: Option<usize>,
-    /// How memories are scored.
-    pub score: Score,
     /// How scores become weights.
     pub sparsifier: Sparsifier,
     /// How what is recalled enters the state.

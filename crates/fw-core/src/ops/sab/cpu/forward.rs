@@ -88,7 +88,7 @@ impl<T: Real> WithSimd for Call<'_, T> {
 struct Room {
     /// A row of gates for each sample: what its state gives to them.
     from_hidden: usize,
-    /// A row of hidden units for each sample.
+    /// A row of hidden units for each sample; then, the first of them, for the summary.
     rows: usize,
     scores: usize,
     /// Where nothing is kept, a piece for each sample.
@@ -149,7 +149,7 @@ impl<T: Real> Pass<'_, T> {
     #[inline(always)]
     unsafe fn run<S: Simd>(&self, samples: Range<usize>, scratch: *mut T) {
         let (layout, room, shared) = (&self.layout, &self.room, &self.shared);
-        let (hidden, attention) = (layout.hidden, layout.attention);
+        let hidden = layout.hidden;
         let (group, gates) = (samples.len(), layout.gates_width());
         // SAFETY: every offset below lies in the piece that it belongs to, by the sizes of `Room` and `Layout`.
         unsafe {
@@ -192,25 +192,9 @@ impl<T: Real> Pass<'_, T> {
                     );
                 }
                 if layout.attends() && !layout.visible(t).is_empty() {
-                    let (start, stride) = match layout.options.score {
-                        Score::Mlp | Score::ScaledDot => {
-                            (pieces.add(layout.candidate(t)), layout.sample)
-                        }
-                        Score::Released => {
-                            for g in 0..group {
-                                let candidate = piece(g).add(layout.candidate(t));
-                                tanh_row::<S, T>(layout, candidate, rows.add(g * hidden.width));
-                            }
-                            (rows, hidden.width)
-                        }
-                    };
-                    product::<S, T>(
-                        [group, hidden.units, attention.vectors()],
-                        Strided::new(start, stride, 1),
-                        Rows::new(shared.w_query.as_ptr(), attention.width),
-                        Initial::Zero,
-                        RowsMut::new(pieces.add(layout.query(t)), layout.sample),
-                    );
+                    let candidates = pieces.add(layout.candidate(t));
+                    let queries = pieces.add(layout.query(t));
+                    self.read::<S>(candidates, rows, group, &shared.w_query, queries);
                 }
                 for g in 0..group {
                     self.recall::<S>(samples.start + g, t, piece(g), scratch);
@@ -280,30 +264,49 @@ impl<T: Real> Pass<'_, T> {
         group: usize,
         memories: Range<usize>,
     ) {
-        let (layout, shared) = (&self.layout, &self.shared);
-        let (hidden, attention) = (layout.hidden, layout.attention);
+        let layout = &self.layout;
         // SAFETY: as in `run`.
         unsafe {
             for memory in memories {
                 let values = pieces.add(layout.value(memory));
-                let (start, stride) = match layout.options.score {
-                    Score::Mlp | Score::ScaledDot => (values, layout.sample),
-                    Score::Released => {
-                        for g in 0..group {
-                            let value = values.add(g * layout.sample);
-                            tanh_row::<S, T>(layout, value, rows.add(g * hidden.width));
-                        }
-                        (rows, hidden.width)
-                    }
-                };
-                product::<S, T>(
-                    [group, hidden.units, attention.vectors()],
-                    Strided::new(start, stride, 1),
-                    Rows::new(shared.w_key.as_ptr(), attention.width),
-                    Initial::Zero,
-                    RowsMut::new(pieces.add(layout.key(memory)), layout.sample),
-                );
+                let keys = pieces.add(layout.key(memory));
+                self.read::<S>(values, rows, group, &self.shared.w_key, keys);
             }
+        }
+    }
+
+    /// What scores read of a row of hidden units of each sample: its product with a weight, or that of its hyperbolic tangent as
+    /// released. `rows` is a row for each sample to work in.
+    #[inline(always)]
+    unsafe fn read<S: Simd>(
+        &self,
+        from: *const T,
+        rows: *mut T,
+        group: usize,
+        weight: &[T],
+        to: *mut T,
+    ) {
+        let layout = &self.layout;
+        let (hidden, attention) = (layout.hidden, layout.attention);
+        // SAFETY: as in `run`.
+        unsafe {
+            let (start, stride) = match layout.score {
+                Score::Mlp | Score::ScaledDot => (from, layout.sample),
+                Score::Released => {
+                    for g in 0..group {
+                        let row = from.add(g * layout.sample);
+                        tanh_row::<S, T>(layout, row, rows.add(g * hidden.width));
+                    }
+                    (rows.cast_const(), hidden.width)
+                }
+            };
+            product::<S, T>(
+                [group, hidden.units, attention.vectors()],
+                Strided::new(start, stride, 1),
+                Rows::new(weight.as_ptr(), attention.width),
+                Initial::Zero,
+                RowsMut::new(to, layout.sample),
+            );
         }
     }
 

@@ -19,6 +19,7 @@ pub(in super::super) struct Problem<'a, T> {
     /// 0 where nothing is attended to.
     pub(in super::super) d_attention: usize,
     pub(in super::super) kind: CellKind,
+    pub(in super::super) score: Score,
     pub(in super::super) options: &'a Options,
     /// Steps before this call.
     pub(in super::super) first_step: usize,
@@ -50,6 +51,7 @@ pub(super) struct Layout {
     pub(super) hidden: Row,
     pub(super) attention: Row,
     pub(super) kind: CellKind,
+    pub(super) score: Score,
     pub(super) options: Options,
     pub(super) first_step: usize,
     pub(super) yields_summary: bool,
@@ -82,6 +84,7 @@ impl Layout {
             hidden,
             attention,
             kind: problem.kind,
+            score: problem.score,
             options: *problem.options,
             first_step: problem.first_step,
             yields_summary: problem.yields_summary,
@@ -272,11 +275,11 @@ pub(super) struct Shared<'a, T: Real> {
 impl<'a, T: Real> Shared<'a, T> {
     pub(super) fn new(problem: &Problem<'a, T>, layout: &Layout) -> Self {
         let (hidden, attention) = (layout.hidden, layout.attention);
-        let query_scale = match problem.options.score {
+        let query_scale = match problem.score {
             Score::ScaledDot => T::of(1.0 / (problem.d_attention as f64).sqrt()),
             Score::Mlp | Score::Released => T::one(),
         };
-        let mut v = match problem.options.score {
+        let mut v = match problem.score {
             Score::Released => alloc::vec![T::one()],
             Score::Mlp | Score::ScaledDot => problem.v.to_vec(),
         };
@@ -317,7 +320,7 @@ impl<T: Real> Transposed<T> {
     }
 }
 
-/// Whether the step's state goes with what it recalled.
+/// The factors of ĥ_t and of s_t in h_t.
 pub(super) fn state_share<T: Real>(combination: Combination) -> (T, T) {
     match combination {
         Combination::Average => (T::of(0.5), T::of(0.5)),

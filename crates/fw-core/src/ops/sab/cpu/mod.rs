@@ -22,7 +22,7 @@
 //! ĥ_t                                  T · H
 //! queries                              T · A
 //! weights and indices                  T · 2 k_top, and T more for what weights were divided by
-//! memories and keys                    N · (H + A), N the number of memories
+//! memories and keys                    N · (H + A), N the number of memories, with those that were dropped
 //! ```
 
 mod backward;

@@ -29,7 +29,7 @@ pub(super) unsafe fn score<S: Simd, T: Real>(
             let mut sum = splat::<S, T>(T::zero());
             for lane in layout.attention.starts() {
                 let (q, k) = (load::<S, T>(query.add(lane)), load::<S, T>(key.add(lane)));
-                sum = match layout.options.score {
+                sum = match layout.score {
                     Score::Mlp => load::<S, T>(v.add(lane)).mul_add(T::tanh_lanes::<S>(q + k), sum),
                     Score::ScaledDot => q.mul_add(k, sum),
                     Score::Released => sum + (q + k),
@@ -68,13 +68,13 @@ pub(super) unsafe fn select<T: Real>(
         for at in 0..n {
             let score = *scores.add(at);
             if count == taken {
-                if !(score > *weights.add(count - 1)) {
+                if !is_better(score, *weights.add(count - 1)) {
                     continue;
                 }
                 count -= 1;
             }
             let mut place = count;
-            while place > 0 && score > *weights.add(place - 1) {
+            while place > 0 && is_better(score, *weights.add(place - 1)) {
                 *weights.add(place) = *weights.add(place - 1);
                 *indices.add(place) = *indices.add(place - 1);
                 place -= 1;
@@ -85,6 +85,12 @@ pub(super) unsafe fn select<T: Real>(
         }
         count
     }
+}
+
+/// Whether a score goes before another. A NaN goes first: it must not be lost.
+#[inline(always)]
+fn is_better<T: Real>(score: T, other: T) -> bool {
+    score > other || (score.is_nan() && !other.is_nan())
 }
 
 /// Which rule makes weights of scores.
@@ -206,7 +212,7 @@ pub(super) unsafe fn score_back<S: Simd, T: Real>(
             let add = |to: *mut T, more: Vector<S, T>| {
                 store::<S, T>(to.add(lane), load::<S, T>(to.add(lane)) + more);
             };
-            match layout.options.score {
+            match layout.score {
                 Score::Mlp => {
                     let tanh = T::tanh_lanes::<S>(q + k);
                     let scaled = slope * v;

@@ -20,7 +20,6 @@ const OPTIONS: Options = Options {
     truncation_length: Some(5),
     replay: true,
     max_memories: None,
-    score: Score::Mlp,
     sparsifier: Sparsifier::Softmax,
     combination: Combination::Average,
 };
@@ -48,7 +47,13 @@ fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
 }
 
 /// Outputs and all gradients of a fixed linear function of them.
-fn results(arch: Arch, kind: CellKind, options: &Options, seq_length: usize) -> Vec<Vec<f64>> {
+fn results(
+    arch: Arch,
+    kind: CellKind,
+    score: Score,
+    options: &Options,
+    seq_length: usize,
+) -> Vec<Vec<f64>> {
     let device = Device::flex().autodiff();
     let rng = &mut ChaCha8Rng::seed_from_u64(seq_length as u64);
     let gates = kind.n_gates() * D_HIDDEN;
@@ -61,16 +66,16 @@ fn results(arch: Arch, kind: CellKind, options: &Options, seq_length: usize) -> 
         cell: (kind == CellKind::Lstm).then(|| leaf(rng, [BATCH_SIZE, D_HIDDEN], &device)),
     };
     let memories = leaf(rng, [BATCH_SIZE, 2, D_HIDDEN], &device);
-    let d_attention = if options.score == Score::Released {
+    let d_attention = if score == Score::Released {
         1
     } else {
         D_ATTENTION
     };
     let scoring = Scoring {
-        score: options.score,
+        score,
         query: leaf(rng, [D_HIDDEN, d_attention], &device),
         key: leaf(rng, [D_HIDDEN, d_attention], &device),
-        v: (options.score == Score::Mlp).then(|| leaf(rng, [d_attention], &device)),
+        v: (score == Score::Mlp).then(|| leaf(rng, [d_attention], &device)),
     };
     let run = Run {
         first_step: 3,
@@ -117,20 +122,19 @@ fn every_instruction_set_computes_the_same() {
         for score in [Score::Mlp, Score::ScaledDot, Score::Released] {
             for sparsifier in [Sparsifier::Softmax, Sparsifier::Threshold] {
                 let options = Options {
-                    score,
                     sparsifier,
                     ..OPTIONS
                 };
-                let expected = results(Arch::Scalar, kind, &options, 11);
+                let expected = results(Arch::Scalar, kind, score, &options, 11);
                 for arch in architectures() {
-                    let actual = results(arch, kind, &options, 11);
+                    let actual = results(arch, kind, score, &options, 11);
                     for (tensor, (actual, expected)) in actual.iter().zip(&expected).enumerate() {
                         // A state adds the same to every score as released: its gradient is nothing but rounding.
                         let scale = expected.iter().fold(1e-3_f64, |most, v| most.max(v.abs()));
                         for (a, b) in actual.iter().zip(expected) {
                             assert!(
                                 (a - b).abs() <= 1e-10 * scale,
-                                "tensor {tensor} of {options:?} on {arch:?}: {a} is not {b}"
+                                "tensor {tensor} of {score:?}, {options:?} on {arch:?}: {a} is not {b}"
                             );
                         }
                     }
@@ -169,6 +173,7 @@ fn problem_of(config: &SabConfig, seq_length: usize) -> (Sab<Lstm>, Tensor<3>, I
             ..OPTIONS
         },
         kind: CellKind::Lstm,
+        score: Score::Mlp,
         d_attention: D_HIDDEN,
         run: Run {
             first_step: 0,

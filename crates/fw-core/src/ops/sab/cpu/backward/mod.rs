@@ -1,17 +1,19 @@
 //! The backward pass.
 
+mod memories;
+mod pairs;
+
 use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::cell::{self, SlopeRows};
-use super::forward::tanh_row;
-use super::layout::{GROUP, Layout, Problem, Shared, Tape, Transposed, state_share};
-use super::recall;
+use super::layout::{GROUP, Layout, Problem, Shared, Tape, Transposed};
 use crate::ops::cpu::{
     Buffer, Initial, Offsets, Parts, Real, Row, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd,
-    add_product, clear, load, product, splat, store, with_scratch,
+    clear, product, with_scratch,
 };
-use crate::ops::sab::{CellKind, Score};
+use crate::ops::sab::CellKind;
+use pairs::Pairs;
 
 /// Which gradients are asked for; those of the weights always are.
 #[derive(Clone, Copy, Debug)]
@@ -162,21 +164,6 @@ impl Sums {
             size: offsets.end(),
         }
     }
-}
-
-/// Pairs of rows, whose outer products sum to the gradient of a weight: they are gathered until there are many.
-#[derive(Clone, Copy)]
-struct Pairs {
-    /// Where the left and the right rows begin in the scratch memory.
-    left: usize,
-    right: usize,
-    /// Where the sum goes.
-    sum: usize,
-}
-
-impl Pairs {
-    /// Pairs that are gathered before they are multiplied.
-    const MOST: usize = 64;
 }
 
 /// Where things lie in the scratch memory: offsets within a sample's piece, then within what a group of samples shares.
@@ -495,231 +482,6 @@ impl<T: Real> Pass<'_, T> {
         true
     }
 
-    /// Adds to the gradient of the state what waits at the memory that it was stored as.
-    #[inline(always)]
-    unsafe fn return_to_state<S: Simd>(
-        &self,
-        walk: &mut Walk<T>,
-        memory: usize,
-        group: usize,
-        piece: impl Fn(usize) -> *const T,
-        is_reached: &mut [bool; GROUP],
-    ) {
-        let (room, hidden) = (&self.room, self.layout.hidden);
-        // SAFETY: as in `run`.
-        unsafe {
-            let chosen = self.key_back::<S>(walk, memory, group, piece);
-            if !self.layout.options.replay {
-                return;
-            }
-            for (row, g) in chosen.iter() {
-                let own = walk.scratch.add(g * room.sample);
-                let state = own.add(room.state);
-                let through_key = walk.common.add(room.products + row * hidden.width);
-                hidden.add_to::<S, T>(through_key, state);
-                let value = own.add(room.values + memory * hidden.width);
-                hidden.add_to::<S, T>(value, state);
-                is_reached[g] = true;
-            }
-        }
-    }
-
-    /// Writes the gradients of the given memories.
-    #[inline(always)]
-    unsafe fn return_to_given<S: Simd>(
-        &self,
-        walk: &mut Walk<T>,
-        samples: Range<usize>,
-        piece: impl Fn(usize) -> *const T + Copy,
-    ) {
-        let (layout, room, hidden) = (&self.layout, &self.room, self.layout.hidden);
-        // SAFETY: as in `run`.
-        unsafe {
-            for memory in 0..layout.given {
-                let chosen = self.key_back::<S>(walk, memory, samples.len(), piece);
-                if !layout.options.replay || !self.call.wanted.memories {
-                    continue;
-                }
-                for (row, g) in chosen.iter() {
-                    let own = walk.scratch.add(g * room.sample);
-                    let sum = walk.common.add(room.products + row * hidden.width);
-                    let value = own.add(room.values + memory * hidden.width);
-                    hidden.add_to::<S, T>(value, sum);
-                    let to = ((samples.start + g) * layout.given + memory) * hidden.units;
-                    hidden.copy_units::<S, T>(sum, self.memories.at(to));
-                }
-            }
-        }
-    }
-
-    /// What the keys of a memory give to its value, a row of products for each sample that touched it. Those samples come
-    /// back.
-    #[inline(always)]
-    unsafe fn key_back<S: Simd>(
-        &self,
-        walk: &mut Walk<T>,
-        memory: usize,
-        group: usize,
-        piece: impl Fn(usize) -> *const T,
-    ) -> Chosen {
-        let (layout, room) = (&self.layout, &self.room);
-        let (hidden, attention) = (layout.hidden, layout.attention);
-        let mut chosen = Chosen::default();
-        // SAFETY: as in `run`.
-        unsafe {
-            let rows = walk.common.add(room.gathered);
-            let products = walk.common.add(room.products);
-            for g in 0..group {
-                let own = walk.scratch.add(g * room.sample);
-                if *own.add(room.touched + memory) == T::zero() {
-                    continue;
-                }
-                let of_key = own.add(room.keys + memory * attention.width);
-                let row = rows.add(chosen.count * attention.width);
-                attention.copy::<S, T>(of_key, row);
-                chosen.push(g);
-                let value = piece(g).add(layout.value(memory));
-                self.gather_read::<S>(walk, 2, value, row);
-            }
-            if chosen.count > 0 && layout.options.replay {
-                product::<S, T>(
-                    [chosen.count, attention.width, hidden.vectors()],
-                    Strided::new(rows, attention.width, 1),
-                    Rows::new(self.transposed.w_key.as_ptr(), hidden.width),
-                    Initial::Zero,
-                    RowsMut::new(products, hidden.width),
-                );
-                for (row, g) in chosen.iter() {
-                    let value = piece(g).add(layout.value(memory));
-                    self.through_reading::<S>(value, products.add(row * hidden.width));
-                }
-            }
-        }
-        chosen
-    }
-
-    /// The gradients of ĥ_t, of the memories that took part, and of the query; returns whether there is one of the query.
-    #[inline(always)]
-    unsafe fn recall_back<S: Simd>(
-        &self,
-        walk: &mut Walk<T>,
-        sample: usize,
-        t: usize,
-        piece: *const T,
-        own: *mut T,
-    ) -> bool {
-        let (layout, room) = (&self.layout, &self.room);
-        let (hidden, attention) = (layout.hidden, layout.attention);
-        let visible = layout.visible(t).len();
-        // SAFETY: as in `run`.
-        unsafe {
-            let state = own.add(room.state).cast_const();
-            let candidate = own.add(room.candidate);
-            if !layout.attends() || visible == 0 {
-                hidden.copy::<S, T>(state, candidate);
-                return false;
-            }
-            let (of_state, of_summary) = state_share::<T>(layout.options.combination);
-            let summary = own.add(room.summary);
-            hidden.scale_to::<S, T>(of_state, state, candidate);
-            let share = splat::<S, T>(of_summary);
-            for lane in hidden.starts() {
-                let g = load::<S, T>(state.add(lane));
-                let sum = g.mul_add(share, load::<S, T>(summary.add(lane)));
-                store::<S, T>(summary.add(lane), sum);
-            }
-            if !is_any_nonzero(core::slice::from_raw_parts(summary, hidden.units)) {
-                return false;
-            }
-
-            let taken = layout.options.n_selected(visible);
-            walk.visits.memories += taken;
-            let weights = core::slice::from_raw_parts(piece.add(layout.weights(t)), taken);
-            let indices = self
-                .call
-                .tape
-                .indices
-                .as_ptr()
-                .add(layout.indices(sample, t));
-            let slopes = core::slice::from_raw_parts_mut(walk.common.add(room.slopes), taken);
-            for (at, slope) in slopes.iter_mut().enumerate() {
-                let value = piece.add(layout.value(*indices.add(at) as usize));
-                let mut sum = splat::<S, T>(T::zero());
-                for lane in hidden.starts() {
-                    let value = load::<S, T>(value.add(lane));
-                    sum = value.mul_add(load::<S, T>(summary.add(lane)), sum);
-                }
-                *slope = sum.reduce_add();
-            }
-            let sum = *piece.add(layout.sum(t));
-            recall::sparsify_back(layout, visible, weights, sum, slopes);
-
-            let query = own.add(room.query);
-            clear(query, attention.width);
-            for at in 0..taken {
-                let memory = *indices.add(at) as usize;
-                let of_value = own.add(room.values + memory * hidden.width);
-                let of_key = own.add(room.keys + memory * attention.width);
-                let touched = own.add(room.touched + memory);
-                if *touched == T::zero() {
-                    *touched = T::one();
-                    clear(of_value, hidden.width);
-                    clear(of_key, attention.width);
-                }
-                let weight = splat::<S, T>(weights[at]);
-                hidden.update::<S, T>(of_value, summary, |sum, g| weight.mul_add(g, sum));
-                recall::score_back::<S, T>(
-                    layout,
-                    &self.shared,
-                    slopes[at],
-                    (piece.add(layout.query(t)), piece.add(layout.key(memory))),
-                    (query, of_key, walk.sums.add(self.sums.v)),
-                );
-            }
-        }
-        true
-    }
-
-    /// From the gradients of the queries of some samples to those of their ĥ_t.
-    #[inline(always)]
-    unsafe fn query_back<S: Simd>(
-        &self,
-        walk: &mut Walk<T>,
-        t: usize,
-        chosen: Chosen,
-        piece: impl Fn(usize) -> *const T,
-    ) {
-        let (layout, room) = (&self.layout, &self.room);
-        let (hidden, attention) = (layout.hidden, layout.attention);
-        if chosen.count == 0 {
-            return;
-        }
-        // SAFETY: as in `run`.
-        unsafe {
-            let rows = walk.common.add(room.gathered);
-            let products = walk.common.add(room.products);
-            for (row, g) in chosen.iter() {
-                let own = walk.scratch.add(g * room.sample);
-                let row = rows.add(row * attention.width);
-                attention.copy::<S, T>(own.add(room.query), row);
-                self.gather_read::<S>(walk, 1, piece(g).add(layout.candidate(t)), row);
-            }
-            product::<S, T>(
-                [chosen.count, attention.width, hidden.vectors()],
-                Strided::new(rows, attention.width, 1),
-                Rows::new(self.transposed.w_query.as_ptr(), hidden.width),
-                Initial::Zero,
-                RowsMut::new(products, hidden.width),
-            );
-            for (row, g) in chosen.iter() {
-                let own = walk.scratch.add(g * room.sample);
-                let through_query = products.add(row * hidden.width);
-                self.through_reading::<S>(piece(g).add(layout.candidate(t)), through_query);
-                hidden.add_to::<S, T>(through_query, own.add(room.candidate));
-            }
-        }
-    }
-
     /// What the projected input of step `t` receives.
     #[inline(always)]
     unsafe fn write_projected<S: Simd>(&self, sample: usize, t: usize, gates: *const T) {
@@ -734,102 +496,6 @@ impl<T: Real> Pass<'_, T> {
             unsafe {
                 let to = self.projected.at((first + gate) * hidden.units);
                 hidden.copy_units::<S, T>(gates.add(gate * hidden.width), to);
-            }
-        }
-    }
-
-    /// Gathers a pair of rows for a weight through which states or memories were read.
-    #[inline(always)]
-    unsafe fn gather_read<S: Simd>(
-        &self,
-        walk: &mut Walk<T>,
-        pairs: usize,
-        left: *const T,
-        right: *const T,
-    ) {
-        // SAFETY: as in `run`.
-        unsafe {
-            self.gather::<S>(walk, pairs, left, right);
-            if self.layout.options.score == Score::Released {
-                let width = self.layout.hidden.width;
-                let last = (walk.n_pairs[pairs] - 1) * width;
-                let left = walk.common.add(self.room.pairs[pairs].left + last);
-                tanh_row::<S, T>(&self.layout, left, left);
-            }
-        }
-    }
-
-    /// The gradient of a row from that of what scores read of it: its hyperbolic tangent, as released; else itself.
-    #[inline(always)]
-    unsafe fn through_reading<S: Simd>(&self, row: *const T, slope: *mut T) {
-        if self.layout.options.score == Score::Released {
-            // SAFETY: as in `run`.
-            unsafe {
-                self.layout.hidden.update::<S, T>(slope, row, |slope, row| {
-                    let tanh = T::tanh_lanes::<S>(row);
-                    slope - slope * tanh * tanh
-                });
-            }
-        }
-    }
-
-    /// Gathers a pair of rows whose outer product belongs to a weight's gradient.
-    #[inline(always)]
-    unsafe fn gather<S: Simd>(
-        &self,
-        walk: &mut Walk<T>,
-        pairs: usize,
-        left: *const T,
-        right: *const T,
-    ) {
-        let place = self.room.pairs[pairs];
-        let row = self.right(pairs);
-        // SAFETY: as in `run`.
-        unsafe {
-            if walk.n_pairs[pairs] == Pairs::MOST {
-                self.multiply::<S>(walk, pairs);
-            }
-            let n = walk.n_pairs[pairs];
-            let hidden = self.layout.hidden;
-            hidden.copy::<S, T>(left, walk.common.add(place.left + n * hidden.width));
-            row.copy::<S, T>(right, walk.common.add(place.right + n * row.width));
-        }
-        walk.n_pairs[pairs] += 1;
-    }
-
-    /// The size of the right rows of pairs.
-    #[inline(always)]
-    fn right(&self, pairs: usize) -> Row {
-        match pairs {
-            0 => Row {
-                units: self.layout.gates_width(),
-                width: self.layout.gates_width(),
-                lanes: self.layout.hidden.lanes,
-            },
-            _ => self.layout.attention,
-        }
-    }
-
-    /// Adds the outer products of the pairs gathered so far to the gradient that they belong to.
-    #[inline(always)]
-    unsafe fn multiply<S: Simd>(&self, walk: &mut Walk<T>, pairs: usize) {
-        let place = self.room.pairs[pairs];
-        let (hidden, row) = (self.layout.hidden, self.right(pairs));
-        let n = core::mem::take(&mut walk.n_pairs[pairs]);
-        // SAFETY: as in `run`.
-        unsafe {
-            let right = walk.common.add(place.right);
-            add_product::<S, T>(
-                [hidden.units, n, row.vectors()],
-                Strided::new(walk.common.add(place.left), 1, hidden.width),
-                Rows::new(right, row.width),
-                RowsMut::new(walk.sums.add(place.sum), row.width),
-            );
-            if pairs == 0 && self.layout.kind == CellKind::Gru {
-                for at in 0..n {
-                    let of_bias = walk.sums.add(self.sums.bias);
-                    row.add_to::<S, T>(right.add(at * row.width), of_bias);
-                }
             }
         }
     }
