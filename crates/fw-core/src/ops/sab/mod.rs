@@ -16,7 +16,7 @@
 //! - the score is a [`Score`], the rule that makes weights of scores a [`Sparsifier`], the way the summary enters the state a
 //!   [`Combination`].
 //!
-//! Gradients reach the past on two ways: along the cell for at most k_trunc steps, and through the memories that were
+//! Gradients reach the past in two ways: along the cell for at most k_trunc steps, and through the memories that were
 //! selected, each of which is the state of its own step, from where they go on in the same two ways: *sparse replay*.
 //!
 //! # Ties
@@ -29,7 +29,8 @@
 //! its own ([`Path::Fused`](crate::Path::Fused)). Its cost is as sparse as the credit: a memory's key is computed once, the backward
 //! pass visits the steps that receive gradient and the memories that they recalled, and no others. For each sample it keeps, between
 //! the two passes, `T · ((n_gates + 4) H + 2 A + 2 k_top + 1)` numbers if every state is stored, A being d_attention (two more a step
-//! with [`Sparsifier::Threshold`]; where all memories are recalled, k_top is their number). With nothing to recall it is the sequence of the bare cell, which is how [`Lstm`](crate::Lstm) and [`Gru`](crate::Gru) run.
+//! with [`Sparsifier::Threshold`]; where all memories are recalled, k_top is their number). With nothing to recall it is the sequence of
+//! the bare cell, which is how [`Lstm`](crate::Lstm) and [`Gru`](crate::Gru) run.
 
 mod attention;
 mod composed;
