@@ -7,9 +7,10 @@ use burn::nn;
 use burn::tensor::{DType, Device, Tensor};
 use common::{FlatState, Outcome, outcome, random, randomized, rng, values};
 use fw_core::{
-    Activation, AssociativeLstmConfig, Cell, Combination, Elman, ElmanConfig, FastWeights,
-    FastWeightsConfig, Form, GruConfig, LstmConfig, Path, Recurrent, Sab, SabConfig, SabOutput,
-    Score, Sparsifier, Write,
+    Activation, AssociativeLstmConfig, Cell, Combination, Controller, ControllerKind, Elman,
+    ElmanConfig, FastWeights, FastWeightsConfig, Form, GruConfig, InitialMemory, InitialWeights,
+    LstmConfig, Ntm, NtmConfig, Path, Recurrent, Sab, SabConfig, SabOutput, Score, Sparsifier,
+    Start, Write,
 };
 
 const D_INPUT: usize = 5;
@@ -243,6 +244,72 @@ fn paths_of_sparse_attentive_backtracking_agree() {
         |device| GruConfig::new(D_INPUT, D_HIDDEN).init(device),
         &configs,
     );
+}
+
+#[test]
+fn paths_of_the_neural_turing_machine_agree() {
+    let base = NtmConfig::new(D_INPUT, D_HIDDEN)
+        .with_memory_size(11)
+        .with_word_size(4);
+    let learned = |config: NtmConfig| {
+        config
+            .with_initial_memory(InitialMemory::Learned)
+            .with_initial_weights(InitialWeights::Learned)
+            .with_initial_reads(Start::Learned)
+            .with_initial_controller(Start::Learned)
+    };
+    let mut configs = vec![
+        base.clone().with_shift_width(1),
+        base.clone().with_shift_width(11),
+        base.clone().with_memory_size(1).with_shift_width(1),
+        base.clone().with_word_size(1),
+        base.clone().with_memory_size(32).with_shift_width(7),
+    ];
+    for (controller, activation) in [
+        (ControllerKind::Lstm, Activation::Tanh),
+        (ControllerKind::FeedForward, Activation::Tanh),
+        (ControllerKind::FeedForward, Activation::Relu),
+    ] {
+        for n_layers in [1, 2, 3] {
+            for (n_read, n_write) in [(1, 1), (2, 1), (1, 2), (3, 3)] {
+                let config = base.clone().with_controller(controller);
+                let config = config.with_activation(activation).with_n_layers(n_layers);
+                let config = config.with_n_read_heads(n_read).with_n_write_heads(n_write);
+                configs.push(learned(config));
+            }
+        }
+    }
+    let device = Device::flex().autodiff();
+    for config in &configs {
+        for seq_length in LENGTHS {
+            let run = |path, dtype| {
+                let layer = config.clone().with_path(path).init(&device);
+                let mut layer = randomized(layer, &mut rng(5), dtype);
+                // Without bounds, small weights keep 63 steps from exploding.
+                if let Controller::FeedForward(dense) = &mut layer.controller
+                    && config.activation == Activation::Relu
+                {
+                    for layer in &mut dense.layers {
+                        let weight = layer.weight.clone();
+                        layer.weight = weight.map(|w| (w * 0.3).detach().require_grad());
+                    }
+                }
+                let (input, state) = start(&layer, seq_length, dtype);
+                whole(&layer, &input, &state)
+            };
+            let what = format!("{config:?}, T = {seq_length}");
+            let law = run(Path::Composed, DType::F64);
+            let fused = run(Path::Fused, DType::F64);
+            let [(_, forward, backward), (_, single, single_backward)] = PRECISIONS;
+            fused.assert_equals(&law, &what, forward, backward);
+            // Where rounding alone takes the composed form farther than the tolerance, the fused form may go as far.
+            let composed = run(Path::Composed, DType::F32).errors(&law);
+            let worst = composed.into_iter().fold(0.0, f64::max);
+            let fused = run(Path::Fused, DType::F32);
+            let backward = single_backward.max(2.0 * worst);
+            fused.assert_equals(&law, &format!("{what}, f32"), single, backward);
+        }
+    }
 }
 
 #[test]

@@ -105,41 +105,22 @@ impl Controller {
         project(input, weight, first.bias.as_ref().map(|bias| bias.val()))
     }
 
-    /// The weights of a step. The first layer's rows from `d_input` on read `r_{t-1}`.
-    pub(super) fn weights(&self, d_input: usize) -> ntm::Controller {
-        let below = |layer: usize, linear: &Linear| {
-            let weight = linear.weight.val();
-            match layer {
-                0 => {
-                    let d_reads = weight.dims()[0] - d_input;
-                    weight.narrow(0, d_input, d_reads)
-                }
-                _ => weight,
-            }
-        };
-        let bias = |layer: usize, linear: &Linear| match layer {
-            0 => None,
-            _ => linear.bias.as_ref().map(|bias| bias.val()),
+    /// The weights of its layers, and the nonlinearity if it is feed-forward.
+    pub(super) fn weights(&self) -> (Vec<ntm::LayerWeights>, Option<Activation>) {
+        let layer = |linear: &Linear, recurrent: Option<Tensor<2>>| ntm::LayerWeights {
+            weight: linear.weight.val(),
+            recurrent,
+            bias: linear.bias.as_ref().expect("layers have a bias").val(),
         };
         match self {
             Controller::Lstm(lstm) => {
-                let layers = lstm.layers.iter().enumerate();
-                let layers = layers.map(|(index, layer)| ntm::Dense {
-                    weight: Tensor::cat(
-                        alloc::vec![below(index, &layer.input), layer.w_hidden.val()],
-                        0,
-                    ),
-                    bias: bias(index, &layer.input),
-                });
-                ntm::Controller::Lstm(layers.collect())
+                let layers = lstm.layers.iter();
+                let layers = layers.map(|lstm| layer(&lstm.input, Some(lstm.w_hidden.val())));
+                (layers.collect(), None)
             }
             Controller::FeedForward(dense) => {
-                let layers = dense.layers.iter().enumerate();
-                let layers = layers.map(|(index, layer)| ntm::Dense {
-                    weight: below(index, layer),
-                    bias: bias(index, layer),
-                });
-                ntm::Controller::FeedForward(layers.collect(), dense.activation)
+                let layers = dense.layers.iter().map(|linear| layer(linear, None));
+                (layers.collect(), Some(dense.activation))
             }
         }
     }

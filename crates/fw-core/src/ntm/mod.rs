@@ -4,7 +4,6 @@ mod controller;
 mod head;
 mod start;
 
-use alloc::vec;
 use alloc::vec::Vec;
 
 use burn::config::Config;
@@ -15,9 +14,11 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{expect_valid, require, require_size};
+#[cfg(feature = "flex")]
+use crate::ops::fused;
 use crate::ops::{ntm, scan};
 use crate::recurrent::{check_batch, check_input, empty_output};
-use crate::{Activation, ConfigError, LstmConfig, Recurrent};
+use crate::{Activation, ConfigError, LstmConfig, Path, Recurrent};
 
 pub use controller::{Controller, FeedForwardController, LstmController};
 pub use head::{HeadConfig, ReadHead, WriteHead};
@@ -73,6 +74,9 @@ pub struct NtmConfig {
     /// The state of an LSTM controller before the first step. Default [`Start::Learned`].
     #[config(default = "Start::Learned")]
     pub initial_controller: Start,
+    /// How a whole sequence is computed. Default [`Path::Auto`].
+    #[config(default = "Path::Auto")]
+    pub path: Path,
 }
 
 /// The kind of controller of an [`Ntm`].
@@ -146,7 +150,10 @@ pub struct Ntm {
     /// r before the first step, `[n_read_heads, word_size]`.
     pub initial_reads: Param<Tensor<2>>,
     d_input: usize,
+    shift_width: usize,
     learns_weights: bool,
+    #[module(skip)]
+    path: Path,
 }
 
 /// What [`Ntm::forward_traced`] yields: what each step did.
@@ -246,6 +253,8 @@ impl NtmConfig {
                 .initial_reads
                 .init([self.n_read_heads, self.word_size], device),
             d_input: self.d_input,
+            shift_width: self.shift_width,
+            path: self.path,
             learns_weights: self.initial_weights == InitialWeights::Learned,
         })
     }
@@ -282,7 +291,7 @@ impl Ntm {
         assert!(batch_size >= 1, "batch_size is 0; a trace needs a sample");
         let state = self.start(batch_size, state);
         let weights = self.weights();
-        let (n_read, n_write) = (self.n_read_heads(), weights.heads.n_write);
+        let (n_read, n_write) = (self.n_read_heads(), self.n_write_heads());
         let mut of_steps = [const { Vec::new() }; 5];
         let (output, state) = scan(self.project(input), state, |projected_t, state| {
             let step = ntm::step(projected_t, state, &weights);
@@ -330,17 +339,25 @@ impl Ntm {
         }
     }
 
-    fn weights(&self) -> ntm::Weights {
-        let [read, write] = [&self.read_head.linear, &self.write_head.linear];
-        let bias = |linear: &Linear| linear.bias.as_ref().expect("heads have a bias").val();
-        ntm::Weights {
-            controller: self.controller.weights(self.d_input),
-            heads: ntm::Heads {
-                weight: Tensor::cat(vec![read.weight.val(), write.weight.val()], 1),
-                bias: Tensor::cat(vec![bias(read), bias(write)], 0),
-                n_write: self.n_heads() - self.n_read_heads(),
-            },
+    fn slow_weights(&self) -> ntm::SlowWeights {
+        let head = |linear: &Linear| {
+            let bias = linear.bias.as_ref().expect("heads have a bias");
+            (linear.weight.val(), bias.val())
+        };
+        let (layers, activation) = self.controller.weights();
+        ntm::SlowWeights {
+            layers,
+            activation,
+            read_head: head(&self.read_head.linear),
+            write_head: head(&self.write_head.linear),
+            shift_width: self.shift_width,
         }
+    }
+
+    /// The weights, laid out for steps.
+    fn weights(&self) -> ntm::Weights {
+        let d_reads = self.initial_reads.lazy_shape().num_elements();
+        ntm::Weights::lay_out(self.slow_weights(), d_reads, self.n_write_heads())
     }
 
     fn n_heads(&self) -> usize {
@@ -349,6 +366,10 @@ impl Ntm {
 
     fn n_read_heads(&self) -> usize {
         self.initial_reads.lazy_shape()[0]
+    }
+
+    fn n_write_heads(&self) -> usize {
+        self.n_heads() - self.n_read_heads()
     }
 }
 
@@ -389,6 +410,7 @@ impl Recurrent for Ntm {
         (step.output, step.state)
     }
 
+    /// The whole sequence: fused into one operation where there is a kernel for the device, step by step elsewhere.
     fn forward_projected(
         &self,
         projected: Tensor<3>,
@@ -399,6 +421,18 @@ impl Recurrent for Ntm {
         if batch_size == 0 {
             return (empty_output(self, &projected), state);
         }
+        #[cfg(feature = "flex")]
+        if self.path != Path::Composed
+            && fused::is_available(&projected.device(), projected.dtype())
+        {
+            return ntm::fused::sequence(projected, state, self.slow_weights());
+        }
+        assert!(
+            self.path != Path::Fused,
+            "path is Fused; there is no kernel for {:?} on {:?}: it needs Flex, f32 or f64, and the cargo feature flex",
+            projected.dtype(),
+            projected.device()
+        );
         // Laid out once, not for every step.
         let weights = self.weights();
         scan(projected, state, |projected_t, state| {

@@ -4,11 +4,13 @@
 //! call these; whoever needs a mechanism without the layer calls them directly.
 
 mod activation;
+mod cell;
 #[cfg(feature = "flex")]
 mod cpu;
 pub mod fast_weights;
+#[cfg(feature = "flex")]
+pub(crate) mod fused;
 pub mod holographic;
-mod lstm;
 pub mod ntm;
 mod path;
 mod projection;
@@ -16,8 +18,8 @@ pub mod sab;
 mod scan;
 
 pub use activation::Activation;
-pub use lstm::LstmState;
-pub(crate) use lstm::lstm_step;
+pub(crate) use cell::lstm_step;
+pub use cell::{CellKind, LstmState};
 pub use path::Path;
 pub use projection::project;
 pub(crate) use projection::project_by;

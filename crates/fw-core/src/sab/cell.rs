@@ -168,7 +168,7 @@ pub(crate) fn forward_fused<C: Cell>(
     use crate::ops::sab::{Combination, Options, Sparsifier, fused};
 
     let [batch_size, seq_length, _] = projected.dims();
-    if batch_size == 0 || !fused::is_available(&projected.device(), projected.dtype()) {
+    if batch_size == 0 || !crate::ops::fused::is_available(&projected.device(), projected.dtype()) {
         return None;
     }
     let start = cell.fused(state)?;

@@ -363,7 +363,7 @@ impl<C: Cell> Sab<C> {
         use crate::ops::sab::fused;
 
         let (device, dtype) = (projected.device(), projected.dtype());
-        if self.config.path == Path::Composed || !fused::is_available(&device, dtype) {
+        if self.config.path == Path::Composed || !crate::ops::fused::is_available(&device, dtype) {
             return None;
         }
         let [batch_size, seq_length, _] = projected.dims();

@@ -380,6 +380,18 @@ impl Outcome {
     }
 }
 
+impl Outcome {
+    /// How far every tensor is from what is expected: outputs, last state, then gradients.
+    pub fn errors(&self, expected: &Outcome) -> Vec<f64> {
+        let tensors = |outcome: &Outcome| {
+            let first = [outcome.output.clone(), outcome.state.clone()];
+            first.into_iter().chain(outcome.gradients.clone())
+        };
+        let pairs = tensors(self).zip(tensors(expected));
+        pairs.map(|(a, b)| rms_ratio(&a, &b)).collect()
+    }
+}
+
 /// RMS of the difference over RMS of what is expected.
 fn rms_ratio(actual: &[f64], expected: &[f64]) -> f64 {
     assert_eq!(actual.len(), expected.len(), "number of values");

@@ -3,7 +3,10 @@
 use core::ops::AddAssign;
 
 use burn::tensor::Element;
-use macerator::{ReduceAdd, Simd, VAdd, VDiv, VMul, VMulAdd, VOrd, VSelect, VSub, Vector};
+use macerator::{
+    ReduceAdd, ReduceMax, Scalar, Simd, VAdd, VDiv, VMul, VMulAdd, VOrd, VSelect, VSqrt, VSub,
+    Vector,
+};
 use num_traits::Float;
 
 /// A number that the kernels compute with: `f32` or `f64`.
@@ -16,9 +19,11 @@ pub(crate) trait Real:
     + VMul
     + VDiv
     + VMulAdd
+    + VSqrt
     + VOrd
     + VSelect
     + ReduceAdd
+    + ReduceMax
     + Send
     + Sync
 {
@@ -27,6 +32,31 @@ pub(crate) trait Real:
 
     /// The hyperbolic tangent in every lane.
     fn tanh_lanes<S: Simd>(x: Vector<S, Self>) -> Vector<S, Self>;
+
+    /// e^x in every lane. In single precision it is 0 below -87.3 and stops growing at 88.
+    fn exp_lanes<S: Simd>(x: Vector<S, Self>) -> Vector<S, Self>;
+
+    /// The natural logarithm in every lane, of positive numbers that are not subnormal.
+    fn ln_lanes<S: Simd>(x: Vector<S, Self>) -> Vector<S, Self>;
+}
+
+/// The logistic function in every lane.
+#[inline(always)]
+pub(crate) fn sigmoid<S: Simd, T: Real>(x: Vector<S, T>) -> Vector<S, T> {
+    let half = splat::<S, T>(T::of(0.5));
+    T::tanh_lanes::<S>(x * half).mul_add(half, half)
+}
+
+/// The slope of [`sigmoid`] where its value is y.
+#[inline(always)]
+pub(crate) fn sigmoid_slope<S: Simd, T: Real>(y: Vector<S, T>) -> Vector<S, T> {
+    y - y * y
+}
+
+/// The slope of the hyperbolic tangent where its value is y.
+#[inline(always)]
+pub(crate) fn tanh_slope<S: Simd, T: Real>(y: Vector<S, T>) -> Vector<S, T> {
+    splat::<S, T>(T::one()) - y * y
 }
 
 impl Real for f32 {
@@ -64,6 +94,65 @@ impl Real for f32 {
         }
         x * numerator / denominator
     }
+
+    /// `2^n e^r` with r at most half a ln 2, by a polynomial of degree 7 (Cephes): within 2e-7 of the number.
+    #[inline(always)]
+    fn exp_lanes<S: Simd>(x: Vector<S, f32>) -> Vector<S, f32> {
+        const LEAST: f32 = -87.3;
+        const LARGEST: f32 = 88.0;
+        /// ln 2, in two parts: the first times a small whole number is exact.
+        const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
+        const SERIES: [f32; 6] = [
+            1.987_569_1e-4,
+            1.398_199_9e-3,
+            8.333_452e-3,
+            4.166_579_6e-2,
+            0.166_666_65,
+            0.5,
+        ];
+        let (least, largest) = (splat::<S, f32>(LEAST), splat::<S, f32>(LARGEST));
+        let cut = x.gt(largest).select(largest, x);
+        let is_nothing = cut.lt(least);
+        let x = cut.lt(least).select(least, cut);
+        let power = (x * splat::<S, f32>(core::f32::consts::LOG2_E)).round_to_int();
+        let n = power.to_float();
+        let r = n.mul_add(splat::<S, f32>(-LN_2[0]), x);
+        let r = n.mul_add(splat::<S, f32>(-LN_2[1]), r);
+        let mut series = splat::<S, f32>(SERIES[0]);
+        for coefficient in &SERIES[1..] {
+            series = series.mul_add(r, splat::<S, f32>(*coefficient));
+        }
+        let one = splat::<S, f32>(1.0);
+        let fraction = series.mul_add(r * r, r + one);
+        let exponent = (power + 127_i32.splat::<S>()) << 23;
+        let scale = S::typed::<f32>(*exponent);
+        is_nothing.select(splat::<S, f32>(0.0), fraction * scale)
+    }
+
+    /// `n ln 2 + ln m` with m from √½ to √2, by the series of `ln (1 + f)` in `f / (2 + f)` (fdlibm): within 1e-7 of the
+    /// number, relatively.
+    #[inline(always)]
+    fn ln_lanes<S: Simd>(x: Vector<S, f32>) -> Vector<S, f32> {
+        const SQRT_HALF: i32 = 0x3f35_04f3;
+        const MANTISSA: i32 = 0x007f_ffff;
+        const LN_2: [f32; 2] = [0.693_138_1, 9.058_001e-6];
+        const SERIES: [f32; 4] = [0.242_790_79, 0.284_987_87, 0.400_009_72, 0.666_666_6];
+        let above = S::typed::<i32>(*x) - SQRT_HALF.splat::<S>();
+        let n = (above >> 23).to_float();
+        let mantissa = (above & MANTISSA.splat::<S>()) + SQRT_HALF.splat::<S>();
+        let f = S::typed::<f32>(*mantissa) - splat::<S, f32>(1.0);
+        let s = f / (f + splat::<S, f32>(2.0));
+        let square = s * s;
+        let mut series = splat::<S, f32>(SERIES[0]);
+        for coefficient in &SERIES[1..] {
+            series = series.mul_add(square, splat::<S, f32>(*coefficient));
+        }
+        let half = f * f * splat::<S, f32>(0.5);
+        let small = s.mul_add(series.mul_add(square, half), n * splat::<S, f32>(LN_2[1]));
+        let ln = n.mul_add(splat::<S, f32>(LN_2[0]), f - (half - small));
+        // The bits of what is not a number would make one.
+        x.eq(x).select(ln, x)
+    }
 }
 
 impl Real for f64 {
@@ -73,18 +162,34 @@ impl Real for f64 {
 
     #[inline(always)]
     fn tanh_lanes<S: Simd>(x: Vector<S, f64>) -> Vector<S, f64> {
-        /// Lanes of f64 in the widest registers.
-        const MOST: usize = 8;
-        let mut lanes = [0.0; MOST];
-        debug_assert!(<f64 as macerator::Scalar>::lanes::<S>() <= MOST);
-        // SAFETY: the array has room for every lane.
-        unsafe {
-            store::<S, f64>(lanes.as_mut_ptr(), x);
-            for lane in &mut lanes {
-                *lane = Float::tanh(*lane);
-            }
-            load::<S, f64>(lanes.as_ptr())
+        in_each_lane(x, Float::tanh)
+    }
+
+    #[inline(always)]
+    fn exp_lanes<S: Simd>(x: Vector<S, f64>) -> Vector<S, f64> {
+        in_each_lane(x, Float::exp)
+    }
+
+    #[inline(always)]
+    fn ln_lanes<S: Simd>(x: Vector<S, f64>) -> Vector<S, f64> {
+        in_each_lane(x, Float::ln)
+    }
+}
+
+/// A function of the standard library, lane by lane.
+#[inline(always)]
+fn in_each_lane<S: Simd>(x: Vector<S, f64>, f: impl Fn(f64) -> f64) -> Vector<S, f64> {
+    /// Lanes of f64 in the widest registers.
+    const MOST: usize = 8;
+    let mut lanes = [0.0; MOST];
+    debug_assert!(<f64 as macerator::Scalar>::lanes::<S>() <= MOST);
+    // SAFETY: the array has room for every lane.
+    unsafe {
+        store::<S, f64>(lanes.as_mut_ptr(), x);
+        for lane in &mut lanes {
+            *lane = f(*lane);
         }
+        load::<S, f64>(lanes.as_ptr())
     }
 }
 
@@ -136,46 +241,48 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hyperbolic_tangent_in_lanes_is_that_of_the_standard_library() {
+    fn functions_in_lanes_are_those_of_the_standard_library() {
         struct Check;
         impl WithSimd for Check {
             type Output = ();
 
             #[inline(always)]
             fn with_simd<S: Simd>(self) {
-                check::<S, f32>(1e-6);
-                check::<S, f64>(1e-15);
+                check::<S, f32>(1e-6, 2e-7);
+                check::<S, f64>(1e-15, 1e-15);
             }
         }
 
-        fn check<S: Simd, T: Real>(tolerance: f64) {
-            let mut lanes = [T::zero(); 64];
+        fn check<S: Simd, T: Real>(absolute: f64, relative: f64) {
+            let value = |lanes: Vector<S, T>| {
+                let mut room = [T::zero(); 64];
+                // SAFETY: no register has 64 lanes.
+                unsafe { store::<S, T>(room.as_mut_ptr(), lanes) };
+                ToElement::to_f64(&room[0])
+            };
+            let assert_near = |name: &str, x: f64, actual: f64, expected: f64, tolerance: f64| {
+                let error = (actual - expected).abs();
+                assert!(error <= tolerance, "{name}({x}) is off by {error:e}");
+            };
             for x in (-2000..=2000).map(|step| step as f64 * 0.01) {
-                let tanh = T::tanh_lanes::<S>(splat::<S, T>(T::of(x)));
-                // SAFETY: no register has 64 lanes.
-                unsafe { store::<S, T>(lanes.as_mut_ptr(), tanh) };
-                let expected = ToElement::to_f64(&T::of(x)).tanh();
-                let error = ToElement::to_f64(&lanes[0]) - expected;
-                assert!(error.abs() <= tolerance, "tanh({x}) is off by {error:e}");
+                let lanes = splat::<S, T>(T::of(x));
+                let x = ToElement::to_f64(&T::of(x));
+                assert_near("tanh", x, value(T::tanh_lanes(lanes)), x.tanh(), absolute);
+                let near = relative * x.exp();
+                assert_near("exp", x, value(T::exp_lanes(lanes)), x.exp(), near);
+                // From 1e-35 to 1e35.
+                let power = T::of(10_f64.powf(x * 1.75));
+                let x = ToElement::to_f64(&power);
+                let ln = value(T::ln_lanes(splat::<S, T>(power)));
+                assert_near("ln", x, ln, x.ln(), relative * x.ln().abs());
             }
-        }
-
-        macerator::AutoArch::new().dispatch(Check);
-    }
-
-    #[test]
-    fn the_hyperbolic_tangent_of_nan_is_nan() {
-        struct Check;
-        impl WithSimd for Check {
-            type Output = ();
-
-            #[inline(always)]
-            fn with_simd<S: Simd>(self) {
-                let mut lanes = [0.0_f32; 64];
-                let tanh = f32::tanh_lanes::<S>(splat::<S, f32>(f32::NAN));
-                // SAFETY: no register has 64 lanes.
-                unsafe { store::<S, f32>(lanes.as_mut_ptr(), tanh) };
-                assert!(lanes[0].is_nan());
+            for nothing in [-1e3, -1e30, f64::NEG_INFINITY] {
+                assert_eq!(value(T::exp_lanes(splat::<S, T>(T::of(nothing)))), 0.0);
+            }
+            assert_eq!(value(T::exp_lanes(splat::<S, T>(T::zero()))), 1.0);
+            assert_eq!(value(T::ln_lanes(splat::<S, T>(T::one()))), 0.0);
+            for f in [T::tanh_lanes::<S>, T::exp_lanes::<S>, T::ln_lanes::<S>] {
+                assert!(value(f(splat::<S, T>(T::nan()))).is_nan());
             }
         }
 

@@ -1,15 +1,30 @@
-//! What the CPU kernels share: numbers in lanes, products of small matrices, aligned memory, threads.
+//! What the CPU kernels share: numbers in lanes, rows of them, products of small matrices, the step of a gated cell,
+//! aligned memory, threads.
 
 mod buffer;
+pub(crate) mod cell;
 mod lanes;
 mod parts;
 mod product;
 mod rows;
 
 pub(crate) use buffer::{Buffer, with_scratch};
-pub(crate) use lanes::{Real, load, prefetch, splat, store};
+pub(crate) use lanes::{Real, load, prefetch, sigmoid, sigmoid_slope, splat, store, tanh_slope};
 pub(crate) use parts::{Parts, SharedMut};
-pub(crate) use product::{Initial, Rows, RowsMut, Strided, add_product, product, row_product};
+pub(crate) use product::{
+    Initial, Rows, RowsMut, Strided, add_product, product, row_product, row_products,
+};
 pub(crate) use rows::{Offsets, Row, clear, padded, transposed};
 
 pub(crate) use macerator::{Arch, Simd, Vector, WithSimd};
+
+/// Every instruction set that this machine has; `Scalar` is the portable path.
+#[cfg(test)]
+pub(crate) fn architectures() -> alloc::vec::Vec<Arch> {
+    #[cfg(target_arch = "x86_64")]
+    let all = [Arch::Scalar, Arch::V2, Arch::V3, Arch::V4];
+    #[cfg(not(target_arch = "x86_64"))]
+    let all = [Arch::Scalar, Arch::detect()];
+    let best = Arch::detect() as u8;
+    all.into_iter().filter(|arch| *arch as u8 <= best).collect()
+}

@@ -205,6 +205,32 @@ pub(crate) unsafe fn row_product<S: Simd, T: Real>(
     }
 }
 
+/// [`product`], or [`row_product`] for a row alone.
+///
+/// # Safety
+/// As for both.
+#[inline(always)]
+pub(crate) unsafe fn row_products<S: Simd, T: Real>(
+    sizes: [usize; 3],
+    a: Strided<T>,
+    b: Rows<T>,
+    initial: Initial<T>,
+    c: RowsMut<T>,
+) {
+    let [m, k, vectors] = sizes;
+    // SAFETY: as the caller promises.
+    unsafe {
+        if m > 1 {
+            return product::<S, T>(sizes, a, b, initial, c);
+        }
+        let initial = match initial {
+            Initial::Zero => None,
+            Initial::Rows(rows) => Some(rows.start),
+        };
+        row_product::<S, T>([k, vectors], a.start, a.column, b, initial, c.start);
+    }
+}
+
 impl<T> Initial<T> {
     #[inline(always)]
     unsafe fn at(self, row: usize, column: usize) -> Self {

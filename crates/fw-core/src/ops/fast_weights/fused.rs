@@ -1,30 +1,18 @@
 //! The whole sequence as one operation with its own backward pass, on the backends that have a kernel.
 
-use alloc::sync::Arc;
+use alloc::vec;
 use alloc::vec::Vec;
 
-use burn::backend::autodiff::{
-    Autodiff,
-    checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
-    grads::Gradients,
-    ops::{Backward, Ops, OpsKind},
-};
+use burn::backend::autodiff::{Autodiff, checkpoint::strategy::CheckpointStrategy};
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{
-    Backend, Dispatch, DispatchDevice, ExtensionType, Flex, TensorMetadata, backend_extension,
-};
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::backend::{Backend, Dispatch, ExtensionType, Flex, backend_extension};
+use burn::tensor::Tensor;
 
 use super::cpu::{self, Cotangents, Outputs, Problem, Tape, Wanted};
 use super::{Form, Input, Memory, Options, State, Weights, Write};
 use crate::ops::cpu::{Arch, Real, SharedMut};
-
-/// Whether there is a kernel for this device and type.
-pub(super) fn is_available(device: &Device, dtype: DType) -> bool {
-    let device = device.as_dispatch().clone().inner();
-    matches!(device, DispatchDevice::Flex(_)) && matches!(dtype, DType::F32 | DType::F64)
-}
+use crate::ops::fused::{self, Kernel, check};
 
 /// Fast weights over a whole sequence by the kernel.
 #[track_caller]
@@ -58,19 +46,6 @@ fn check_shapes(input: &Input, state: &State, weights: &Weights) {
         "batch_size, seq_length and d_hidden are {batch_size}, {seq_length} and {d_hidden}; each must be at least 1"
     );
     let dtype = input.tensor().dtype();
-    #[track_caller]
-    fn check<const D: usize>(name: &str, tensor: &Tensor<D>, expected: [usize; D], dtype: DType) {
-        let actual = tensor.dims();
-        assert!(
-            actual == expected,
-            "{name} has shape {actual:?}; it must be {expected:?}"
-        );
-        let actual = tensor.dtype();
-        assert!(
-            actual == dtype,
-            "{name} is {actual:?}; the input is {dtype:?}"
-        );
-    }
     match input {
         Input::Raw(_) => {
             check(
@@ -267,223 +242,135 @@ pub trait FusedFastWeights: Backend {
 
 impl FusedFastWeights for Flex {
     fn fast_weights(inputs: Inputs<Self>, plan: Plan) -> FlexTensor {
-        forward(&inputs.contiguous(), &plan, false).0
+        fused::run(&plan, inputs.into_array())
     }
 }
 
 impl<C: CheckpointStrategy> FusedFastWeights for Autodiff<Flex, C> {
     fn fast_weights(inputs: Inputs<Self>, plan: Plan) -> FloatTensor<Self> {
-        let nodes = [
-            inputs.input.node(),
-            inputs.hidden.node(),
-            inputs.start.node(),
-            inputs.w_input.node(),
-            inputs.bias.node(),
-            inputs.w_hidden.node(),
-            inputs.gain.node(),
-            inputs.norm_bias.node(),
-        ];
-        let inputs = Inputs::<Flex> {
-            input: inputs.input.into_primitive(),
-            hidden: inputs.hidden.into_primitive(),
-            start: inputs.start.into_primitive(),
-            w_input: inputs.w_input.into_primitive(),
-            bias: inputs.bias.into_primitive(),
-            w_hidden: inputs.w_hidden.into_primitive(),
-            gain: inputs.gain.into_primitive(),
-            norm_bias: inputs.norm_bias.into_primitive(),
-        }
-        .contiguous();
-        match FusedBackward.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => {
-                let (output, tape) = forward(&inputs, &plan, true);
-                let kept = Kept {
-                    inputs: Arc::new(inputs),
-                    plan,
-                    output: output.clone(),
-                    tape: Arc::new(tape.expect("a forward pass that keeps its tape has one")),
-                };
-                prep.finish(kept, output)
-            }
-            OpsKind::UnTracked(prep) => prep.finish(forward(&inputs, &plan, false).0),
-        }
+        fused::run_tracked::<_, C, 8>(plan, inputs.into_array())
     }
 }
 
-/// The tape, in the type of the tensors.
-#[derive(Debug)]
-enum AnyTape {
-    F32(Tape<f32>),
-    F64(Tape<f64>),
-}
-
-/// What the backward pass reads.
-#[derive(Clone, Debug)]
-struct Kept {
-    inputs: Arc<Inputs<Flex>>,
-    plan: Plan,
-    output: FlexTensor,
-    tape: Arc<AnyTape>,
-}
-
-#[derive(Debug)]
-struct FusedBackward;
-
-impl Backward<Flex, 8> for FusedBackward {
-    type State = Kept;
-
-    fn backward(self, ops: Ops<Kept, 8>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
-        let gradient = grads.consume::<Flex>(&ops.node).to_contiguous();
-        let kept = ops.state;
-        let wanted = Wanted {
-            input: ops.parents[0].is_some(),
-            start: kept.plan.has_start && ops.parents[2].is_some(),
-        };
-        let gradients = match &*kept.tape {
-            AnyTape::F32(tape) => kept.backward(tape, &gradient, wanted),
-            AnyTape::F64(tape) => kept.backward(tape, &gradient, wanted),
-        };
-        for (node, gradient) in ops.parents.into_iter().zip(gradients) {
-            if let (Some(node), Some(gradient)) = (node, gradient) {
-                grads.register::<Flex>(node.id, gradient);
-            }
-        }
+impl<B: Backend> Inputs<B> {
+    fn into_array(self) -> [FloatTensor<B>; 8] {
+        [
+            self.input,
+            self.hidden,
+            self.start,
+            self.w_input,
+            self.bias,
+            self.w_hidden,
+            self.gain,
+            self.norm_bias,
+        ]
     }
 }
 
-impl Inputs<Flex> {
-    fn contiguous(self) -> Self {
-        Inputs {
-            input: self.input.to_contiguous(),
-            hidden: self.hidden.to_contiguous(),
-            start: self.start.to_contiguous(),
-            w_input: self.w_input.to_contiguous(),
-            bias: self.bias.to_contiguous(),
-            w_hidden: self.w_hidden.to_contiguous(),
-            gain: self.gain.to_contiguous(),
-            norm_bias: self.norm_bias.to_contiguous(),
-        }
-    }
-
-    fn problem<'a, T: Real>(&'a self, plan: &'a Plan) -> Problem<'a, T> {
-        let shape = self.input.shape();
+impl Plan {
+    fn problem<'a, T: Real>(&'a self, inputs: [fused::Input<'a, T>; 8]) -> Problem<'a, T> {
+        let [batch_size, seq_length] = [0, 1].map(|dimension| inputs[0].dim(dimension));
+        let d_hidden = inputs[1].dim(1);
+        let [
+            input,
+            hidden,
+            start,
+            w_input,
+            bias,
+            w_hidden,
+            gain,
+            norm_bias,
+        ] = inputs.map(|input| input.numbers);
         Problem {
-            batch_size: shape[0],
-            seq_length: shape[1],
-            d_hidden: self.hidden.shape()[1],
-            options: &plan.options,
-            chunk: plan.chunk,
-            input: numbers(&self.input),
-            hidden: numbers(&self.hidden),
-            start: plan.has_start.then(|| numbers(&self.start)),
-            projection: (!plan.is_projected).then(|| (numbers(&self.w_input), numbers(&self.bias))),
-            w_hidden: numbers(&self.w_hidden),
-            norm: plan
-                .epsilon
-                .map(|epsilon| (numbers(&self.gain), numbers(&self.norm_bias), epsilon)),
+            batch_size,
+            seq_length,
+            d_hidden,
+            options: &self.options,
+            chunk: self.chunk,
+            input,
+            hidden,
+            start: self.has_start.then_some(start),
+            projection: (!self.is_projected).then_some((w_input, bias)),
+            w_hidden,
+            norm: self.epsilon.map(|epsilon| (gain, norm_bias, epsilon)),
         }
     }
 }
 
-impl core::fmt::Debug for Inputs<Flex> {
-    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        formatter.debug_tuple("Inputs").field(&self.input).finish()
-    }
-}
+impl Kernel<8> for Plan {
+    type Tape<T: Real> = Tape<T>;
 
-fn numbers<T: Real>(tensor: &FlexTensor) -> &[T] {
-    tensor
-        .as_slice()
-        .expect("made contiguous, and of the input's type")
-}
-
-fn forward(inputs: &Inputs<Flex>, plan: &Plan, keep: bool) -> (FlexTensor, Option<AnyTape>) {
-    match inputs.input.dtype() {
-        DType::F32 => {
-            let (output, tape) = forward_as::<f32>(inputs, plan, keep);
-            (output, tape.map(AnyTape::F32))
-        }
-        _ => {
-            let (output, tape) = forward_as::<f64>(inputs, plan, keep);
-            (output, tape.map(AnyTape::F64))
-        }
-    }
-}
-
-fn forward_as<T: Real>(
-    inputs: &Inputs<Flex>,
-    plan: &Plan,
-    keep: bool,
-) -> (FlexTensor, Option<Tape<T>>) {
-    let problem = inputs.problem::<T>(plan);
-    let Problem {
-        batch_size,
-        seq_length,
-        d_hidden,
-        ..
-    } = problem;
-    let states = batch_size * seq_length * d_hidden;
-    let len = states
-        + match plan.more {
-            More::Nothing => 0,
-            More::Writes => states,
-            More::Memory => batch_size * d_hidden * d_hidden,
+    fn forward<T: Real>(
+        &self,
+        inputs: [fused::Input<T>; 8],
+        keep: bool,
+    ) -> (Vec<T>, Vec<usize>, Option<Tape<T>>) {
+        let problem = self.problem(inputs);
+        let Problem {
+            batch_size,
+            seq_length,
+            d_hidden,
+            ..
+        } = problem;
+        let states = batch_size * seq_length * d_hidden;
+        let len = states
+            + match self.more {
+                More::Nothing => 0,
+                More::Writes => states,
+                More::Memory => batch_size * d_hidden * d_hidden,
+            };
+        let mut results: Vec<T> = Vec::with_capacity(len);
+        let hidden = SharedMut::new(results.as_mut_ptr());
+        // SAFETY: within the capacity.
+        let more = |kind| (self.more == kind).then(|| SharedMut::new(unsafe { hidden.at(states) }));
+        let outputs = Outputs {
+            hidden,
+            writes: more(More::Writes),
+            memory: more(More::Memory),
         };
-    let mut results: Vec<T> = Vec::with_capacity(len);
-    let hidden = SharedMut::new(results.as_mut_ptr());
-    // SAFETY: within the capacity.
-    let more = |kind| (plan.more == kind).then(|| SharedMut::new(unsafe { hidden.at(states) }));
-    let outputs = Outputs {
-        hidden,
-        writes: more(More::Writes),
-        memory: more(More::Memory),
-    };
-    // SAFETY: the architecture is one that the machine has; all of the results are written.
-    let tape = unsafe {
-        let tape = cpu::forward(plan.arch, &problem, outputs, keep);
-        results.set_len(len);
-        tape
-    };
-    let results = match plan.more {
-        More::Nothing => TensorData::new(results, [batch_size, seq_length, d_hidden]),
-        _ => TensorData::new(results, [len]),
-    };
-    (FlexTensor::from_data(results), tape)
-}
+        // SAFETY: the architecture is one that the machine has; all of the results are written.
+        let tape = unsafe {
+            let tape = cpu::forward(self.arch, &problem, outputs, keep);
+            results.set_len(len);
+            tape
+        };
+        let shape = match self.more {
+            More::Nothing => vec![batch_size, seq_length, d_hidden],
+            _ => vec![len],
+        };
+        (results, shape, tape)
+    }
 
-impl Kept {
-    /// The gradient for each input, in the order of [`Inputs`].
     fn backward<T: Real>(
         &self,
+        inputs: [fused::Input<T>; 8],
         tape: &Tape<T>,
-        gradient: &FlexTensor,
-        wanted: Wanted,
-    ) -> [Option<FlexTensor>; 8] {
-        let problem = self.inputs.problem::<T>(&self.plan);
+        output: &[T],
+        slopes: &[T],
+        is_wanted: [bool; 8],
+    ) -> [Vec<T>; 8] {
+        let problem = self.problem(inputs);
         let states = problem.batch_size * problem.seq_length * problem.d_hidden;
-        let (hidden, more) = numbers::<T>(gradient).split_at(states);
-        let output = &numbers::<T>(&self.output)[..states];
+        let (hidden, more) = slopes.split_at(states);
         let cotangents = Cotangents {
             hidden,
-            writes: (self.plan.more == More::Writes).then_some(more),
-            memory: (self.plan.more == More::Memory).then_some(more),
+            writes: (self.more == More::Writes).then_some(more),
+            memory: (self.more == More::Memory).then_some(more),
         };
-        let gradients = cpu::backward(&problem, tape, output, cotangents, wanted);
-        let tensor = |gradient: Vec<T>, like: &FlexTensor| {
-            // Those that were not wanted are empty.
-            (!gradient.is_empty())
-                .then(|| FlexTensor::from_data(TensorData::new(gradient, like.shape())))
+        let wanted = Wanted {
+            input: is_wanted[0],
+            start: self.has_start && is_wanted[2],
         };
-        let inputs = &*self.inputs;
+        let gradients = cpu::backward(&problem, tape, &output[..states], cotangents, wanted);
         [
-            tensor(gradients.input, &inputs.input),
-            tensor(gradients.hidden, &inputs.hidden),
-            tensor(gradients.start, &inputs.start),
-            tensor(gradients.w_input, &inputs.w_input),
-            tensor(gradients.bias, &inputs.bias),
-            tensor(gradients.w_hidden, &inputs.w_hidden),
-            tensor(gradients.gain, &inputs.gain),
-            tensor(gradients.norm_bias, &inputs.norm_bias),
+            gradients.input,
+            gradients.hidden,
+            gradients.start,
+            gradients.w_input,
+            gradients.bias,
+            gradients.w_hidden,
+            gradients.gain,
+            gradients.norm_bias,
         ]
     }
 }

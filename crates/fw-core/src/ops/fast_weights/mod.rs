@@ -233,7 +233,7 @@ pub(crate) fn sequence(
 ) -> (Tensor<3>, State) {
     let (device, dtype) = (input.tensor().device(), input.tensor().dtype());
     #[cfg(feature = "flex")]
-    if path != Path::Composed && fused::is_available(&device, dtype) {
+    if path != Path::Composed && crate::ops::fused::is_available(&device, dtype) {
         return fused::fast_weights(input, state, weights, options, form);
     }
     assert!(

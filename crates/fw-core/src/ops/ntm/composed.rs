@@ -21,29 +21,90 @@ pub struct State {
     pub weights: Tensor<3>,
 }
 
-/// The slow weights of a machine, laid out for a step.
-pub(crate) struct Weights {
-    pub controller: Controller,
-    pub heads: Heads,
+/// The slow weights of a machine, as its layers hold them.
+pub(crate) struct SlowWeights {
+    /// The controller's layers, from the input on.
+    pub layers: Vec<LayerWeights>,
+    /// The nonlinearity of a feed-forward controller; none if it is an LSTM.
+    pub activation: Option<Activation>,
+    /// Weight and bias of the read heads, then of the write heads.
+    pub read_head: (Tensor<2>, Tensor<1>),
+    pub write_head: (Tensor<2>, Tensor<1>),
+    pub shift_width: usize,
 }
 
-pub(crate) enum Controller {
+/// A layer of the controller.
+pub(crate) struct LayerWeights {
+    /// `[d_below, G d_hidden]`; below the first layer is `[x_t ; r_{t-1}]`.
+    pub weight: Tensor<2>,
+    /// `[d_hidden, G d_hidden]` of an LSTM.
+    pub recurrent: Option<Tensor<2>>,
+    /// `[G d_hidden]`: that of the first layer is in the projection of the input.
+    pub bias: Tensor<1>,
+}
+
+/// The slow weights of a machine, laid out for a step.
+pub(crate) struct Weights {
+    controller: Controller,
+    heads: Heads,
+}
+
+enum Controller {
     Lstm(Vec<Dense>),
     FeedForward(Vec<Dense>, Activation),
 }
 
 /// A layer of the controller: what it multiplies `[below ; own hidden state]` by (a feed-forward layer has no state). The
 /// first layer's share of the input, and its bias, are in the projection.
-pub(crate) struct Dense {
-    pub weight: Tensor<2>,
-    pub bias: Option<Tensor<1>>,
+struct Dense {
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
 }
 
 /// The heads' linear map: the addressing of the read heads and then of the write heads, then all erases, then all adds.
-pub(crate) struct Heads {
-    pub weight: Tensor<2>,
-    pub bias: Tensor<1>,
-    pub n_write: usize,
+struct Heads {
+    weight: Tensor<2>,
+    bias: Tensor<1>,
+    n_write: usize,
+}
+
+impl Weights {
+    /// For heads that read `d_reads` numbers together, and `n_write` that write.
+    pub(crate) fn lay_out(weights: SlowWeights, d_reads: usize, n_write: usize) -> Self {
+        let layers = weights
+            .layers
+            .into_iter()
+            .enumerate()
+            .map(|(index, layer)| {
+                let below = match index {
+                    0 => {
+                        let d_input = layer.weight.dims()[0] - d_reads;
+                        layer.weight.narrow(0, d_input, d_reads)
+                    }
+                    _ => layer.weight,
+                };
+                Dense {
+                    weight: match layer.recurrent {
+                        Some(recurrent) => Tensor::cat(vec![below, recurrent], 0),
+                        None => below,
+                    },
+                    bias: (index > 0).then_some(layer.bias),
+                }
+            });
+        let layers = layers.collect();
+        let (read, write) = (weights.read_head, weights.write_head);
+        Weights {
+            controller: match weights.activation {
+                None => Controller::Lstm(layers),
+                Some(activation) => Controller::FeedForward(layers, activation),
+            },
+            heads: Heads {
+                weight: Tensor::cat(vec![read.0, write.0], 1),
+                bias: Tensor::cat(vec![read.1, write.1], 0),
+                n_write,
+            },
+        }
+    }
 }
 
 /// What a step yields.

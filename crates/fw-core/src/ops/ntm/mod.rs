@@ -42,8 +42,12 @@
 mod access;
 mod addressing;
 mod composed;
+#[cfg(feature = "flex")]
+mod cpu;
+#[cfg(feature = "flex")]
+pub(crate) mod fused;
 
 pub use access::{Writing, read, write};
 pub use addressing::{Addressing, content, cosine_similarity, interpolate, sharpen, shift};
 pub use composed::State;
-pub(crate) use composed::{Controller, Dense, Heads, Weights, step};
+pub(crate) use composed::{LayerWeights, SlowWeights, Weights, step};

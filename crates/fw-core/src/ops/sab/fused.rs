@@ -1,30 +1,18 @@
 //! The whole sequence as one operation with its own backward pass, on the backends that have a kernel.
 
-use alloc::sync::Arc;
+use alloc::vec;
 use alloc::vec::Vec;
 
-use burn::backend::autodiff::{
-    Autodiff,
-    checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
-    grads::Gradients,
-    ops::{Backward, Ops, OpsKind},
-};
+use burn::backend::autodiff::{Autodiff, checkpoint::strategy::CheckpointStrategy};
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{
-    Backend, Dispatch, DispatchDevice, ExtensionType, Flex, TensorMetadata, backend_extension,
-};
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::backend::{Backend, Dispatch, ExtensionType, Flex, backend_extension};
+use burn::tensor::Tensor;
 
 use super::cpu::{self, Problem, Tape, Wanted};
 use super::{CellKind, FusedCell, Options, Score, Scoring};
 use crate::ops::cpu::{Arch, Real, SharedMut};
-
-/// Whether there is a kernel for this device and type.
-pub(crate) fn is_available(device: &Device, dtype: DType) -> bool {
-    let device = device.as_dispatch().clone().inner();
-    matches!(device, DispatchDevice::Flex(_)) && matches!(dtype, DType::F32 | DType::F64)
-}
+use crate::ops::fused::{self, Input, Kernel, check};
 
 /// Where a sequence begins, and what is put out.
 #[derive(Clone, Copy, Debug)]
@@ -57,21 +45,6 @@ pub(crate) fn sequence(
         options,
         run,
     )
-}
-
-/// Panics unless a tensor has the shape and the type that the kernel relies on.
-#[track_caller]
-fn check<const D: usize>(name: &str, tensor: &Tensor<D>, expected: [usize; D], dtype: DType) {
-    let actual = tensor.dims();
-    assert!(
-        actual == expected,
-        "{name} has shape {actual:?}; it must be {expected:?}"
-    );
-    let actual = tensor.dtype();
-    assert!(
-        actual == dtype,
-        "{name} is {actual:?}; the input is {dtype:?}"
-    );
 }
 
 /// The same with given instructions, which the machine must have.
@@ -216,208 +189,120 @@ pub trait FusedSab: Backend {
 
 impl FusedSab for Flex {
     fn sab(inputs: Inputs<Self>, plan: Plan) -> FlexTensor {
-        forward(&inputs.contiguous(), &plan, false).0
+        fused::run(&plan, inputs.into_array())
     }
 }
 
 impl<C: CheckpointStrategy> FusedSab for Autodiff<Flex, C> {
     fn sab(inputs: Inputs<Self>, plan: Plan) -> FloatTensor<Self> {
-        let nodes = [
-            inputs.projected.node(),
-            inputs.hidden.node(),
-            inputs.cell.node(),
-            inputs.memories.node(),
-            inputs.w_hidden.node(),
-            inputs.bias.node(),
-            inputs.w_query.node(),
-            inputs.w_key.node(),
-            inputs.v.node(),
-        ];
-        let inputs = Inputs::<Flex> {
-            projected: inputs.projected.into_primitive(),
-            hidden: inputs.hidden.into_primitive(),
-            cell: inputs.cell.into_primitive(),
-            memories: inputs.memories.into_primitive(),
-            w_hidden: inputs.w_hidden.into_primitive(),
-            bias: inputs.bias.into_primitive(),
-            w_query: inputs.w_query.into_primitive(),
-            w_key: inputs.w_key.into_primitive(),
-            v: inputs.v.into_primitive(),
-        }
-        .contiguous();
-        match SabBackward.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => {
-                let (output, tape) = forward(&inputs, &plan, true);
-                let kept = Kept {
-                    inputs: Arc::new(inputs),
-                    plan,
-                    tape: Arc::new(tape.expect("a forward pass that keeps its tape has one")),
-                };
-                prep.finish(kept, output)
-            }
-            OpsKind::UnTracked(prep) => prep.finish(forward(&inputs, &plan, false).0),
-        }
+        fused::run_tracked::<_, C, 9>(plan, inputs.into_array())
     }
 }
 
-/// The tape, in the type of the tensors.
-#[derive(Debug)]
-enum AnyTape {
-    F32(Tape<f32>),
-    F64(Tape<f64>),
-}
-
-/// What the backward pass reads.
-#[derive(Clone, Debug)]
-struct Kept {
-    inputs: Arc<Inputs<Flex>>,
-    plan: Plan,
-    tape: Arc<AnyTape>,
-}
-
-#[derive(Debug)]
-struct SabBackward;
-
-impl Backward<Flex, 9> for SabBackward {
-    type State = Kept;
-
-    fn backward(self, ops: Ops<Kept, 9>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
-        let gradient = grads.consume::<Flex>(&ops.node).to_contiguous();
-        let kept = ops.state;
-        let wanted = Wanted {
-            projected: ops.parents[0].is_some(),
-            memories: ops.parents[3].is_some(),
-        };
-        let gradients = match &*kept.tape {
-            AnyTape::F32(tape) => kept.backward(tape, &gradient, wanted),
-            AnyTape::F64(tape) => kept.backward(tape, &gradient, wanted),
-        };
-        for (node, gradient) in ops.parents.into_iter().zip(gradients) {
-            if let (Some(node), Some(gradient)) = (node, gradient) {
-                grads.register::<Flex>(node.id, gradient);
-            }
-        }
+impl<B: Backend> Inputs<B> {
+    fn into_array(self) -> [FloatTensor<B>; 9] {
+        [
+            self.projected,
+            self.hidden,
+            self.cell,
+            self.memories,
+            self.w_hidden,
+            self.bias,
+            self.w_query,
+            self.w_key,
+            self.v,
+        ]
     }
 }
 
-impl Inputs<Flex> {
-    fn contiguous(self) -> Self {
-        Inputs {
-            projected: self.projected.to_contiguous(),
-            hidden: self.hidden.to_contiguous(),
-            cell: self.cell.to_contiguous(),
-            memories: self.memories.to_contiguous(),
-            w_hidden: self.w_hidden.to_contiguous(),
-            bias: self.bias.to_contiguous(),
-            w_query: self.w_query.to_contiguous(),
-            w_key: self.w_key.to_contiguous(),
-            v: self.v.to_contiguous(),
-        }
-    }
-
-    fn problem<'a, T: Real>(&'a self, plan: &'a Plan) -> Problem<'a, T> {
-        let shape = self.projected.shape();
+impl Plan {
+    fn problem<'a, T: Real>(&'a self, inputs: [Input<'a, T>; 9]) -> Problem<'a, T> {
+        let [batch_size, seq_length] = [0, 1].map(|dimension| inputs[0].dim(dimension));
+        let d_hidden = inputs[1].dim(1);
+        let [
+            projected,
+            hidden,
+            cell,
+            memories,
+            w_hidden,
+            bias,
+            w_query,
+            w_key,
+            v,
+        ] = inputs.map(|input| input.numbers);
         Problem {
-            batch_size: shape[0],
-            seq_length: shape[1],
-            d_hidden: self.hidden.shape()[1],
-            d_attention: plan.d_attention,
-            kind: plan.kind,
-            score: plan.score,
-            options: &plan.options,
-            first_step: plan.run.first_step,
-            yields_summary: plan.run.yields_summary,
-            projected: numbers(&self.projected),
-            hidden: numbers(&self.hidden),
-            cell: numbers(&self.cell),
-            memories: numbers(&self.memories),
-            w_hidden: numbers(&self.w_hidden),
-            bias: numbers(&self.bias),
-            w_query: numbers(&self.w_query),
-            w_key: numbers(&self.w_key),
-            v: numbers(&self.v),
+            batch_size,
+            seq_length,
+            d_hidden,
+            d_attention: self.d_attention,
+            kind: self.kind,
+            score: self.score,
+            options: &self.options,
+            first_step: self.run.first_step,
+            yields_summary: self.run.yields_summary,
+            projected,
+            hidden,
+            cell,
+            memories,
+            w_hidden,
+            bias,
+            w_query,
+            w_key,
+            v,
         }
     }
 }
 
-impl core::fmt::Debug for Inputs<Flex> {
-    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        formatter
-            .debug_tuple("Inputs")
-            .field(&self.projected)
-            .finish()
+impl Kernel<9> for Plan {
+    type Tape<T: Real> = Tape<T>;
+
+    fn forward<T: Real>(
+        &self,
+        inputs: [Input<T>; 9],
+        keep: bool,
+    ) -> (Vec<T>, Vec<usize>, Option<Tape<T>>) {
+        let problem = self.problem(inputs);
+        let width = problem.d_hidden * (1 + usize::from(problem.yields_summary));
+        let rows = problem.batch_size * problem.seq_length * width;
+        let len = rows + problem.cell.len();
+        let mut results: Vec<T> = Vec::with_capacity(len);
+        // SAFETY: the architecture is one that the machine has; all of the results are written.
+        let tape = unsafe {
+            let output = SharedMut::new(results.as_mut_ptr());
+            let tape = cpu::forward(self.arch, &problem, output, keep);
+            results.set_len(len);
+            tape
+        };
+        let shape = match problem.kind {
+            CellKind::Gru => vec![problem.batch_size, problem.seq_length, width],
+            CellKind::Lstm => vec![len],
+        };
+        (results, shape, tape)
     }
-}
 
-fn numbers<T: Real>(tensor: &FlexTensor) -> &[T] {
-    tensor
-        .as_slice()
-        .expect("made contiguous, and of the input's type")
-}
-
-fn forward(inputs: &Inputs<Flex>, plan: &Plan, keep: bool) -> (FlexTensor, Option<AnyTape>) {
-    match inputs.projected.dtype() {
-        DType::F32 => {
-            let (output, tape) = forward_as::<f32>(inputs, plan, keep);
-            (output, tape.map(AnyTape::F32))
-        }
-        _ => {
-            let (output, tape) = forward_as::<f64>(inputs, plan, keep);
-            (output, tape.map(AnyTape::F64))
-        }
-    }
-}
-
-fn forward_as<T: Real>(
-    inputs: &Inputs<Flex>,
-    plan: &Plan,
-    keep: bool,
-) -> (FlexTensor, Option<Tape<T>>) {
-    let problem = inputs.problem::<T>(plan);
-    let width = problem.d_hidden * (1 + usize::from(problem.yields_summary));
-    let rows = problem.batch_size * problem.seq_length * width;
-    let len = rows + problem.cell.len();
-    let mut results: Vec<T> = Vec::with_capacity(len);
-    // SAFETY: the architecture is one that the machine has; all of the results are written.
-    let tape = unsafe {
-        let output = SharedMut::new(results.as_mut_ptr());
-        let tape = cpu::forward(plan.arch, &problem, output, keep);
-        results.set_len(len);
-        tape
-    };
-    let results = match problem.kind {
-        CellKind::Gru => TensorData::new(results, [problem.batch_size, problem.seq_length, width]),
-        CellKind::Lstm => TensorData::new(results, [len]),
-    };
-    (FlexTensor::from_data(results), tape)
-}
-
-impl Kept {
-    /// The gradient for each input, in the order of [`Inputs`].
     fn backward<T: Real>(
         &self,
+        inputs: [Input<T>; 9],
         tape: &Tape<T>,
-        gradient: &FlexTensor,
-        wanted: Wanted,
-    ) -> [Option<FlexTensor>; 9] {
-        let problem = self.inputs.problem::<T>(&self.plan);
-        let gradients = cpu::backward(&problem, tape, numbers(gradient), wanted);
-        let tensor = |gradient: Vec<T>, like: &FlexTensor| {
-            // Those that were not wanted are empty.
-            (!gradient.is_empty())
-                .then(|| FlexTensor::from_data(TensorData::new(gradient, like.shape())))
+        _output: &[T],
+        slopes: &[T],
+        is_wanted: [bool; 9],
+    ) -> [Vec<T>; 9] {
+        let wanted = Wanted {
+            projected: is_wanted[0],
+            memories: is_wanted[3],
         };
-        let inputs = &*self.inputs;
+        let gradients = cpu::backward(&self.problem(inputs), tape, slopes, wanted);
         [
-            tensor(gradients.projected, &inputs.projected),
-            tensor(gradients.hidden, &inputs.hidden),
-            tensor(gradients.cell, &inputs.cell),
-            tensor(gradients.memories, &inputs.memories),
-            tensor(gradients.w_hidden, &inputs.w_hidden),
-            tensor(gradients.bias, &inputs.bias),
-            tensor(gradients.w_query, &inputs.w_query),
-            tensor(gradients.w_key, &inputs.w_key),
-            tensor(gradients.v, &inputs.v),
+            gradients.projected,
+            gradients.hidden,
+            gradients.cell,
+            gradients.memories,
+            gradients.w_hidden,
+            gradients.bias,
+            gradients.w_query,
+            gradients.w_key,
+            gradients.v,
         ]
     }
 }

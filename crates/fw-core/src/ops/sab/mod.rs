@@ -42,6 +42,7 @@ pub(crate) mod fused;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
+pub use super::CellKind;
 pub use attention::{Attended, Scoring, attend, select_top_k, sparsify};
 pub use composed::{Memories, combine};
 
@@ -139,25 +140,6 @@ fn n_selected(n: usize, top_k: Option<usize>, sparsifier: Sparsifier) -> usize {
         Some(0) => 0,
         Some(top_k) if n > top_k => top_k + usize::from(sparsifier == Sparsifier::Threshold),
         _ => n,
-    }
-}
-
-/// A cell that the fused form knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CellKind {
-    /// Gates i, f, g, o: see [`Lstm`](crate::Lstm).
-    Lstm,
-    /// Gates u, r, n: see [`Gru`](crate::Gru), without layer normalisation.
-    Gru,
-}
-
-impl CellKind {
-    /// Gates, d_hidden units each.
-    pub fn n_gates(self) -> usize {
-        match self {
-            CellKind::Lstm => 4,
-            CellKind::Gru => 3,
-        }
     }
 }
 

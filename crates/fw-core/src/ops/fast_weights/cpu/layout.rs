@@ -206,7 +206,7 @@ impl Layout {
 
 /// What the forward pass leaves for the backward pass.
 #[derive(Debug)]
-pub(in super::super) struct Tape<T> {
+pub(crate) struct Tape<T> {
     pub(super) numbers: Buffer<T>,
     pub(super) layout: Layout,
     pub(super) arch: Arch,

@@ -1,27 +1,18 @@
 //! The kernel against the composed form: on every instruction set, in chunks of every length.
 
-use burn::tensor::Gradients;
+use burn::tensor::{DType, Device, Gradients, TensorData};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::super::{Norm, Path};
 use super::*;
 use crate::Activation;
+use crate::ops::cpu::architectures;
 
 const BATCH_SIZE: usize = 5;
 const D_INPUT: usize = 3;
 /// Neither a whole vector nor less than one, for vectors of 2 to 8 numbers.
 const D_HIDDEN: usize = 9;
-
-/// Every instruction set that this machine has; `Scalar` is the portable path.
-fn architectures() -> Vec<Arch> {
-    #[cfg(target_arch = "x86_64")]
-    let all = [Arch::Scalar, Arch::V2, Arch::V3, Arch::V4];
-    #[cfg(not(target_arch = "x86_64"))]
-    let all = [Arch::Scalar, Arch::detect()];
-    let best = Arch::detect() as u8;
-    all.into_iter().filter(|arch| *arch as u8 <= best).collect()
-}
 
 /// Leaves with uniform values in (-scale, scale).
 struct Random<'a>(ChaCha8Rng, &'a Device);

@@ -2,9 +2,9 @@
 
 use core::ops::Range;
 
-use super::cell::{self, StepRows};
 use super::layout::{GROUP, Layout, Problem, Shared, Tape, state_share};
 use super::recall;
+use crate::ops::cpu::cell::{self, StepRows};
 use crate::ops::cpu::{
     Arch, Buffer, Initial, Offsets, Real, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd, clear,
     load, product, splat, store, with_scratch,

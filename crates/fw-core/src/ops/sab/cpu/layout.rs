@@ -244,7 +244,7 @@ impl Layout {
 
 /// What the forward pass leaves for the backward pass.
 #[derive(Debug)]
-pub(in super::super) struct Tape<T> {
+pub(crate) struct Tape<T> {
     pub(super) numbers: Buffer<T>,
     pub(super) indices: Buffer<u32>,
     pub(super) layout: Layout,

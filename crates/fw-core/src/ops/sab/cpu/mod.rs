@@ -26,7 +26,6 @@
 //! ```
 
 mod backward;
-mod cell;
 mod forward;
 mod layout;
 mod recall;

@@ -1,10 +1,11 @@
 //! The kernel on every instruction set, what it visits, and what it keeps.
 
-use burn::tensor::Gradients as TensorGradients;
+use burn::tensor::{DType, Device, Gradients as TensorGradients, TensorData};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
+use crate::ops::cpu::architectures;
 use crate::ops::sab::{Combination, Score, Sparsifier};
 use crate::{Cell, Lstm, LstmConfig, Recurrent, Sab, SabConfig};
 
@@ -23,16 +24,6 @@ const OPTIONS: Options = Options {
     sparsifier: Sparsifier::Softmax,
     combination: Combination::Average,
 };
-
-/// Every instruction set that this machine has; `Scalar` is the portable path.
-fn architectures() -> Vec<Arch> {
-    #[cfg(target_arch = "x86_64")]
-    let all = [Arch::Scalar, Arch::V2, Arch::V3, Arch::V4];
-    #[cfg(not(target_arch = "x86_64"))]
-    let all = [Arch::Scalar, Arch::detect()];
-    let best = Arch::detect() as u8;
-    all.into_iter().filter(|arch| *arch as u8 <= best).collect()
-}
 
 fn leaf<const D: usize>(rng: &mut ChaCha8Rng, shape: [usize; D], device: &Device) -> Tensor<D> {
     let count = shape.iter().product::<usize>();
@@ -145,7 +136,10 @@ fn every_instruction_set_computes_the_same() {
 }
 
 /// A layer in f32 and what its kernel reads of an input.
-fn problem_of(config: &SabConfig, seq_length: usize) -> (Sab<Lstm>, Tensor<3>, Inputs<Flex>, Plan) {
+fn problem_of(
+    config: &SabConfig,
+    seq_length: usize,
+) -> (Sab<Lstm>, Tensor<3>, [FlexTensor; 9], Plan) {
     let device = Device::flex();
     device.seed(3);
     let cell = LstmConfig::new(D_INPUT, D_HIDDEN).init(&device);
@@ -181,7 +175,7 @@ fn problem_of(config: &SabConfig, seq_length: usize) -> (Sab<Lstm>, Tensor<3>, I
         },
         arch: Arch::detect(),
     };
-    (layer, input, inputs, plan)
+    (layer, input, inputs.into_array(), plan)
 }
 
 fn primitive<const D: usize>(tensor: Tensor<D>) -> FlexTensor {
@@ -198,7 +192,7 @@ fn the_backward_pass_visits_what_receives_gradient_and_nothing_else() {
             .with_top_k(Some(top_k))
             .with_truncation_length(Some(truncation_length));
         let (layer, input, inputs, plan) = problem_of(&config, STEPS);
-        let problem = inputs.problem::<f32>(&plan);
+        let problem = plan.problem::<f32>(inputs.each_ref().map(fused::input));
         let trace = layer.forward_traced(input, None);
         let mut output = alloc::vec![0.0_f32; 2 * STEPS * 2 * D_HIDDEN + 2 * D_HIDDEN];
         let place = SharedMut::new(output.as_mut_ptr());
@@ -242,7 +236,7 @@ fn the_tape_grows_with_the_steps_times_the_width_and_the_memories_recalled() {
     let bytes = |top_k: usize, seq_length: usize| {
         let config = SabConfig::new().with_top_k(Some(top_k));
         let (_, _, inputs, plan) = problem_of(&config, seq_length);
-        let problem = inputs.problem::<f32>(&plan);
+        let problem = plan.problem::<f32>(inputs.each_ref().map(fused::input));
         let mut output = alloc::vec![0.0_f32; 2 * (seq_length * 2 + 1) * D_HIDDEN];
         let place = SharedMut::new(output.as_mut_ptr());
         // SAFETY: the output has the size that the kernel fills.

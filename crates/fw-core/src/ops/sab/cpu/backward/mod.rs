@@ -6,8 +6,8 @@ mod pairs;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::cell::{self, SlopeRows};
 use super::layout::{GROUP, Layout, Problem, Shared, Tape, Transposed};
+use crate::ops::cpu::cell::{self, SlopeRows};
 use crate::ops::cpu::{
     Buffer, Initial, Offsets, Parts, Real, Row, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd,
     clear, product, with_scratch,

@@ -1,6 +1,25 @@
-//! The step of a long short-term memory, from its gates on.
+//! The gated cells: their kinds, and the step of a long short-term memory from its gates on.
 
 use burn::tensor::{Tensor, activation::sigmoid};
+
+/// A gated cell that the kernels know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CellKind {
+    /// Gates i, f, g, o: see [`Lstm`](crate::Lstm).
+    Lstm,
+    /// Gates u, r, n: see [`Gru`](crate::Gru), without layer normalisation.
+    Gru,
+}
+
+impl CellKind {
+    /// Gates, d_hidden units each.
+    pub fn n_gates(self) -> usize {
+        match self {
+            CellKind::Lstm => 4,
+            CellKind::Gru => 3,
+        }
+    }
+}
 
 /// State of a long short-term memory.
 #[derive(Clone, Debug)]

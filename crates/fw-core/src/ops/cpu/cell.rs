@@ -1,38 +1,24 @@
 //! One step of the cell, on rows of hidden units, forward and backward.
 
-use super::super::CellKind;
-use crate::ops::cpu::{Real, Row, Simd, Vector, load, splat, store};
+use macerator::{Simd, Vector};
+
+use super::lanes::{Real, load, sigmoid, sigmoid_slope, splat, store, tanh_slope};
+use super::rows::Row;
+use crate::ops::CellKind;
 
 /// The pointers of a step's rows.
 #[derive(Clone, Copy)]
-pub(super) struct StepRows<T> {
+pub(crate) struct StepRows<T> {
     /// What the input gives to each gate; the gates, after the step.
-    pub(super) gates: *mut T,
+    pub(crate) gates: *mut T,
     /// What the state gives to each gate.
-    pub(super) from_hidden: *const T,
-    pub(super) prev_hidden: *const T,
+    pub(crate) from_hidden: *const T,
+    pub(crate) prev_hidden: *const T,
     /// c_{t-1} of an LSTM.
-    pub(super) prev_carry: *const T,
+    pub(crate) prev_carry: *const T,
     /// c_t of an LSTM; of a GRU what the state gives to the new gate.
-    pub(super) carry: *mut T,
-    pub(super) candidate: *mut T,
-}
-
-#[inline(always)]
-fn sigmoid<S: Simd, T: Real>(x: Vector<S, T>) -> Vector<S, T> {
-    let half = splat::<S, T>(T::of(0.5));
-    T::tanh_lanes::<S>(x * half).mul_add(half, half)
-}
-
-/// `σ'` and `tanh'` from the values of σ and tanh.
-#[inline(always)]
-fn sigmoid_slope<S: Simd, T: Real>(y: Vector<S, T>) -> Vector<S, T> {
-    y - y * y
-}
-
-#[inline(always)]
-fn tanh_slope<S: Simd, T: Real>(y: Vector<S, T>) -> Vector<S, T> {
-    splat::<S, T>(T::one()) - y * y
+    pub(crate) carry: *mut T,
+    pub(crate) candidate: *mut T,
 }
 
 /// ```text
@@ -43,7 +29,7 @@ fn tanh_slope<S: Simd, T: Real>(y: Vector<S, T>) -> Vector<S, T> {
 /// # Safety
 /// The rows must have the row's width, gates that of all gates; the caller must be compiled with the instructions of S.
 #[inline(always)]
-pub(super) unsafe fn step<S: Simd, T: Real>(kind: CellKind, row: Row, rows: StepRows<T>) {
+pub(crate) unsafe fn step<S: Simd, T: Real>(kind: CellKind, row: Row, rows: StepRows<T>) {
     let width = row.width;
     for lane in row.starts() {
         // SAFETY: as the caller promises.
@@ -84,20 +70,20 @@ pub(super) unsafe fn step<S: Simd, T: Real>(kind: CellKind, row: Row, rows: Step
 
 /// The pointers of a step's rows in the backward pass.
 #[derive(Clone, Copy)]
-pub(super) struct SlopeRows<T> {
-    pub(super) gates: *const T,
-    pub(super) prev_hidden: *const T,
-    pub(super) prev_carry: *const T,
-    pub(super) carry: *const T,
+pub(crate) struct SlopeRows<T> {
+    pub(crate) gates: *const T,
+    pub(crate) prev_hidden: *const T,
+    pub(crate) prev_carry: *const T,
+    pub(crate) carry: *const T,
     /// Of ĥ_t.
-    pub(super) candidate: *const T,
+    pub(crate) candidate: *const T,
     /// Of c_t; of c_{t-1}, after the step.
-    pub(super) carried: *mut T,
+    pub(crate) carried: *mut T,
     /// Of what the state gave to each gate; what the input gave differs for a GRU.
-    pub(super) from_hidden: *mut T,
-    pub(super) from_input: *mut T,
+    pub(crate) from_hidden: *mut T,
+    pub(crate) from_input: *mut T,
     /// Of h_{t-1}, but for what goes through `from_hidden`.
-    pub(super) hidden: *mut T,
+    pub(crate) hidden: *mut T,
 }
 
 /// The gradients of [`step`].
@@ -105,7 +91,7 @@ pub(super) struct SlopeRows<T> {
 /// # Safety
 /// As for [`step`].
 #[inline(always)]
-pub(super) unsafe fn step_back<S: Simd, T: Real>(kind: CellKind, row: Row, rows: SlopeRows<T>) {
+pub(crate) unsafe fn step_back<S: Simd, T: Real>(kind: CellKind, row: Row, rows: SlopeRows<T>) {
     let width = row.width;
     for lane in row.starts() {
         // SAFETY: as the caller promises.

@@ -1,0 +1,225 @@
+//! What every fused operation is: a kernel for the numbers, and one node on the graph of the gradients.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt::Debug;
+use core::marker::PhantomData;
+
+use burn::backend::autodiff::{
+    Autodiff,
+    checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+    grads::Gradients,
+    ops::{Backward, Ops, OpsKind},
+};
+use burn::backend::flex::FlexTensor;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{DispatchDevice, Flex, TensorMetadata};
+use burn::tensor::{DType, Device, Tensor, TensorData};
+
+use super::cpu::Real;
+
+/// Whether there are kernels for this device and type.
+pub(crate) fn is_available(device: &Device, dtype: DType) -> bool {
+    let device = device.as_dispatch().clone().inner();
+    matches!(device, DispatchDevice::Flex(_)) && matches!(dtype, DType::F32 | DType::F64)
+}
+
+/// Panics unless a tensor has the shape and the type that a kernel relies on.
+#[track_caller]
+pub(crate) fn check<const D: usize>(
+    name: &str,
+    tensor: &Tensor<D>,
+    expected: [usize; D],
+    dtype: DType,
+) {
+    let actual = tensor.dims();
+    assert!(
+        actual == expected,
+        "{name} has shape {actual:?}; it must be {expected:?}"
+    );
+    let actual = tensor.dtype();
+    assert!(
+        actual == dtype,
+        "{name} is {actual:?}; the input is {dtype:?}"
+    );
+}
+
+/// An operation of N tensors, all of one type; the first is never empty. Those that are not there have no elements.
+pub(crate) trait Kernel<const N: usize>: Clone + Debug + Send + Sync + 'static {
+    /// What the forward pass leaves for the backward pass.
+    type Tape<T: Real>: Debug + Send + Sync + 'static;
+
+    /// The result and its shape; the tape, with `keep`.
+    fn forward<T: Real>(
+        &self,
+        inputs: [Input<T>; N],
+        keep: bool,
+    ) -> (Vec<T>, Vec<usize>, Option<Self::Tape<T>>);
+
+    /// The gradient for each input; empty for those that are not wanted or not there. `output` is what the forward pass
+    /// yielded, and `slopes` its gradient.
+    fn backward<T: Real>(
+        &self,
+        inputs: [Input<T>; N],
+        tape: &Self::Tape<T>,
+        output: &[T],
+        slopes: &[T],
+        is_wanted: [bool; N],
+    ) -> [Vec<T>; N];
+}
+
+/// A tensor's numbers, in the order of its dimensions.
+#[derive(Clone, Copy)]
+pub(crate) struct Input<'a, T> {
+    pub(crate) numbers: &'a [T],
+    shape: [usize; 4],
+}
+
+impl<T> Input<'_, T> {
+    /// The size of a dimension, 1 if it has none such.
+    pub(crate) fn dim(&self, dimension: usize) -> usize {
+        self.shape[dimension]
+    }
+}
+
+/// The operation without a graph.
+pub(crate) fn run<K: Kernel<N>, const N: usize>(kernel: &K, inputs: [FlexTensor; N]) -> FlexTensor {
+    let inputs = inputs.map(|input| input.to_contiguous());
+    forward(kernel, &inputs, false).0
+}
+
+/// The operation on the graph.
+pub(crate) fn run_tracked<K: Kernel<N>, C: CheckpointStrategy, const N: usize>(
+    kernel: K,
+    inputs: [FloatTensor<Autodiff<Flex, C>>; N],
+) -> FloatTensor<Autodiff<Flex, C>> {
+    let nodes = inputs.each_ref().map(|input| input.node());
+    let inputs = inputs.map(|input| input.into_primitive().to_contiguous());
+    let node = KernelBackward::<K>(PhantomData).prepare::<C>(nodes);
+    match node.compute_bound().stateful() {
+        OpsKind::Tracked(prep) => {
+            let (output, tape) = forward(&kernel, &inputs, true);
+            let kept = Kept {
+                inputs: Arc::new(inputs),
+                output: output.clone(),
+                tape: Arc::new(tape.expect("a forward pass that keeps its tape has one")),
+                kernel,
+            };
+            prep.finish(kept, output)
+        }
+        OpsKind::UnTracked(prep) => prep.finish(forward(&kernel, &inputs, false).0),
+    }
+}
+
+/// The tape, in the type of the tensors.
+enum AnyTape<K: Kernel<N>, const N: usize> {
+    F32(K::Tape<f32>),
+    F64(K::Tape<f64>),
+}
+
+/// What the backward pass reads.
+#[derive(Clone)]
+struct Kept<K: Kernel<N>, const N: usize> {
+    kernel: K,
+    inputs: Arc<[FlexTensor; N]>,
+    output: FlexTensor,
+    tape: Arc<AnyTape<K, N>>,
+}
+
+impl<K: Kernel<N>, const N: usize> Debug for Kept<K, N> {
+    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        formatter.debug_tuple("Kept").field(&self.kernel).finish()
+    }
+}
+
+#[derive(Debug)]
+struct KernelBackward<K>(PhantomData<K>);
+
+impl<K: Kernel<N>, const N: usize> Backward<Flex, N> for KernelBackward<K> {
+    type State = Kept<K, N>;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, N>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let slopes = grads.consume::<Flex>(&ops.node).to_contiguous();
+        let is_wanted = ops.parents.each_ref().map(Option::is_some);
+        let kept = ops.state;
+        let gradients = match &*kept.tape {
+            AnyTape::F32(tape) => kept.backward(tape, &slopes, is_wanted),
+            AnyTape::F64(tape) => kept.backward(tape, &slopes, is_wanted),
+        };
+        for (node, gradient) in ops.parents.into_iter().zip(gradients) {
+            if let (Some(node), Some(gradient)) = (node, gradient) {
+                grads.register::<Flex>(node.id, gradient);
+            }
+        }
+    }
+}
+
+impl<K: Kernel<N>, const N: usize> Kept<K, N> {
+    fn backward<T: Real>(
+        &self,
+        tape: &K::Tape<T>,
+        slopes: &FlexTensor,
+        is_wanted: [bool; N],
+    ) -> [Option<FlexTensor>; N] {
+        let inputs = self.inputs.each_ref();
+        let (output, slopes) = (numbers(&self.output), numbers(slopes));
+        let gradients =
+            self.kernel
+                .backward(inputs.map(input::<T>), tape, output, slopes, is_wanted);
+        let mut inputs = inputs.into_iter();
+        gradients.map(|gradient| {
+            let like = inputs.next().expect("an input for each gradient");
+            (!gradient.is_empty())
+                .then(|| FlexTensor::from_data(TensorData::new(gradient, like.shape())))
+        })
+    }
+}
+
+fn forward<K: Kernel<N>, const N: usize>(
+    kernel: &K,
+    inputs: &[FlexTensor; N],
+    keep: bool,
+) -> (FlexTensor, Option<AnyTape<K, N>>) {
+    fn of<K: Kernel<N>, T: Real, const N: usize>(
+        kernel: &K,
+        inputs: &[FlexTensor; N],
+        keep: bool,
+    ) -> (FlexTensor, Option<K::Tape<T>>) {
+        let inputs = inputs.each_ref().map(input::<T>);
+        let (numbers, shape, tape) = kernel.forward(inputs, keep);
+        (FlexTensor::from_data(TensorData::new(numbers, shape)), tape)
+    }
+    match inputs[0].dtype() {
+        DType::F32 => {
+            let (output, tape) = of::<K, f32, N>(kernel, inputs, keep);
+            (output, tape.map(AnyTape::F32))
+        }
+        _ => {
+            let (output, tape) = of::<K, f64, N>(kernel, inputs, keep);
+            (output, tape.map(AnyTape::F64))
+        }
+    }
+}
+
+/// What a kernel sees of a contiguous tensor.
+pub(crate) fn input<T: Real>(tensor: &FlexTensor) -> Input<'_, T> {
+    let mut shape = [1; 4];
+    for (to, from) in shape.iter_mut().zip(tensor.shape().iter()) {
+        *to = *from;
+    }
+    Input {
+        numbers: numbers(tensor),
+        shape,
+    }
+}
+
+fn numbers<T: Real>(tensor: &FlexTensor) -> &[T] {
+    tensor
+        .as_slice()
+        .expect("made contiguous, and of the input's type")
+}

@@ -1,0 +1,728 @@
+//! The backward pass.
+
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use super::addressing::{self, Ring, Slopes, address_back, ring_width};
+use super::layout::{ControllerKind, Layout, Problem, Shared, Tape, Transposed, split_heads};
+use super::memory::{self, AccessSlopes, Heads};
+use super::parameters::{Asked, activate_back};
+use crate::ops::cpu::cell::{self, SlopeRows};
+use crate::ops::cpu::{
+    Buffer, Initial, Offsets, Parts, Real, Row, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd,
+    add_product, clear, load, row_products, splat, store, tanh_slope, with_scratch,
+};
+use crate::ops::{Activation, CellKind};
+
+/// Which gradients are asked for; those of the weights always are.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Wanted {
+    pub(in super::super) projected: bool,
+    pub(in super::super) memory: bool,
+}
+
+/// Gradients with respect to the inputs of a call, in their shapes; empty where not wanted or not there.
+pub(in super::super) struct Gradients<T> {
+    pub(in super::super) projected: Vec<T>,
+    pub(in super::super) first: Vec<T>,
+    pub(in super::super) recurrent: Vec<T>,
+    pub(in super::super) upper: Vec<T>,
+    pub(in super::super) read_weight: Vec<T>,
+    pub(in super::super) read_bias: Vec<T>,
+    pub(in super::super) write_weight: Vec<T>,
+    pub(in super::super) write_bias: Vec<T>,
+    pub(in super::super) hidden: Vec<T>,
+    pub(in super::super) cell: Vec<T>,
+    pub(in super::super) memory: Vec<T>,
+    pub(in super::super) reads: Vec<T>,
+    pub(in super::super) weights: Vec<T>,
+}
+
+/// Runs the sequence backward. `cotangents` is the gradient of what the forward pass put out.
+pub(in super::super) fn backward<T: Real>(
+    problem: &Problem<T>,
+    tape: &Tape<T>,
+    cotangents: &[T],
+    wanted: Wanted,
+) -> Gradients<T> {
+    let call = Call {
+        problem,
+        tape,
+        cotangents,
+        wanted,
+    };
+    // SAFETY: the forward pass ran on this architecture.
+    unsafe { tape.arch.dispatch(call) }
+}
+
+struct Call<'a, T> {
+    problem: &'a Problem<'a, T>,
+    tape: &'a Tape<T>,
+    cotangents: &'a [T],
+    wanted: Wanted,
+}
+
+impl<T: Real> WithSimd for Call<'_, T> {
+    type Output = Gradients<T>;
+
+    fn with_simd<S: Simd>(self) -> Gradients<T> {
+        let (problem, layout) = (self.problem, self.tape.layout);
+        let room = |like: &[T], wanted: bool| match wanted {
+            true => alloc::vec![T::zero(); like.len()],
+            false => Vec::new(),
+        };
+        let mut projected = room(problem.projected, self.wanted.projected);
+        let mut hidden = room(problem.hidden, true);
+        let mut cell = room(problem.cell, true);
+        let mut memory = room(problem.memory, self.wanted.memory);
+        let mut reads = room(problem.reads, true);
+        let mut weights = room(problem.weights, true);
+        let batch_size = problem.batch_size;
+        let parts = layout.parts(batch_size);
+        let sums = Sums::new(&layout);
+        let partial = Buffer::<T>::new(parts.count() * sums.size);
+        let pass = Pass {
+            call: &self,
+            transposed: Transposed::new(&Shared::new(problem, &layout), &layout),
+            room: Room::new(&layout, &sums),
+            projected: SharedMut::new(projected.as_mut_ptr()),
+            hidden: SharedMut::new(hidden.as_mut_ptr()),
+            cell: SharedMut::new(cell.as_mut_ptr()),
+            memory: SharedMut::new(memory.as_mut_ptr()),
+            reads: SharedMut::new(reads.as_mut_ptr()),
+            weights: SharedMut::new(weights.as_mut_ptr()),
+            layout,
+            sums,
+        };
+        pass.run_parts::<S>(&parts, SharedMut::new(partial.as_ptr()));
+
+        // SAFETY: the first part's sums have `sums.size` numbers, all written.
+        let joined = unsafe { core::slice::from_raw_parts(partial.as_ptr(), pass.sums.size) };
+        let [of_weights, of_biases] =
+            [pass.sums.heads.weight, pass.sums.heads.bias].map(|start| &joined[start..]);
+        let width = layout.asked_width();
+        let [read_weight, write_weight] =
+            split_heads(&layout, &of_weights[..layout.hidden.units * width]);
+        let [read_bias, write_bias] = split_heads(&layout, &of_biases[..width]);
+        let mut first = Vec::with_capacity(problem.first.len());
+        let mut recurrent = Vec::with_capacity(problem.recurrent.len());
+        let mut upper = Vec::with_capacity(problem.upper.len());
+        let n_gates = layout.controller.n_gates();
+        for (layer, sums) in pass.sums.layers.iter().enumerate() {
+            let append = |to: &mut Vec<T>, start: usize, rows: usize| {
+                let rows = joined[start..]
+                    .chunks_exact(layout.hidden.width)
+                    .take(rows * n_gates);
+                to.extend(rows.flat_map(|row| &row[..layout.hidden.units]));
+            };
+            let below = layout.below(layer).units;
+            let of_recurrent = sums.weight + below * layout.gates_width();
+            let units = if layout.has_state() {
+                layout.hidden.units
+            } else {
+                0
+            };
+            if layer == 0 {
+                // The rows of x_t have theirs through the projection.
+                let read = below * n_gates * layout.hidden.units;
+                first.resize(problem.first.len() - read, T::zero());
+                append(&mut first, sums.weight, below);
+                append(&mut recurrent, of_recurrent, units);
+            } else {
+                append(&mut upper, sums.weight, below);
+                append(&mut upper, of_recurrent, units);
+                append(&mut upper, sums.bias, 1);
+            }
+        }
+        Gradients {
+            projected,
+            first,
+            recurrent,
+            upper,
+            read_weight,
+            read_bias,
+            write_weight,
+            write_bias,
+            hidden,
+            cell,
+            memory,
+            reads,
+            weights,
+        }
+    }
+}
+
+/// Where the sums of the gradients of a linear map lie, rows padded.
+#[derive(Clone, Copy)]
+struct Sum {
+    weight: usize,
+    bias: usize,
+}
+
+/// Where the sums of the weights' gradients lie.
+struct Sums {
+    /// Of each layer: rows of what is below, then of its state.
+    layers: Vec<Sum>,
+    heads: Sum,
+    size: usize,
+}
+
+impl Sums {
+    fn new(layout: &Layout) -> Self {
+        let mut offsets = Offsets::default();
+        let mut sum = |rows: usize, width: usize| Sum {
+            weight: offsets.take(rows * width),
+            bias: offsets.take(width),
+        };
+        let layers = 0..layout.n_layers;
+        let layers = layers.map(|layer| sum(left_units(layout, layer), layout.gates_width()));
+        Sums {
+            layers: layers.collect(),
+            heads: sum(layout.hidden.units, layout.asked_width()),
+            size: offsets.end(),
+        }
+    }
+}
+
+/// Units of the row that a layer's weights are multiplied by: what is below, then its own state.
+fn left_units(layout: &Layout, layer: usize) -> usize {
+    let state = if layout.has_state() {
+        layout.hidden.units
+    } else {
+        0
+    };
+    layout.below(layer).units + state
+}
+
+/// Pairs of rows, whose outer products sum to the gradient of a linear map: they are gathered until there are many.
+#[derive(Clone, Copy)]
+struct Pairs {
+    /// Where the left and the right rows begin in what a group shares, their units and widths.
+    left: usize,
+    left_units: usize,
+    left_width: usize,
+    right: usize,
+    right_width: usize,
+    sum: Sum,
+}
+
+impl Pairs {
+    /// Pairs that are gathered before they are multiplied.
+    const MOST: usize = 64;
+}
+
+/// Where things lie in the scratch memory: offsets within a sample's piece, then within what a group of samples shares.
+struct Room {
+    /// Gradients of h, and of c, of each layer, of what was read and of the weightings, as they go from step to step.
+    hidden: usize,
+    carries: usize,
+    reads: usize,
+    weights: usize,
+    memory: usize,
+    /// Memories that are written again.
+    rewritten: usize,
+    sample: usize,
+    /// Gradients of K, a row of slots for each head; another row of slots.
+    cosines: usize,
+    spare: usize,
+    rings: usize,
+    between: usize,
+    layers: Vec<Pairs>,
+    heads: Pairs,
+    common: usize,
+}
+
+impl Room {
+    fn new(layout: &Layout, sums: &Sums) -> Self {
+        let (hidden, slots) = (layout.hidden.width, layout.slots.width);
+        let mut sample = Offsets::default();
+        let mut common = Offsets::default();
+        let with_state = if layout.has_state() {
+            layout.n_layers
+        } else {
+            0
+        };
+        let mut pairs = |left_units: usize, right_width: usize, sum: Sum| {
+            let left_width = left_units.next_multiple_of(layout.hidden.lanes);
+            Pairs {
+                left: common.take(Pairs::MOST * left_width),
+                left_units,
+                left_width,
+                right: common.take(Pairs::MOST * right_width),
+                right_width,
+                sum,
+            }
+        };
+        let layers = sums
+            .layers
+            .iter()
+            .enumerate()
+            .map(|(layer, sum)| pairs(left_units(layout, layer), layout.gates_width(), *sum));
+        Room {
+            layers: layers.collect(),
+            heads: pairs(layout.hidden.units, layout.asked_width(), sums.heads),
+            hidden: sample.take(layout.n_layers * hidden),
+            carries: sample.take(with_state * hidden),
+            reads: sample.take(layout.reads.width),
+            weights: sample.take(layout.n_heads() * slots),
+            memory: sample.take(layout.memory_numbers()),
+            rewritten: sample.take(layout.rewritten() * layout.memory_numbers()),
+            sample: sample.end(),
+            cosines: common.take(layout.n_heads() * slots),
+            spare: common.take(slots),
+            rings: common.take(2 * ring_width(layout)),
+            between: common.take((layout.n_write - 1) * layout.memory_numbers()),
+            common: common.end(),
+        }
+    }
+}
+
+struct Pass<'a, T: Real> {
+    call: &'a Call<'a, T>,
+    layout: Layout,
+    transposed: Transposed<T>,
+    room: Room,
+    sums: Sums,
+    /// Where the gradients go that each sample has for itself.
+    projected: SharedMut<T>,
+    hidden: SharedMut<T>,
+    cell: SharedMut<T>,
+    memory: SharedMut<T>,
+    reads: SharedMut<T>,
+    weights: SharedMut<T>,
+}
+
+/// A few samples, to be run with the instructions of S: a closure would not be inlined there.
+struct Group<'a, T: Real> {
+    pass: &'a Pass<'a, T>,
+    samples: Range<usize>,
+    scratch: *mut T,
+    sums: *mut T,
+}
+
+impl<T: Real> WithSimd for Group<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self) {
+        // SAFETY: as the caller promises.
+        unsafe { self.pass.run::<S>(self.samples, self.scratch, self.sums) }
+    }
+}
+
+impl<T: Real> Pass<'_, T> {
+    /// Every part, and then the sums of all of them in the place of the first.
+    fn run_parts<S: Simd>(&self, parts: &Parts, partial: SharedMut<T>) {
+        let (layout, room, size) = (&self.layout, &self.room, self.sums.size);
+        parts.for_each(|part, samples| {
+            with_scratch(layout.group * room.sample + room.common, |scratch| {
+                // SAFETY: each part has sums of its own; the machine has the instructions of S, and the scratch is large
+                // enough.
+                unsafe {
+                    let sums = partial.at(part * size);
+                    clear(sums, size);
+                    for first in samples.clone().step_by(layout.group) {
+                        let samples = first..(first + layout.group).min(samples.end);
+                        S::vectorize(Group {
+                            pass: self,
+                            samples,
+                            scratch,
+                            sums,
+                        });
+                    }
+                }
+            });
+        });
+        for part in 1..parts.count() {
+            for number in 0..size {
+                // SAFETY: within the sums of two parts, which nobody else touches any more.
+                unsafe { *partial.at(number) += *partial.at(part * size + number) };
+            }
+        }
+    }
+
+    /// The whole sequence for a few samples, from its end.
+    ///
+    /// # Safety
+    /// The machine must have the instructions of S; the scratch must have the size that [`Room`] says.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(&self, samples: Range<usize>, scratch: *mut T, sums: *mut T) {
+        let (layout, room) = (&self.layout, &self.room);
+        let tape = self.call.tape.numbers.as_ptr().cast_const();
+        let group = samples.len();
+        // SAFETY: every offset below lies in the piece that it belongs to, by the sizes of `Room` and `Layout`.
+        unsafe {
+            let pieces = tape.add(samples.start * layout.sample);
+            let piece = |g: usize| pieces.add(g * layout.sample);
+            let own = |g: usize| scratch.add(g * room.sample);
+            let common = scratch.add(layout.group * room.sample);
+            clear(common.add(room.rings), 2 * ring_width(layout));
+            for g in 0..group {
+                self.begin::<S>(samples.start + g, own(g));
+            }
+            let mut n_pairs = 0;
+            for t in (0..layout.seq_length).rev() {
+                if n_pairs + group > Pairs::MOST {
+                    self.multiply::<S>(n_pairs, common, sums);
+                    n_pairs = 0;
+                }
+                let heads = common.add(room.heads.right + n_pairs * room.heads.right_width);
+                for g in 0..group {
+                    self.add_cotangents::<S>(samples.start + g, t, own(g));
+                    if t + 1 == layout.segment(t).1 {
+                        self.write_again::<S>(t, piece(g), own(g));
+                    }
+                    let of_asked = heads.add(g * room.heads.right_width);
+                    self.step::<S>(t, piece(g), own(g), common, of_asked);
+                }
+                let last = layout.n_layers - 1;
+                let of_hidden = RowsMut::new(scratch.add(self.of_hidden(last)), room.sample);
+                row_products::<S, T>(
+                    [group, layout.asked_width(), layout.hidden.vectors()],
+                    Strided::new(heads, room.heads.right_width, 1),
+                    Rows::new(self.transposed.heads.as_ptr(), layout.hidden.width),
+                    Initial::Rows(Rows::new(of_hidden.start, of_hidden.stride)),
+                    of_hidden,
+                );
+                for g in 0..group {
+                    let left = common.add(room.heads.left + (n_pairs + g) * room.heads.left_width);
+                    let state = piece(g).add(layout.hidden(last, t + 1));
+                    layout.hidden.copy::<S, T>(state, left);
+                }
+                for layer in (0..layout.n_layers).rev() {
+                    self.layer::<S>(layer, t, samples.clone(), n_pairs, scratch);
+                }
+                n_pairs += group;
+            }
+            self.multiply::<S>(n_pairs, common, sums);
+            for g in 0..group {
+                self.end::<S>(samples.start + g, own(g));
+            }
+        }
+    }
+
+    /// Where the gradient of a layer's h lies in a sample's piece of the scratch memory.
+    #[inline(always)]
+    fn of_hidden(&self, layer: usize) -> usize {
+        self.room.hidden + layer * self.layout.hidden.width
+    }
+
+    #[inline(always)]
+    fn of_carry(&self, layer: usize) -> usize {
+        self.room.carries + layer * self.layout.hidden.width
+    }
+
+    /// Gradients of the state after the last step.
+    #[inline(always)]
+    unsafe fn begin<S: Simd>(&self, sample: usize, own: *mut T) {
+        let (layout, room) = (&self.layout, &self.room);
+        let [_, memory, weights, hidden, cell, _] = self.call.problem.results();
+        let cotangents = self.call.cotangents;
+        // SAFETY: as in `run`.
+        unsafe {
+            let copy = |row: Row, first: usize, index: usize, to: usize| {
+                let from = cotangents[first + index * row.units..][..row.units].as_ptr();
+                row.copy_padded::<S, T>(from, own.add(to));
+            };
+            clear(own.add(room.reads), layout.reads.width);
+            for layer in 0..layout.n_layers {
+                if layout.has_state() {
+                    let index = sample * layout.n_layers + layer;
+                    copy(layout.hidden, hidden, index, self.of_hidden(layer));
+                    copy(layout.hidden, cell, index, self.of_carry(layer));
+                } else {
+                    clear(own.add(self.of_hidden(layer)), layout.hidden.width);
+                }
+            }
+            for head in 0..layout.n_heads() {
+                let index = sample * layout.n_heads() + head;
+                let to = room.weights + head * layout.slots.width;
+                copy(layout.slots, weights, index, to);
+            }
+            let numbers = layout.word * layout.slots.units;
+            let from = cotangents[memory + sample * numbers..][..numbers].as_ptr();
+            memory::turn_in(layout.word, layout.slots, from, own.add(room.memory));
+        }
+    }
+
+    /// Adds what the output of step `t` receives.
+    #[inline(always)]
+    unsafe fn add_cotangents<S: Simd>(&self, sample: usize, t: usize, own: *mut T) {
+        let (layout, width) = (&self.layout, self.call.problem.output_width());
+        let first = (sample * layout.seq_length + t) * width;
+        let (of_hidden, of_reads) =
+            self.call.cotangents[first..][..width].split_at(layout.hidden.units);
+        let add = |row: &[T], to: usize| {
+            for (at, slope) in row.iter().enumerate() {
+                // SAFETY: as in `run`.
+                unsafe { *own.add(to + at) += *slope };
+            }
+        };
+        add(of_hidden, self.of_hidden(layout.n_layers - 1));
+        add(of_reads, self.room.reads);
+    }
+
+    /// The memory before step `t`.
+    #[inline(always)]
+    unsafe fn memory_before(&self, t: usize, piece: *const T, own: *mut T) -> *const T {
+        let layout = &self.layout;
+        let (first, _) = layout.segment(t);
+        // SAFETY: as in `run`.
+        unsafe {
+            match t - first {
+                0 => piece.add(layout.kept_memory(t)),
+                steps => own.add(self.room.rewritten + (steps - 1) * layout.memory_numbers()),
+            }
+        }
+    }
+
+    /// Writes to the memory again what was written from the kept memory up to step `t`.
+    #[inline(always)]
+    unsafe fn write_again<S: Simd>(&self, t: usize, piece: *const T, own: *mut T) {
+        let layout = &self.layout;
+        for step in layout.segment(t).0..t {
+            // SAFETY: as in `run`.
+            unsafe {
+                let from = self.memory_before(step, piece, own);
+                let to = self.memory_before(step + 1, piece, own).cast_mut();
+                memory::write::<S, T>(layout, self.heads(step, piece), from, to);
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn heads(&self, t: usize, piece: *const T) -> Heads<T> {
+        // SAFETY: as in `run`.
+        unsafe {
+            Heads {
+                asked: piece.add(self.layout.parameters(t)),
+                weights: piece.add(self.layout.weights(t + 1, 0)),
+            }
+        }
+    }
+
+    /// What the heads of one sample did in step `t`; the gradients of what they asked for go to `of_asked`.
+    #[inline(always)]
+    unsafe fn step<S: Simd>(
+        &self,
+        t: usize,
+        piece: *const T,
+        own: *mut T,
+        common: *mut T,
+        of_asked: *mut T,
+    ) {
+        let (layout, room) = (&self.layout, &self.room);
+        let slots = layout.slots.width;
+        // SAFETY: as in `run`.
+        unsafe {
+            let memory = self.memory_before(t, piece, own);
+            let heads = self.heads(t, piece);
+            clear(of_asked, layout.asked_width());
+            let slopes = AccessSlopes {
+                reads: own.add(room.reads).cast_const(),
+                memory: own.add(room.memory),
+                weights: own.add(room.weights),
+                asked: of_asked,
+            };
+            let between = common.add(room.between);
+            memory::access_back::<S, T>(layout, heads, memory, slopes, between);
+            let rings = common.add(room.rings);
+            let of_cosines = common.add(room.cosines);
+            for head in 0..layout.n_heads() {
+                let rows = addressing::Rows {
+                    cosines: piece.add(layout.cosines(t, head)),
+                    content: piece.add(layout.content(t, head)).cast_mut(),
+                    prev: piece.add(layout.weights(t, head)),
+                    logs: piece.add(layout.logs(t, head)).cast_mut(),
+                    weights: piece.add(layout.weights(t + 1, head)).cast_mut(),
+                };
+                let slopes = Slopes {
+                    asked: of_asked.add(layout.addressing(head) + layout.word),
+                    weights: own.add(room.weights + head * slots),
+                    cosines: of_cosines.add(head * slots),
+                };
+                let ring = Ring {
+                    gated: rings,
+                    slopes: rings.add(ring_width(layout)),
+                };
+                let asked = Asked::of(layout, heads.asked, head);
+                address_back::<S, T>(layout, asked, rows, slopes, ring);
+            }
+            memory::resemblance_back::<S, T>(
+                layout,
+                memory,
+                heads.asked,
+                piece.add(layout.cosines(t, 0)),
+                piece.add(layout.inverse_norms(t)),
+                of_cosines,
+                own.add(room.memory),
+                of_asked,
+                common.add(room.spare),
+            );
+            activate_back::<S, T>(layout, heads.asked, of_asked);
+        }
+    }
+
+    /// A layer of the controller in step `t`.
+    #[inline(always)]
+    unsafe fn layer<S: Simd>(
+        &self,
+        layer: usize,
+        t: usize,
+        samples: Range<usize>,
+        n_pairs: usize,
+        scratch: *mut T,
+    ) {
+        let (layout, room, hidden) = (&self.layout, &self.room, self.layout.hidden);
+        let pairs = room.layers[layer];
+        let gates = layout.gates_width();
+        let group = samples.len();
+        // SAFETY: as in `run`.
+        unsafe {
+            let tape = self.call.tape.numbers.as_ptr().cast_const();
+            let common = scratch.add(layout.group * room.sample);
+            let right = common.add(pairs.right + n_pairs * gates);
+            let left = common.add(pairs.left + n_pairs * pairs.left_width);
+            for (g, sample) in samples.enumerate() {
+                let piece = tape.add(sample * layout.sample);
+                let own = scratch.add(g * room.sample);
+                let of_hidden = own.add(self.of_hidden(layer));
+                let of_gates = right.add(g * gates);
+                let left = left.add(g * pairs.left_width);
+                let below = layout.below(layer);
+                below.copy_units::<S, T>(piece.add(layout.input(layer, t)), left);
+                match layout.controller {
+                    ControllerKind::Lstm => {
+                        let state = piece.add(layout.hidden(layer, t));
+                        hidden.copy_units::<S, T>(state, left.add(below.units));
+                        cell::step_back::<S, T>(
+                            CellKind::Lstm,
+                            hidden,
+                            SlopeRows {
+                                gates: piece.add(layout.gates(layer, t)),
+                                prev_hidden: state,
+                                prev_carry: piece.add(layout.carry(layer, t)),
+                                carry: piece.add(layout.carry(layer, t + 1)),
+                                candidate: of_hidden,
+                                carried: own.add(self.of_carry(layer)),
+                                from_hidden: of_gates,
+                                from_input: of_gates,
+                                hidden: of_hidden,
+                            },
+                        );
+                    }
+                    ControllerKind::FeedForward(activation) => {
+                        let state = piece.add(layout.hidden(layer, t + 1));
+                        let zero = splat::<S, T>(T::zero());
+                        for lane in hidden.starts() {
+                            let slope = load::<S, T>(of_hidden.add(lane));
+                            let y = load::<S, T>(state.add(lane));
+                            let slope = match activation {
+                                Activation::Tanh => slope * tanh_slope(y),
+                                Activation::Relu => y.gt(zero).select(slope, zero),
+                            };
+                            store::<S, T>(of_gates.add(lane), slope);
+                            store::<S, T>(of_hidden.add(lane), zero);
+                        }
+                    }
+                }
+                if layer == 0 {
+                    self.write_projected::<S>(sample, t, of_gates);
+                }
+            }
+            let [below, recurrent] = &self.transposed.layers[layer];
+            let multiply = |weight: &[T], row: Row, to: usize, initial: bool| {
+                let to = RowsMut::new(scratch.add(to), room.sample);
+                row_products::<S, T>(
+                    [group, gates, row.vectors()],
+                    Strided::new(right, gates, 1),
+                    Rows::new(weight.as_ptr(), row.width),
+                    match initial {
+                        true => Initial::Rows(Rows::new(to.start, to.stride)),
+                        false => Initial::Zero,
+                    },
+                    to,
+                );
+            };
+            match layer {
+                0 => multiply(below, layout.reads, room.reads, false),
+                _ => multiply(below, hidden, self.of_hidden(layer - 1), true),
+            }
+            if layout.has_state() {
+                multiply(recurrent, hidden, self.of_hidden(layer), false);
+            }
+        }
+    }
+
+    /// What the projected input of step `t` receives.
+    #[inline(always)]
+    unsafe fn write_projected<S: Simd>(&self, sample: usize, t: usize, gates: *const T) {
+        if !self.call.wanted.projected {
+            return;
+        }
+        let (layout, hidden) = (&self.layout, self.layout.hidden);
+        let n_gates = layout.controller.n_gates();
+        let first = (sample * layout.seq_length + t) * n_gates;
+        for gate in 0..n_gates {
+            // SAFETY: as in `run`.
+            unsafe {
+                let to = self.projected.at((first + gate) * hidden.units);
+                hidden.copy_units::<S, T>(gates.add(gate * hidden.width), to);
+            }
+        }
+    }
+
+    /// Adds the outer products of the pairs gathered so far to the gradients that they belong to.
+    #[inline(always)]
+    unsafe fn multiply<S: Simd>(&self, n_pairs: usize, common: *mut T, sums: *mut T) {
+        let room = &self.room;
+        let lanes = self.layout.hidden.lanes;
+        for pairs in room.layers.iter().chain([&room.heads]) {
+            let right = Row::new(pairs.right_width, lanes);
+            // SAFETY: as in `run`.
+            unsafe {
+                let rows = common.add(pairs.right);
+                add_product::<S, T>(
+                    [pairs.left_units, n_pairs, right.vectors()],
+                    Strided::new(common.add(pairs.left), 1, pairs.left_width),
+                    Rows::new(rows, right.width),
+                    RowsMut::new(sums.add(pairs.sum.weight), right.width),
+                );
+                for pair in 0..n_pairs {
+                    let to = sums.add(pairs.sum.bias);
+                    right.add_to::<S, T>(rows.add(pair * right.width), to);
+                }
+            }
+        }
+    }
+
+    /// Gradients of the state before the first step.
+    #[inline(always)]
+    unsafe fn end<S: Simd>(&self, sample: usize, own: *mut T) {
+        let (layout, room) = (&self.layout, &self.room);
+        // SAFETY: as in `run`.
+        unsafe {
+            let copy = |row: Row, from: usize, to: SharedMut<T>, index: usize| {
+                row.copy_units::<S, T>(own.add(from), to.at(index * row.units));
+            };
+            copy(layout.reads, room.reads, self.reads, sample);
+            if layout.has_state() {
+                for layer in 0..layout.n_layers {
+                    let index = sample * layout.n_layers + layer;
+                    copy(layout.hidden, self.of_hidden(layer), self.hidden, index);
+                    copy(layout.hidden, self.of_carry(layer), self.cell, index);
+                }
+            }
+            for head in 0..layout.n_heads() {
+                let index = sample * layout.n_heads() + head;
+                let from = room.weights + head * layout.slots.width;
+                copy(layout.slots, from, self.weights, index);
+            }
+            if self.call.wanted.memory {
+                let numbers = layout.word * layout.slots.units;
+                let to = self.memory.at(sample * numbers);
+                memory::turn_out(layout.word, layout.slots, own.add(room.memory), to);
+            }
+        }
+    }
+}

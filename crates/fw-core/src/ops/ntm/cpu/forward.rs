@@ -1,0 +1,414 @@
+//! The forward pass.
+
+use core::ops::Range;
+
+use super::addressing::{self, Ring, address, ring_width};
+use super::layout::{ControllerKind, Layout, Problem, Shared, Tape};
+use super::memory::{self, Heads};
+use super::parameters::{Asked, activate};
+use crate::ops::Activation;
+use crate::ops::CellKind;
+use crate::ops::cpu::cell::{self, StepRows};
+use crate::ops::cpu::{
+    Arch, Buffer, Initial, Offsets, Real, Row, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd,
+    clear, load, row_products, splat, store, with_scratch,
+};
+
+/// Runs the sequence. With `keep`, what the backward pass needs comes back. To `output` go the
+/// [results](Problem::results): all of them are written.
+///
+/// # Safety
+/// The machine must have the instructions of `arch`, and the output room for all of that.
+pub(in super::super) unsafe fn forward<T: Real>(
+    arch: Arch,
+    problem: &Problem<T>,
+    output: SharedMut<T>,
+    keep: bool,
+) -> Option<Tape<T>> {
+    let call = Call {
+        arch,
+        problem,
+        output,
+        keep,
+    };
+    // SAFETY: as the caller promises.
+    unsafe { arch.dispatch(call) }
+}
+
+struct Call<'a, T> {
+    arch: Arch,
+    problem: &'a Problem<'a, T>,
+    output: SharedMut<T>,
+    keep: bool,
+}
+
+impl<T: Real> WithSimd for Call<'_, T> {
+    type Output = Option<Tape<T>>;
+
+    fn with_simd<S: Simd>(self) -> Self::Output {
+        let layout = Layout::new(self.problem, T::lanes::<S>(), self.keep);
+        let batch_size = self.problem.batch_size;
+        let numbers = self
+            .keep
+            .then(|| Buffer::<T>::new(batch_size * layout.sample));
+        let pass = Pass {
+            problem: self.problem,
+            shared: Shared::new(self.problem, &layout),
+            tape: numbers
+                .as_ref()
+                .map(|numbers| SharedMut::new(numbers.as_ptr())),
+            output: self.output,
+            room: Room::new(&layout, self.keep),
+            layout,
+        };
+        layout.parts(batch_size).for_each(|_, samples| {
+            with_scratch(pass.room.size, |scratch| {
+                for first in samples.clone().step_by(layout.group) {
+                    let samples = first..(first + layout.group).min(samples.end);
+                    // SAFETY: the machine has the instructions of S, and the scratch is large enough.
+                    unsafe {
+                        S::vectorize(Group {
+                            pass: &pass,
+                            samples,
+                            scratch,
+                        });
+                    }
+                }
+            });
+        });
+        numbers.map(|numbers| Tape {
+            numbers,
+            layout,
+            arch: self.arch,
+        })
+    }
+}
+
+/// Where things lie in the scratch memory that a group of samples shares.
+struct Room {
+    /// A row of gates for each sample: what the state and the layer below give to them.
+    sums: usize,
+    ring: usize,
+    /// Where nothing is kept, a piece for each sample.
+    pieces: usize,
+    size: usize,
+}
+
+impl Room {
+    fn new(layout: &Layout, keep: bool) -> Self {
+        let mut offsets = Offsets::default();
+        Room {
+            sums: offsets.take(layout.group * layout.gates_width()),
+            ring: offsets.take(ring_width(layout)),
+            pieces: offsets.take(if keep {
+                0
+            } else {
+                layout.group * layout.sample
+            }),
+            size: offsets.end(),
+        }
+    }
+}
+
+struct Pass<'a, T: Real> {
+    problem: &'a Problem<'a, T>,
+    layout: Layout,
+    shared: Shared<'a, T>,
+    tape: Option<SharedMut<T>>,
+    output: SharedMut<T>,
+    room: Room,
+}
+
+/// A few samples, to be run with the instructions of S: a closure would not be inlined there.
+struct Group<'a, T: Real> {
+    pass: &'a Pass<'a, T>,
+    samples: Range<usize>,
+    scratch: *mut T,
+}
+
+impl<T: Real> WithSimd for Group<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self) {
+        // SAFETY: as the caller promises.
+        unsafe { self.pass.run::<S>(self.samples, self.scratch) }
+    }
+}
+
+impl<T: Real> Pass<'_, T> {
+    /// The whole sequence for a few samples.
+    ///
+    /// # Safety
+    /// The machine must have the instructions of S; the scratch must have the size that [`Room`] says.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(&self, samples: Range<usize>, scratch: *mut T) {
+        let (layout, room, shared) = (&self.layout, &self.room, &self.shared);
+        let group = samples.len();
+        // SAFETY: every offset below lies in the piece that it belongs to, by the sizes of `Room` and `Layout`.
+        unsafe {
+            let pieces = match &self.tape {
+                Some(tape) => tape.at(samples.start * layout.sample),
+                None => scratch.add(room.pieces),
+            };
+            let piece = |g: usize| pieces.add(g * layout.sample);
+            let ring = scratch.add(room.ring);
+            clear(ring, ring_width(layout));
+            for g in 0..group {
+                self.begin::<S>(samples.start + g, piece(g));
+            }
+            for t in 0..layout.seq_length {
+                for layer in 0..layout.n_layers {
+                    self.layer::<S>(layer, t, samples.clone(), pieces, scratch);
+                }
+                let asked = layout.parameters(t);
+                row_products::<S, T>(
+                    [
+                        group,
+                        layout.hidden.units,
+                        layout.asked_width() / layout.hidden.lanes,
+                    ],
+                    Strided::new(
+                        pieces.add(layout.hidden(layout.n_layers - 1, t + 1)),
+                        layout.sample,
+                        1,
+                    ),
+                    Rows::new(shared.heads.as_ptr(), layout.asked_width()),
+                    Initial::Rows(Rows::new(shared.heads_bias.as_ptr(), 0)),
+                    RowsMut::new(pieces.add(asked), layout.sample),
+                );
+                for g in 0..group {
+                    self.step::<S>(t, piece(g), ring);
+                    self.write_output::<S>(samples.start + g, t, piece(g));
+                }
+            }
+            for g in 0..group {
+                self.end::<S>(samples.start + g, piece(g));
+            }
+        }
+    }
+
+    /// The state before the first step.
+    #[inline(always)]
+    unsafe fn begin<S: Simd>(&self, sample: usize, piece: *mut T) {
+        let (layout, problem) = (&self.layout, self.problem);
+        // SAFETY: as in `run`.
+        unsafe {
+            let copy = |row: Row, tensor: &[T], index: usize, to: usize| {
+                let from = tensor[index * row.units..][..row.units].as_ptr();
+                row.copy_padded::<S, T>(from, piece.add(to));
+            };
+            copy(layout.reads, problem.reads, sample, layout.read(0));
+            if layout.has_state() {
+                for layer in 0..layout.n_layers {
+                    let index = sample * layout.n_layers + layer;
+                    copy(
+                        layout.hidden,
+                        problem.hidden,
+                        index,
+                        layout.hidden(layer, 0),
+                    );
+                    copy(layout.hidden, problem.cell, index, layout.carry(layer, 0));
+                }
+            }
+            for head in 0..layout.n_heads() {
+                let index = sample * layout.n_heads() + head;
+                copy(
+                    layout.slots,
+                    problem.weights,
+                    index,
+                    layout.weights(0, head),
+                );
+            }
+            let numbers = layout.word * layout.slots.units;
+            let from = problem.memory[sample * numbers..][..numbers].as_ptr();
+            memory::turn_in(layout.word, layout.slots, from, piece.add(layout.memory));
+        }
+    }
+
+    /// A layer of the controller in step `t`.
+    #[inline(always)]
+    unsafe fn layer<S: Simd>(
+        &self,
+        layer: usize,
+        t: usize,
+        samples: Range<usize>,
+        pieces: *mut T,
+        scratch: *mut T,
+    ) {
+        let (layout, hidden) = (&self.layout, self.layout.hidden);
+        let weights = &self.shared.layers[layer];
+        let (group, gates) = (samples.len(), layout.gates_width());
+        // SAFETY: as in `run`.
+        unsafe {
+            let sums = scratch.add(self.room.sums);
+            let add = |row: usize, units: usize, weight: &[T], initial| {
+                row_products::<S, T>(
+                    [group, units, gates / hidden.lanes],
+                    Strided::new(pieces.add(row), layout.sample, 1),
+                    Rows::new(weight.as_ptr(), gates),
+                    initial,
+                    RowsMut::new(sums, gates),
+                );
+            };
+            let below = layout.below(layer).units;
+            add(layout.input(layer, t), below, &weights.below, Initial::Zero);
+            if layout.has_state() {
+                let initial = Initial::Rows(Rows::new(sums, gates));
+                add(
+                    layout.hidden(layer, t),
+                    hidden.units,
+                    &weights.recurrent,
+                    initial,
+                );
+            }
+            for (g, sample) in samples.enumerate() {
+                let piece = pieces.add(g * layout.sample);
+                let state = piece.add(layout.hidden(layer, t + 1));
+                let to = match layout.controller {
+                    ControllerKind::Lstm => piece.add(layout.gates(layer, t)),
+                    ControllerKind::FeedForward(_) => state,
+                };
+                self.read_projected::<S>(layer, sample, t, to);
+                let from_below = sums.add(g * gates);
+                match layout.controller {
+                    ControllerKind::Lstm => cell::step::<S, T>(
+                        CellKind::Lstm,
+                        hidden,
+                        StepRows {
+                            gates: to,
+                            from_hidden: from_below,
+                            prev_hidden: piece.add(layout.hidden(layer, t)),
+                            prev_carry: piece.add(layout.carry(layer, t)),
+                            carry: piece.add(layout.carry(layer, t + 1)),
+                            candidate: state,
+                        },
+                    ),
+                    ControllerKind::FeedForward(activation) => {
+                        hidden.update::<S, T>(state, from_below, |x, y| match activation {
+                            Activation::Tanh => T::tanh_lanes::<S>(x + y),
+                            Activation::Relu => {
+                                let zero = splat::<S, T>(T::zero());
+                                let sum = x + y;
+                                // Not the larger of the two: that would hide a NaN.
+                                sum.lt(zero).select(zero, sum)
+                            }
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    /// What the input gives to the first layer's product, or the bias to another's.
+    #[inline(always)]
+    unsafe fn read_projected<S: Simd>(&self, layer: usize, sample: usize, t: usize, to: *mut T) {
+        let (layout, hidden) = (&self.layout, self.layout.hidden);
+        let n_gates = layout.controller.n_gates();
+        let first = (sample * layout.seq_length + t) * n_gates;
+        // SAFETY: as in `run`.
+        unsafe {
+            for gate in 0..n_gates {
+                let to = to.add(gate * hidden.width);
+                if layer == 0 {
+                    let row = &self.problem.projected[(first + gate) * hidden.units..];
+                    hidden.copy_padded::<S, T>(row.as_ptr(), to);
+                } else {
+                    let bias = &self.shared.layers[layer].bias[gate * hidden.width..];
+                    hidden.copy::<S, T>(bias.as_ptr(), to);
+                }
+            }
+        }
+    }
+
+    /// What the heads of one sample do in step `t`.
+    #[inline(always)]
+    unsafe fn step<S: Simd>(&self, t: usize, piece: *mut T, ring: *mut T) {
+        let layout = &self.layout;
+        // SAFETY: as in `run`.
+        unsafe {
+            let memory = piece.add(layout.memory);
+            if layout.keeps_memory(t) {
+                let kept = piece.add(layout.kept_memory(t));
+                for at in (0..layout.memory_numbers()).step_by(layout.slots.lanes) {
+                    store::<S, T>(kept.add(at), load::<S, T>(memory.add(at)));
+                }
+            }
+            let asked = piece.add(layout.parameters(t));
+            activate::<S, T>(layout, asked);
+            memory::resemblance::<S, T>(
+                layout,
+                memory,
+                asked,
+                piece.add(layout.cosines(t, 0)),
+                piece.add(layout.inverse_norms(t)),
+            );
+            for head in 0..layout.n_heads() {
+                let rows = addressing::Rows {
+                    cosines: piece.add(layout.cosines(t, head)),
+                    content: piece.add(layout.content(t, head)),
+                    prev: piece.add(layout.weights(t, head)),
+                    logs: piece.add(layout.logs(t, head)),
+                    weights: piece.add(layout.weights(t + 1, head)),
+                };
+                let ring = Ring {
+                    gated: ring,
+                    slopes: core::ptr::null_mut(),
+                };
+                address::<S, T>(layout, Asked::of(layout, asked, head), rows, ring);
+            }
+            let heads = Heads {
+                asked: asked.cast_const(),
+                weights: piece.add(layout.weights(t + 1, 0)).cast_const(),
+            };
+            let reads = piece.add(layout.read(t + 1));
+            clear(reads, layout.reads.width);
+            memory::access::<S, T>(layout, heads, memory, memory, reads);
+        }
+    }
+
+    /// `[h_t ; r_t]`
+    #[inline(always)]
+    unsafe fn write_output<S: Simd>(&self, sample: usize, t: usize, piece: *mut T) {
+        let (layout, width) = (&self.layout, self.problem.output_width());
+        // SAFETY: as in `run`.
+        unsafe {
+            let to = self.output.at((sample * layout.seq_length + t) * width);
+            let state = piece.add(layout.hidden(layout.n_layers - 1, t + 1));
+            layout.hidden.copy_units::<S, T>(state, to);
+            let reads = piece.add(layout.read(t + 1));
+            layout
+                .reads
+                .copy_units::<S, T>(reads, to.add(layout.hidden.units));
+        }
+    }
+
+    /// The state after the last step.
+    #[inline(always)]
+    unsafe fn end<S: Simd>(&self, sample: usize, piece: *mut T) {
+        let layout = &self.layout;
+        let [_, memory, weights, hidden, cell, _] = self.problem.results();
+        let last = layout.seq_length;
+        // SAFETY: as in `run`.
+        unsafe {
+            let copy = |row: Row, from: usize, first: usize, index: usize| {
+                let to = self.output.at(first + index * row.units);
+                row.copy_units::<S, T>(piece.add(from), to);
+            };
+            let numbers = layout.word * layout.slots.units;
+            let to = self.output.at(memory + sample * numbers);
+            memory::turn_out(layout.word, layout.slots, piece.add(layout.memory), to);
+            for head in 0..layout.n_heads() {
+                let index = sample * layout.n_heads() + head;
+                copy(layout.slots, layout.weights(last, head), weights, index);
+            }
+            if layout.has_state() {
+                for layer in 0..layout.n_layers {
+                    let index = sample * layout.n_layers + layer;
+                    copy(layout.hidden, layout.hidden(layer, last), hidden, index);
+                    copy(layout.hidden, layout.carry(layer, last), cell, index);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,582 @@
+//! The memory of one sample, a row of slots for each place of a word: resemblance, reading and writing, and their gradients.
+
+use super::layout::Layout;
+use crate::ops::cpu::{Real, Row, Simd, load, splat, store};
+
+/// The composed form's smallest norm.
+const SMALLEST_NORM: f64 = 1e-8;
+
+/// `max(|k|, ε)`, and whether the key is so long that its norm is not ε.
+#[inline(always)]
+unsafe fn key_norm<T: Real>(layout: &Layout, key: *const T) -> (T, bool) {
+    let least = T::of(SMALLEST_NORM * SMALLEST_NORM);
+    // SAFETY: a key has as many numbers as a word.
+    let key = unsafe { core::slice::from_raw_parts(key, layout.word) };
+    let squares = key.iter().fold(T::zero(), |sum, k| sum + *k * *k);
+    match squares < least {
+        true => (least.sqrt(), false),
+        false => (squares.sqrt(), true),
+    }
+}
+
+/// `K(i) = k·M(i) / (max(|k|, ε) max(|M(i)|, ε))` for every head, and `1 / max(|M(i)|, ε)`.
+///
+/// # Safety
+/// `memory` must be a memory, `asked` a row of what the heads ask for, `cosines` a row of slots for each head; the caller must
+/// be compiled with the instructions of S.
+#[inline(always)]
+pub(super) unsafe fn resemblance<S: Simd, T: Real>(
+    layout: &Layout,
+    memory: *const T,
+    asked: *const T,
+    cosines: *mut T,
+    inverse_norms: *mut T,
+) {
+    let width = layout.slots.width;
+    // SAFETY: as the caller promises.
+    unsafe {
+        let key = |head: usize| asked.add(layout.addressing(head));
+        let row = |head: usize| cosines.add(head * width);
+        // Two heads at a time: the registers hold no more.
+        for head in (0..layout.n_heads()).step_by(2) {
+            if head + 1 < layout.n_heads() {
+                let (keys, rows) = ([key(head), key(head + 1)], [row(head), row(head + 1)]);
+                resemblance_of::<S, T, 2>(layout, memory, keys, rows, inverse_norms);
+            } else {
+                let (keys, rows) = ([key(head)], [row(head)]);
+                resemblance_of::<S, T, 1>(layout, memory, keys, rows, inverse_norms);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn resemblance_of<S: Simd, T: Real, const HEADS: usize>(
+    layout: &Layout,
+    memory: *const T,
+    keys: [*const T; HEADS],
+    cosines: [*mut T; HEADS],
+    inverse_norms: *mut T,
+) {
+    /// Vectors at a time: sums apart from one another hide the latency of an addition.
+    const WIDE: usize = 4;
+    let slots = layout.slots;
+    let vectors = slots.vectors();
+    // SAFETY: as the caller promises.
+    unsafe {
+        let inverse = keys.map(|key| splat::<S, T>(key_norm(layout, key).0.recip()));
+        macro_rules! block {
+            ($wide:ident, $first:expr) => {{
+                let first = $first * slots.lanes;
+                let mut squares = [splat::<S, T>(T::zero()); $wide];
+                let mut dots = [[splat::<S, T>(T::zero()); $wide]; HEADS];
+                for place in 0..layout.word {
+                    let row = memory.add(place * slots.width + first);
+                    let keys = keys.map(|key| splat::<S, T>(*key.add(place)));
+                    for vector in 0..$wide {
+                        let x = load::<S, T>(row.add(vector * slots.lanes));
+                        squares[vector] = x.mul_add(x, squares[vector]);
+                        for head in 0..HEADS {
+                            dots[head][vector] = keys[head].mul_add(x, dots[head][vector]);
+                        }
+                    }
+                }
+                let least = splat::<S, T>(T::of(SMALLEST_NORM * SMALLEST_NORM));
+                for vector in 0..$wide {
+                    let at = first + vector * slots.lanes;
+                    let square = squares[vector];
+                    let square = square.lt(least).select(least, square);
+                    let inverse_norm = splat::<S, T>(T::one()) / square.sqrt();
+                    store::<S, T>(inverse_norms.add(at), inverse_norm);
+                    for head in 0..HEADS {
+                        let cosine = dots[head][vector] * inverse_norm * inverse[head];
+                        store::<S, T>(cosines[head].add(at), cosine);
+                    }
+                }
+            }};
+        }
+        let mut vector = 0;
+        while vector + WIDE <= vectors {
+            block!(WIDE, vector);
+            vector += WIDE;
+        }
+        const ONE: usize = 1;
+        while vector < vectors {
+            block!(ONE, vector);
+            vector += 1;
+        }
+    }
+}
+
+/// The gradients of [`resemblance`]: those of K are in `slopes`, which are overwritten. Adds to those of the memory, and
+/// writes those of the keys to their places in `of_asked`. `spare` is a row of slots.
+///
+/// ```text
+/// u_h(i) = ∂K_h(i) / (|k_h| |M(i)|)      q(i) = Σ_h ∂K_h(i) K_h(i) / |M(i)|²
+/// ∂M(i) += Σ_h u_h(i) k_h - q(i) M(i)
+/// ∂k_h   = Σ_i u_h(i) M(i) - k_h Σ_i ∂K_h(i) K_h(i) / |k_h|²
+/// ```
+///
+/// # Safety
+/// As for [`resemblance`].
+#[allow(
+    clippy::too_many_arguments,
+    reason = "each is another row, and has one caller"
+)]
+#[inline(always)]
+pub(super) unsafe fn resemblance_back<S: Simd, T: Real>(
+    layout: &Layout,
+    memory: *const T,
+    asked: *const T,
+    cosines: *const T,
+    inverse_norms: *const T,
+    slopes: *mut T,
+    of_memory: *mut T,
+    of_asked: *mut T,
+    spare: *mut T,
+) {
+    let slots = layout.slots;
+    // SAFETY: as the caller promises.
+    unsafe {
+        let smallest = splat::<S, T>(T::of(SMALLEST_NORM * SMALLEST_NORM).sqrt().recip());
+        let zero = splat::<S, T>(T::zero());
+        for head in 0..layout.n_heads() {
+            let key = asked.add(layout.addressing(head));
+            let (norm, is_long) = key_norm(layout, key);
+            let inverse = splat::<S, T>(norm.recip());
+            let (slopes, cosines) = (
+                slopes.add(head * slots.width),
+                cosines.add(head * slots.width),
+            );
+            let mut sum = zero;
+            for lane in slots.starts() {
+                let slope = load::<S, T>(slopes.add(lane));
+                let product = slope * load::<S, T>(cosines.add(lane));
+                sum += product;
+                let inverse_norm = load::<S, T>(inverse_norms.add(lane));
+                // What is no longer than ε has a norm of ε.
+                let of_norm = inverse_norm
+                    .lt(smallest)
+                    .select(product * inverse_norm * inverse_norm, zero);
+                let before = if head == 0 {
+                    zero
+                } else {
+                    load::<S, T>(spare.add(lane))
+                };
+                store::<S, T>(spare.add(lane), before + of_norm);
+                store::<S, T>(slopes.add(lane), slope * inverse_norm * inverse);
+            }
+            let of_key = of_asked.add(layout.addressing(head));
+            let share = match is_long {
+                true => sum.reduce_add() / (norm * norm),
+                false => T::zero(),
+            };
+            for place in 0..layout.word {
+                *of_key.add(place) = -*key.add(place) * share;
+            }
+        }
+        for head in (0..layout.n_heads()).step_by(2) {
+            let key = |head: usize| asked.add(layout.addressing(head));
+            let of_key = |head: usize| of_asked.add(layout.addressing(head));
+            let row = |head: usize| slopes.add(head * slots.width).cast_const();
+            if head + 1 < layout.n_heads() {
+                let heads = [head, head + 1];
+                let [keys, rows] = [heads.map(key), heads.map(row)];
+                dots_back::<S, T, 2>(
+                    layout,
+                    memory,
+                    keys,
+                    rows,
+                    spare,
+                    of_memory,
+                    heads.map(of_key),
+                );
+            } else {
+                let of_key = [of_key(head)];
+                dots_back::<S, T, 1>(
+                    layout,
+                    memory,
+                    [key(head)],
+                    [row(head)],
+                    spare,
+                    of_memory,
+                    of_key,
+                );
+            }
+            if head == 0 {
+                // The norms take their share once.
+                crate::ops::cpu::clear(spare, slots.width);
+            }
+        }
+    }
+}
+
+/// One pass over the memory: `∂M += Σ_h u_h k_h - q M` and `∂k_h += Σ_i u_h(i) M(i)`.
+#[inline(always)]
+unsafe fn dots_back<S: Simd, T: Real, const HEADS: usize>(
+    layout: &Layout,
+    memory: *const T,
+    keys: [*const T; HEADS],
+    slopes: [*const T; HEADS],
+    of_squares: *const T,
+    of_memory: *mut T,
+    of_keys: [*mut T; HEADS],
+) {
+    let slots = layout.slots;
+    // SAFETY: as the caller promises.
+    unsafe {
+        for place in 0..layout.word {
+            let row = memory.add(place * slots.width);
+            let to = of_memory.add(place * slots.width);
+            let keys = keys.map(|key| splat::<S, T>(*key.add(place)));
+            let mut sums = [splat::<S, T>(T::zero()); HEADS];
+            for lane in slots.starts() {
+                let x = load::<S, T>(row.add(lane));
+                let mut slope = load::<S, T>(to.add(lane)) - load::<S, T>(of_squares.add(lane)) * x;
+                for head in 0..HEADS {
+                    let u = load::<S, T>(slopes[head].add(lane));
+                    sums[head] = u.mul_add(x, sums[head]);
+                    slope = u.mul_add(keys[head], slope);
+                }
+                store::<S, T>(to.add(lane), slope);
+            }
+            for (of_key, sum) in of_keys.into_iter().zip(sums) {
+                *of_key.add(place) += sum.reduce_add();
+            }
+        }
+    }
+}
+
+/// What one read head and one write head do to a memory, or one of them.
+#[derive(Clone, Copy)]
+pub(super) struct Access<T> {
+    /// A weighting, and where the word goes that is read.
+    pub(super) read: (*const T, *mut T),
+    /// A weighting, and the vectors that are erased and added.
+    pub(super) write: (*const T, *const T, *const T),
+}
+
+impl<T> Access<T> {
+    fn reads(weights: *const T, word: *mut T) -> Self {
+        let nothing = core::ptr::null();
+        Access {
+            read: (weights, word),
+            write: (nothing, nothing, nothing),
+        }
+    }
+
+    fn writes(weights: *const T, erase: *const T, add: *const T) -> Self {
+        Access {
+            read: (core::ptr::null(), core::ptr::null_mut()),
+            write: (weights, erase, add),
+        }
+    }
+}
+
+/// The rows that the heads of one step read and write with.
+#[derive(Clone, Copy)]
+pub(super) struct Heads<T> {
+    /// What the heads ask for.
+    pub(super) asked: *const T,
+    /// Weightings, a row of slots for each head.
+    pub(super) weights: *const T,
+}
+
+impl<T: Real> Heads<T> {
+    #[inline(always)]
+    unsafe fn weights(&self, layout: &Layout, head: usize) -> *const T {
+        // SAFETY: as the caller promises.
+        unsafe { self.weights.add(head * layout.slots.width) }
+    }
+
+    /// A write head's weighting, erase vector and add vector.
+    #[inline(always)]
+    unsafe fn writing(&self, layout: &Layout, head: usize) -> (*const T, *const T, *const T) {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let vector = |first: usize| self.asked.add(first + head * layout.word);
+            let weights = self.weights(layout, layout.n_read + head);
+            (weights, vector(layout.erase()), vector(layout.add()))
+        }
+    }
+}
+
+/// Reads from the memory `from` to `reads`, one word for each read head, and writes to `to`, which may be the same memory.
+///
+/// # Safety
+/// Both must be memories and `heads` rows of one step; the caller must be compiled with the instructions of S.
+#[inline(always)]
+pub(super) unsafe fn access<S: Simd, T: Real>(
+    layout: &Layout,
+    heads: Heads<T>,
+    from: *const T,
+    to: *mut T,
+    reads: *mut T,
+) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        if layout.n_read == 1 && layout.n_write == 1 {
+            let heads = Access {
+                read: (heads.weights(layout, 0), reads),
+                write: heads.writing(layout, 0),
+            };
+            return pass::<S, T, true, true, true>(layout, heads, from, to);
+        }
+        for head in 0..layout.n_read {
+            let word = reads.add(head * layout.word);
+            let access = Access::reads(heads.weights(layout, head), word);
+            pass::<S, T, true, false, false>(layout, access, from, to);
+        }
+        write::<S, T>(layout, heads, from, to);
+    }
+}
+
+/// Writes: all heads erase, then all add.
+///
+/// # Safety
+/// As for [`access`].
+#[inline(always)]
+pub(super) unsafe fn write<S: Simd, T: Real>(
+    layout: &Layout,
+    heads: Heads<T>,
+    from: *const T,
+    to: *mut T,
+) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let writes = |head: usize| {
+            let (weights, erase, add) = heads.writing(layout, head);
+            Access::writes(weights, erase, add)
+        };
+        if layout.n_write == 1 {
+            return pass::<S, T, false, true, true>(layout, writes(0), from, to);
+        }
+        for head in 0..layout.n_write {
+            let from = if head == 0 { from } else { to.cast_const() };
+            pass::<S, T, false, true, false>(layout, writes(head), from, to);
+        }
+        for head in 0..layout.n_write {
+            pass::<S, T, false, false, true>(layout, writes(head), to, to);
+        }
+    }
+}
+
+/// One pass over the memory: what is asked for of reading, erasing and adding.
+#[inline(always)]
+unsafe fn pass<S: Simd, T: Real, const READ: bool, const ERASE: bool, const ADD: bool>(
+    layout: &Layout,
+    heads: Access<T>,
+    from: *const T,
+    to: *mut T,
+) {
+    let slots = layout.slots;
+    let (read_weights, word) = heads.read;
+    let (write_weights, erase, add) = heads.write;
+    // SAFETY: as the caller promises.
+    unsafe {
+        for place in 0..layout.word {
+            let row = place * slots.width;
+            let zero = splat::<S, T>(T::zero());
+            let erase = if ERASE {
+                splat::<S, T>(*erase.add(place))
+            } else {
+                zero
+            };
+            let add = if ADD {
+                splat::<S, T>(*add.add(place))
+            } else {
+                zero
+            };
+            let mut sum = zero;
+            for lane in slots.starts() {
+                let mut x = load::<S, T>(from.add(row + lane));
+                if READ {
+                    sum = x.mul_add(load::<S, T>(read_weights.add(lane)), sum);
+                }
+                if ERASE || ADD {
+                    let w = load::<S, T>(write_weights.add(lane));
+                    if ERASE {
+                        x = x - x * (w * erase);
+                    }
+                    if ADD {
+                        x = w.mul_add(add, x);
+                    }
+                    store::<S, T>(to.add(row + lane), x);
+                }
+            }
+            if READ {
+                *word.add(place) = sum.reduce_add();
+            }
+        }
+    }
+}
+
+/// Where the gradients of [`access`] go, and come from.
+#[derive(Clone, Copy)]
+pub(super) struct AccessSlopes<T> {
+    /// Of what was read.
+    pub(super) reads: *const T,
+    /// Of the memory after the step; then of the memory before it.
+    pub(super) memory: *mut T,
+    /// Of the weightings, a row of slots for each head, to which they are added.
+    pub(super) weights: *mut T,
+    /// Where those of the erase and add vectors go, in a row of what the heads ask for.
+    pub(super) asked: *mut T,
+}
+
+/// The gradients of [`access`]. `between` has room for a memory for each write head but the first.
+///
+/// # Safety
+/// As for [`access`].
+#[inline(always)]
+pub(super) unsafe fn access_back<S: Simd, T: Real>(
+    layout: &Layout,
+    heads: Heads<T>,
+    memory: *const T,
+    slopes: AccessSlopes<T>,
+    between: *mut T,
+) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let row = |head: usize| slopes.weights.add(head * layout.slots.width);
+        let reads = |head: usize| {
+            let word = slopes.reads.add(head * layout.word);
+            (heads.weights(layout, head), word, row(head))
+        };
+        let writes = |head: usize| {
+            let vector = |first: usize| slopes.asked.add(first + head * layout.word);
+            let to = (vector(layout.erase()), vector(layout.add()));
+            (heads.writing(layout, head), to, row(layout.n_read + head))
+        };
+        if layout.n_read == 1 && layout.n_write == 1 {
+            return pass_back::<S, T, true, true, true>(
+                layout,
+                reads(0),
+                writes(0),
+                memory,
+                slopes.memory,
+            );
+        }
+        for head in 0..layout.n_write {
+            let writes = writes(head);
+            pass_back::<S, T, false, false, true>(layout, reads(0), writes, memory, slopes.memory);
+        }
+        // The memory that each head found, after those before it had erased.
+        let found = |head: usize| match head {
+            0 => memory,
+            _ => between
+                .add((head - 1) * layout.memory_numbers())
+                .cast_const(),
+        };
+        for head in 1..layout.n_write {
+            let (weights, erase, add) = heads.writing(layout, head - 1);
+            let access = Access::writes(weights, erase, add);
+            let to = found(head).cast_mut();
+            pass::<S, T, false, true, false>(layout, access, found(head - 1), to);
+        }
+        for head in (0..layout.n_write).rev() {
+            let (writes, found) = (writes(head), found(head));
+            pass_back::<S, T, false, true, false>(layout, reads(0), writes, found, slopes.memory);
+        }
+        for head in 0..layout.n_read {
+            let reads = reads(head);
+            pass_back::<S, T, true, false, false>(layout, reads, writes(0), memory, slopes.memory);
+        }
+    }
+}
+
+/// One pass over the memory and its gradient. A head that reads is its weighting, the slopes of what it read, and where those
+/// of its weighting are summed; one that writes is its weighting, erase and add vector, where the slopes of those two go, and
+/// where those of its weighting are summed.
+#[inline(always)]
+unsafe fn pass_back<S: Simd, T: Real, const READ: bool, const ERASE: bool, const ADD: bool>(
+    layout: &Layout,
+    (read_weights, of_word, of_reading): (*const T, *const T, *mut T),
+    ((write_weights, erase, add), (of_erase, of_add), of_writing): (
+        (*const T, *const T, *const T),
+        (*mut T, *mut T),
+        *mut T,
+    ),
+    memory: *const T,
+    of_memory: *mut T,
+) {
+    let slots = layout.slots;
+    // SAFETY: as the caller promises.
+    unsafe {
+        for place in 0..layout.word {
+            let row = place * slots.width;
+            let zero = splat::<S, T>(T::zero());
+            let number = |vector: *const T| splat::<S, T>(*vector.add(place));
+            let of_word = if READ { number(of_word) } else { zero };
+            let (mut erased, mut added) = (zero, zero);
+            let erase = if ERASE { number(erase) } else { zero };
+            let add = if ADD { number(add) } else { zero };
+            for lane in slots.starts() {
+                let x = load::<S, T>(memory.add(row + lane));
+                let mut slope = load::<S, T>(of_memory.add(row + lane));
+                if ERASE || ADD {
+                    let w = load::<S, T>(write_weights.add(lane));
+                    let mut of_weight = load::<S, T>(of_writing.add(lane));
+                    if ADD {
+                        added = slope.mul_add(w, added);
+                        of_weight = slope.mul_add(add, of_weight);
+                    }
+                    if ERASE {
+                        let product = slope * x;
+                        erased = product.mul_add(w, erased);
+                        of_weight = of_weight - product * erase;
+                        slope = slope - slope * (w * erase);
+                    }
+                    store::<S, T>(of_writing.add(lane), of_weight);
+                }
+                if READ {
+                    let of_weight = of_word.mul_add(x, load::<S, T>(of_reading.add(lane)));
+                    store::<S, T>(of_reading.add(lane), of_weight);
+                    slope = of_word.mul_add(load::<S, T>(read_weights.add(lane)), slope);
+                }
+                if ERASE || READ {
+                    store::<S, T>(of_memory.add(row + lane), slope);
+                }
+            }
+            if ERASE {
+                *of_erase.add(place) = -erased.reduce_add();
+            }
+            if ADD {
+                *of_add.add(place) = added.reduce_add();
+            }
+        }
+    }
+}
+
+/// A memory of a tensor, `[memory_size, word_size]`, as rows of slots, zeros behind them.
+///
+/// # Safety
+/// `from` and `to` must be such memories.
+pub(super) unsafe fn turn_in<T: Real>(word: usize, slots: Row, from: *const T, to: *mut T) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        for place in 0..word {
+            for slot in 0..slots.width {
+                *to.add(place * slots.width + slot) = match slot < slots.units {
+                    true => *from.add(slot * word + place),
+                    false => T::zero(),
+                };
+            }
+        }
+    }
+}
+
+/// The reverse of [`turn_in`].
+///
+/// # Safety
+/// As for [`turn_in`].
+pub(super) unsafe fn turn_out<T: Real>(word: usize, slots: Row, from: *const T, to: *mut T) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        for slot in 0..slots.units {
+            for place in 0..word {
+                *to.add(slot * word + place) = *from.add(place * slots.width + slot);
+            }
+        }
+    }
+}

@@ -1,0 +1,419 @@
+//! The whole sequence as one operation with its own backward pass, on the backends that have a kernel.
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use burn::backend::autodiff::{Autodiff, checkpoint::strategy::CheckpointStrategy};
+use burn::backend::flex::FlexTensor;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, Dispatch, ExtensionType, Flex, backend_extension};
+use burn::tensor::Tensor;
+
+use super::cpu::{self, ControllerKind, Problem, Tape, Wanted};
+use super::{Addressing, SlowWeights, State};
+use crate::ops::LstmState;
+use crate::ops::cpu::{Arch, Real, SharedMut};
+use crate::ops::fused::{self, Input, Kernel, check};
+
+/// The sequence by the kernel: every `[h_t ; r_t]`, and the state after the last step.
+///
+/// # Panics
+/// If a shape does not fit.
+#[track_caller]
+pub(crate) fn sequence(
+    projected: Tensor<3>,
+    state: State,
+    weights: SlowWeights,
+) -> (Tensor<3>, State) {
+    run_on(Arch::detect(), projected, state, weights)
+}
+
+/// The same with given instructions, which the machine must have.
+#[track_caller]
+fn run_on(
+    arch: Arch,
+    projected: Tensor<3>,
+    state: State,
+    weights: SlowWeights,
+) -> (Tensor<3>, State) {
+    let [batch_size, seq_length, _] = projected.dims();
+    let [_, memory_size, word_size] = state.memory.dims();
+    let (n_read, n_states) = (state.reads.dims()[1], state.controller.len());
+    let (inputs, plan) = operands(arch, projected, state, weights);
+    let Plan {
+        d_hidden, n_write, ..
+    } = plan;
+    let results = Tensor::<1>::from_dispatch(<Dispatch as FusedNtm>::ntm(inputs, plan));
+
+    let mut first = 0;
+    let mut take = |numbers: usize| {
+        let taken = results.clone().narrow(0, first, numbers);
+        first += numbers;
+        taken
+    };
+    let d_reads = n_read * word_size;
+    let width = d_hidden + d_reads;
+    let output = take(batch_size * seq_length * width).reshape([batch_size, seq_length, width]);
+    let memory = take(batch_size * memory_size * word_size);
+    let n_heads = n_read + n_write;
+    let weights = take(batch_size * n_heads * memory_size);
+    let mut of_layers = || -> Vec<Tensor<2>> {
+        let all = match n_states {
+            0 => return Vec::new(),
+            _ => take(batch_size * n_states * d_hidden),
+        };
+        let all = all.reshape([batch_size, n_states * d_hidden]);
+        let layers = 0..n_states;
+        layers
+            .map(|layer| all.clone().narrow(1, layer * d_hidden, d_hidden))
+            .collect()
+    };
+    let (hidden, cell) = (of_layers(), of_layers());
+    let layers = hidden.into_iter().zip(cell);
+    let last = output.clone().narrow(1, seq_length - 1, 1);
+    let state = State {
+        controller: layers
+            .map(|(hidden, cell)| LstmState { hidden, cell })
+            .collect(),
+        memory: memory.reshape([batch_size, memory_size, word_size]),
+        reads: last
+            .narrow(2, d_hidden, d_reads)
+            .reshape([batch_size, n_read, word_size]),
+        weights: weights.reshape([batch_size, n_heads, memory_size]),
+    };
+    (output, state)
+}
+
+/// The tensors that the kernel reads, and what it is to do with them.
+#[track_caller]
+fn operands(
+    arch: Arch,
+    projected: Tensor<3>,
+    state: State,
+    weights: SlowWeights,
+) -> (Inputs<Dispatch>, Plan) {
+    let [.., word_size] = state.memory.dims();
+    let d_hidden = weights.read_head.0.dims()[0];
+    let addressing = Addressing::width(word_size, weights.shift_width);
+    let n_write = weights.write_head.1.dims()[0] / (addressing + 2 * word_size);
+    let plan = Plan {
+        controller: match weights.activation {
+            None => ControllerKind::Lstm,
+            Some(activation) => ControllerKind::FeedForward(activation),
+        },
+        d_hidden,
+        n_layers: weights.layers.len(),
+        n_write,
+        shift_width: weights.shift_width,
+        arch,
+    };
+    check_shapes(&projected, &state, &weights, &plan);
+
+    let like = (projected.device(), projected.dtype());
+    let nothing = || Tensor::<1>::empty([0], (&like.0, like.1));
+    // The first layer as it is, since most controllers have no other.
+    let mut layers = weights.layers.into_iter();
+    let first = layers.next().expect("a controller has a layer");
+    let upper: Vec<Tensor<1>> = layers
+        .flat_map(|layer| {
+            let recurrent = layer.recurrent.map(|weight| weight.flatten(0, 1));
+            let weight = layer.weight.flatten(0, 1);
+            [Some(weight), recurrent, Some(layer.bias)]
+        })
+        .flatten()
+        .collect();
+    let upper = match upper.is_empty() {
+        true => nothing(),
+        false => Tensor::cat(upper, 0),
+    };
+    let of_layers = |part: fn(&LstmState) -> Tensor<2>| match state.controller.len() {
+        0 => nothing().into_dispatch(),
+        _ => Tensor::cat(state.controller.iter().map(part).collect(), 1).into_dispatch(),
+    };
+    let inputs = Inputs {
+        hidden: of_layers(|layer| layer.hidden.clone()),
+        cell: of_layers(|layer| layer.cell.clone()),
+        projected: projected.into_dispatch(),
+        first: first.weight.into_dispatch(),
+        recurrent: match first.recurrent {
+            None => nothing().into_dispatch(),
+            Some(recurrent) => recurrent.into_dispatch(),
+        },
+        upper: upper.into_dispatch(),
+        read_weight: weights.read_head.0.into_dispatch(),
+        read_bias: weights.read_head.1.into_dispatch(),
+        write_weight: weights.write_head.0.into_dispatch(),
+        write_bias: weights.write_head.1.into_dispatch(),
+        memory: state.memory.into_dispatch(),
+        reads: state.reads.into_dispatch(),
+        weights: state.weights.into_dispatch(),
+    };
+    (inputs, plan)
+}
+
+/// Panics unless every tensor has the shape and the type that the kernel relies on.
+#[track_caller]
+fn check_shapes(projected: &Tensor<3>, state: &State, weights: &SlowWeights, plan: &Plan) {
+    let [batch_size, seq_length, _] = projected.dims();
+    let [_, memory_size, word_size] = state.memory.dims();
+    let n_read = state.reads.dims()[1];
+    let (d_hidden, n_write, shift_width) = (plan.d_hidden, plan.n_write, plan.shift_width);
+    let sizes = [
+        batch_size,
+        seq_length,
+        d_hidden,
+        memory_size,
+        word_size,
+        n_read,
+        n_write,
+    ];
+    assert!(
+        sizes.iter().all(|size| *size > 0),
+        "batch_size, seq_length, d_controller, memory_size, word_size, n_read_heads and n_write_heads are {sizes:?}; each \
+         must be at least 1"
+    );
+    assert!(
+        shift_width % 2 == 1 && shift_width <= memory_size,
+        "shift_width is {shift_width}; it must be odd and at most memory_size, {memory_size}"
+    );
+    let dtype = projected.dtype();
+    let gates = plan.controller.n_gates() * d_hidden;
+    let expected = [batch_size, seq_length, gates];
+    check("the projected input", projected, expected, dtype);
+    for (index, layer) in weights.layers.iter().enumerate() {
+        let below = match index {
+            0 => layer.weight.dims()[0].max(n_read * word_size),
+            _ => d_hidden,
+        };
+        check("a layer's weight", &layer.weight, [below, gates], dtype);
+        check("a layer's bias", &layer.bias, [gates], dtype);
+        if let Some(recurrent) = &layer.recurrent {
+            check("a recurrent weight", recurrent, [d_hidden, gates], dtype);
+        }
+        assert!(
+            layer.recurrent.is_some() == (plan.controller == ControllerKind::Lstm),
+            "the layers of an LSTM, and no others, have recurrent weights"
+        );
+    }
+    let addressing = Addressing::width(word_size, shift_width);
+    let heads = [
+        ("read", &weights.read_head, n_read * addressing),
+        (
+            "write",
+            &weights.write_head,
+            n_write * (addressing + 2 * word_size),
+        ),
+    ];
+    for (name, (weight, bias), width) in heads {
+        check(
+            &alloc::format!("the {name} heads' weight"),
+            weight,
+            [d_hidden, width],
+            dtype,
+        );
+        check(
+            &alloc::format!("the {name} heads' bias"),
+            bias,
+            [width],
+            dtype,
+        );
+    }
+    let n_states = match plan.controller {
+        ControllerKind::Lstm => plan.n_layers,
+        ControllerKind::FeedForward(_) => 0,
+    };
+    assert!(
+        state.controller.len() == n_states,
+        "the state has {} layers; the controller has {n_states}",
+        state.controller.len()
+    );
+    for layer in &state.controller {
+        check(
+            "the hidden state",
+            &layer.hidden,
+            [batch_size, d_hidden],
+            dtype,
+        );
+        check(
+            "the cell's state",
+            &layer.cell,
+            [batch_size, d_hidden],
+            dtype,
+        );
+    }
+    let expected = [batch_size, memory_size, word_size];
+    check("the memory", &state.memory, expected, dtype);
+    let expected = [batch_size, n_read, word_size];
+    check("what was read", &state.reads, expected, dtype);
+    let expected = [batch_size, n_read + n_write, memory_size];
+    check("the weightings", &state.weights, expected, dtype);
+}
+
+/// What the operation is to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    controller: ControllerKind,
+    d_hidden: usize,
+    n_layers: usize,
+    n_write: usize,
+    shift_width: usize,
+    arch: Arch,
+}
+
+/// The tensors that the operation reads; those that are not there have no elements.
+#[derive(ExtensionType)]
+pub struct Inputs<B: Backend> {
+    projected: FloatTensor<B>,
+    first: FloatTensor<B>,
+    recurrent: FloatTensor<B>,
+    upper: FloatTensor<B>,
+    read_weight: FloatTensor<B>,
+    read_bias: FloatTensor<B>,
+    write_weight: FloatTensor<B>,
+    write_bias: FloatTensor<B>,
+    hidden: FloatTensor<B>,
+    cell: FloatTensor<B>,
+    memory: FloatTensor<B>,
+    reads: FloatTensor<B>,
+    weights: FloatTensor<B>,
+}
+
+impl<B: Backend> Inputs<B> {
+    fn into_array(self) -> [FloatTensor<B>; 13] {
+        [
+            self.projected,
+            self.first,
+            self.recurrent,
+            self.upper,
+            self.read_weight,
+            self.read_bias,
+            self.write_weight,
+            self.write_bias,
+            self.hidden,
+            self.cell,
+            self.memory,
+            self.reads,
+            self.weights,
+        ]
+    }
+}
+
+/// The operation, for each backend that has a kernel.
+#[backend_extension(Autodiff, Flex)]
+pub trait FusedNtm: Backend {
+    /// Every output row, the memory, the weightings, and h and c of the controller, in one row of numbers.
+    fn ntm(#[extension_type] inputs: Inputs<Self>, plan: Plan) -> FloatTensor<Self>;
+}
+
+impl FusedNtm for Flex {
+    fn ntm(inputs: Inputs<Self>, plan: Plan) -> FlexTensor {
+        fused::run(&plan, inputs.into_array())
+    }
+}
+
+impl<C: CheckpointStrategy> FusedNtm for Autodiff<Flex, C> {
+    fn ntm(inputs: Inputs<Self>, plan: Plan) -> FloatTensor<Self> {
+        fused::run_tracked::<_, C, 13>(plan, inputs.into_array())
+    }
+}
+
+impl Plan {
+    fn problem<'a, T: Real>(&self, inputs: [Input<'a, T>; 13]) -> Problem<'a, T> {
+        let [projected, .., memory, reads, _] = inputs;
+        let [
+            projected_numbers,
+            first,
+            recurrent,
+            upper,
+            read_weight,
+            read_bias,
+            write_weight,
+            write_bias,
+            hidden,
+            cell,
+            memory_numbers,
+            reads_numbers,
+            weights,
+        ] = inputs.map(|input| input.numbers);
+        Problem {
+            batch_size: projected.dim(0),
+            seq_length: projected.dim(1),
+            d_hidden: self.d_hidden,
+            n_layers: self.n_layers,
+            memory_size: memory.dim(1),
+            word_size: memory.dim(2),
+            n_read: reads.dim(1),
+            n_write: self.n_write,
+            shift_width: self.shift_width,
+            controller: self.controller,
+            projected: projected_numbers,
+            first,
+            recurrent,
+            upper,
+            read_weight,
+            read_bias,
+            write_weight,
+            write_bias,
+            hidden,
+            cell,
+            memory: memory_numbers,
+            reads: reads_numbers,
+            weights,
+        }
+    }
+}
+
+impl Kernel<13> for Plan {
+    type Tape<T: Real> = Tape<T>;
+
+    fn forward<T: Real>(
+        &self,
+        inputs: [Input<T>; 13],
+        keep: bool,
+    ) -> (Vec<T>, Vec<usize>, Option<Tape<T>>) {
+        let problem = self.problem(inputs);
+        let [.., len] = problem.results();
+        let mut results: Vec<T> = Vec::with_capacity(len);
+        // SAFETY: the architecture is one that the machine has; all of the results are written.
+        let tape = unsafe {
+            let output = SharedMut::new(results.as_mut_ptr());
+            let tape = cpu::forward(self.arch, &problem, output, keep);
+            results.set_len(len);
+            tape
+        };
+        (results, vec![len], tape)
+    }
+
+    fn backward<T: Real>(
+        &self,
+        inputs: [Input<T>; 13],
+        tape: &Tape<T>,
+        _output: &[T],
+        slopes: &[T],
+        is_wanted: [bool; 13],
+    ) -> [Vec<T>; 13] {
+        let wanted = Wanted {
+            projected: is_wanted[0],
+            memory: is_wanted[10],
+        };
+        let gradients = cpu::backward(&self.problem(inputs), tape, slopes, wanted);
+        [
+            gradients.projected,
+            gradients.first,
+            gradients.recurrent,
+            gradients.upper,
+            gradients.read_weight,
+            gradients.read_bias,
+            gradients.write_weight,
+            gradients.write_bias,
+            gradients.hidden,
+            gradients.cell,
+            gradients.memory,
+            gradients.reads,
+            gradients.weights,
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests;
