@@ -9,6 +9,11 @@ import numpy as np
 
 # The configuration that all sides run: that of FastWeightsConfig's defaults.
 DECAY, RATE, EPSILON = 0.95, 0.5, 1e-5
+# Of the Neural Turing Machine: memory, controller, bits.
+SLOTS, WORD, CONTROLLER, BITS, SHIFTS = 128, 20, 100, 8, 3
+# Of copy memory: symbols to copy, and tokens (eight symbols, one to wait, one to ask for the copy).
+SYMBOLS, TOKENS = 10, 10
+LEARNING_RATE = 1e-3
 
 
 def wave(frequency, *shape):
@@ -31,6 +36,61 @@ def parameters(sizes):
 
 def inputs(sizes):
     return wave(0.9, sizes["batch_size"], sizes["seq_length"], sizes["d_input"])
+
+
+def ntm_parameters():
+    addressing = WORD + 3 + SHIFTS
+    return {
+        "w_input": 0.1 * wave(0.7, BITS + 1 + WORD, 4 * CONTROLLER),
+        "b": 0.1 * wave(1.1, 4 * CONTROLLER),
+        "w_hidden": 0.1 * wave(1.3, CONTROLLER, 4 * CONTROLLER),
+        "w_read": 0.3 * wave(1.7, CONTROLLER, addressing),
+        "b_read": 0.1 * wave(1.7, addressing),
+        "w_write": 0.3 * wave(1.9, CONTROLLER, addressing + 2 * WORD),
+        "b_write": 0.1 * wave(1.9, addressing + 2 * WORD),
+        "memory": 0.1 * wave(2.3, SLOTS, WORD),
+        "w_output": 0.3 * wave(2.9, CONTROLLER + WORD, BITS),
+        "b_output": 0.1 * wave(3.1, BITS),
+        # What is learned of the start begins at zero.
+        "h0": np.zeros((1, CONTROLLER), np.float32),
+        "c0": np.zeros((1, CONTROLLER), np.float32),
+        "r0": np.zeros((1, WORD), np.float32),
+    }
+
+
+def ntm_copy(sizes):
+    """Bits, a mark, silence; and the bits, which are the answer to the silence."""
+    batch_size, length = sizes["batch_size"], sizes["length"]
+    bits = (wave(0.9, batch_size, length, BITS) > 0).astype(np.float32)
+    x = np.zeros((batch_size, 2 * length + 1, BITS + 1), np.float32)
+    x[:, :length, :BITS] = bits
+    x[:, length, BITS] = 1
+    return x, bits
+
+
+def sab_parameters(sizes):
+    d_hidden = sizes["d_hidden"]
+    return {
+        "w_input": 0.3 * wave(0.7, TOKENS, 4 * d_hidden),
+        "b": 0.1 * wave(1.1, 4 * d_hidden),
+        "w_hidden": 0.1 * wave(1.3, d_hidden, 4 * d_hidden),
+        "w_query": 0.3 * wave(1.7, d_hidden, d_hidden),
+        "w_key": 0.3 * wave(1.9, d_hidden, d_hidden),
+        "v": 0.3 * wave(2.3, d_hidden),
+        "w_output": 0.3 * wave(2.9, 2 * d_hidden, TOKENS),
+        "b_output": 0.1 * wave(3.1, TOKENS),
+    }
+
+
+def sab_copy(sizes):
+    """Symbols, a wait, a token that asks for them; the answer waits, and then repeats them."""
+    batch_size, steps = sizes["batch_size"], sizes["steps"]
+    symbols = np.minimum(np.floor((wave(0.9, batch_size, SYMBOLS) + np.float32(1)) * 4), 7).astype(np.int64)
+    tokens = np.full((batch_size, 2 * SYMBOLS + steps), 8)
+    answers = tokens.copy()
+    tokens[:, :SYMBOLS] = answers[:, SYMBOLS + steps:] = symbols
+    tokens[:, SYMBOLS + steps - 1] = 9
+    return np.eye(TOKENS, dtype=np.float32)[tokens], answers
 
 
 def fingerprint(output, gradient):
@@ -56,8 +116,8 @@ def peak():
 
 
 def serve(prepare):
-    """Answers requests for ever. `prepare(variant, sizes)` gives a function without arguments that computes, and
-    returns output and gradient of the input in a form that `numpy.asarray` takes."""
+    """Answers requests for ever. `prepare(variant, sizes)` gives a function without arguments that does the work; its
+    `fingerprint`, called before anything else, gives two numbers that all variants must agree on."""
     calls = {}
     print(json.dumps({"peak_mib": peak()}), flush=True)
     for line in sys.stdin:
@@ -66,9 +126,10 @@ def serve(prepare):
             key = json.dumps([request["variant"], request["sizes"]])
             if key not in calls:
                 calls = {key: prepare(request["variant"], request["sizes"])}
-                calls[key]()
+                if not request.get("check"):
+                    calls[key]()
             if request.get("check"):
-                answer = {"fingerprint": fingerprint(*calls[key]())}
+                answer = {"fingerprint": calls[key].fingerprint()}
             else:
                 answer = {"ms": clock(calls[key], request["seconds"]), "peak_mib": peak()}
         except Exception as error:  # whatever a peer fails with goes into the table

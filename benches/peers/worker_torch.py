@@ -1,4 +1,5 @@
-"""Fast weights, LSTM and GRU in PyTorch: forward and backward, to the gradients of the input and every parameter."""
+"""Fast weights, LSTM, GRU, a Neural Turing Machine and Sparse Attentive Backtracking in PyTorch, as one writes them: the
+equations as a loop over tensor operations, for the whole batch at once."""
 
 import os
 
@@ -53,10 +54,126 @@ def attention(x, c, b, w, gain, bias, inner_steps):
     return torch.stack(outputs, 1)
 
 
+def lstm_step(gates, c):
+    i, f, g, o = gates.chunk(4, 1)
+    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+    return o.sigmoid() * c.tanh(), c
+
+
+class Ntm(nn.Module):
+    """One read head, one write head, an LSTM controller; reads before it writes."""
+
+    def __init__(self):
+        super().__init__()
+        for name, value in protocol.ntm_parameters().items():
+            self.register_parameter(name, nn.Parameter(torch.tensor(value), requires_grad=name != "memory"))
+        n = self.memory.shape[0]
+        first = torch.zeros(1, n)
+        first[:, 0] = 1
+        self.register_buffer("first_weights", first)
+
+    def weights(self, raw, memory, prev):
+        m = memory.shape[2]
+        k, beta, gamma, gate, shift = raw.split([m, 1, 1, 1, raw.shape[1] - m - 3], 1)
+        beta, gamma = nn.functional.softplus(beta), 1 + nn.functional.softplus(gamma)
+        gate, shift = gate.sigmoid(), shift.softmax(1)
+        similarity = nn.functional.cosine_similarity(memory, k.unsqueeze(1), dim=2, eps=1e-8)
+        w = gate * (beta * similarity).softmax(1) + (1 - gate) * prev
+        w = shift[:, 0:1] * w.roll(1, 1) + shift[:, 1:2] * w + shift[:, 2:3] * w.roll(-1, 1)
+        w = w ** gamma
+        return w / (w.sum(1, keepdim=True) + 1e-16)
+
+    def step(self, x_t, h, c, memory, r, w_read, w_write):
+        m = memory.shape[2]
+        h, c = lstm_step(torch.cat([x_t, r], 1) @ self.w_input + self.b + h @ self.w_hidden, c)
+        w_read = self.weights(h @ self.w_read + self.b_read, memory, w_read)
+        raw = h @ self.w_write + self.b_write
+        w_write = self.weights(raw[:, :-2 * m], memory, w_write)
+        erase, add = raw[:, -2 * m:-m].sigmoid(), raw[:, -m:]
+        r = torch.bmm(w_read.unsqueeze(1), memory).squeeze(1)
+        w = w_write.unsqueeze(2)
+        memory = memory * (1 - w * erase.unsqueeze(1)) + w * add.unsqueeze(1)
+        return h, c, memory, r, w_read, w_write
+
+    def forward(self, x):
+        batch_size = x.shape[0]
+        rows = lambda start: start.expand(batch_size, -1)
+        state = (rows(self.h0), rows(self.c0), self.memory.expand(batch_size, -1, -1), rows(self.r0),
+                 rows(self.first_weights), rows(self.first_weights))
+        outputs = []
+        for x_t in x.unbind(1):
+            state = self.step(x_t, *state)
+            outputs.append(torch.cat([state[0], state[3]], 1))
+        return torch.stack(outputs, 1) @ self.w_output + self.b_output
+
+
+class Sab(nn.Module):
+    """Over an LSTM: scores by a multilayer perceptron, softmax over the best, the mean of state and summary."""
+
+    def __init__(self, sizes):
+        super().__init__()
+        for name, value in protocol.sab_parameters(sizes).items():
+            self.register_parameter(name, nn.Parameter(torch.tensor(value)))
+        self.sizes = sizes
+
+    def forward(self, x):
+        sizes = self.sizes
+        projected = x @ self.w_input + self.b
+        h = x.new_zeros(x.shape[0], sizes["d_hidden"])
+        c = torch.zeros_like(h)
+        memories, keys, outputs = [], [], []
+        for t, projected_t in enumerate(projected.unbind(1)):
+            if t % sizes["truncation_length"] == 0:
+                h, c = h.detach(), c.detach()
+            h, c = lstm_step(projected_t + h @ self.w_hidden, c)
+            s = torch.zeros_like(h)
+            if memories:
+                scores = torch.tanh((h @ self.w_query).unsqueeze(1) + torch.stack(keys, 1)) @ self.v
+                best, chosen = scores.topk(min(sizes["top_k"], len(memories)), 1)
+                recalled = torch.stack(memories, 1).gather(1, chosen.unsqueeze(2).expand(-1, -1, h.shape[1]))
+                s = torch.bmm(best.softmax(1).unsqueeze(1), recalled).squeeze(1)
+                h = (h + s) / 2
+            if (t + 1) % sizes["attention_interval"] == 0:
+                memories.append(h)
+                keys.append(h @ self.w_key)
+            outputs.append(torch.cat([h, s], 1))
+        return torch.stack(outputs, 1) @ self.w_output + self.b_output
+
+
+def training(model, loss):
+    """A step of training: forward, backward and an update by Adam; returns the loss before it."""
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=protocol.LEARNING_RATE)
+
+    def call():
+        optimizer.zero_grad()
+        value = loss(model)
+        value.backward()
+        optimizer.step()
+        return value
+
+    # The loss at first, and after three updates.
+    call.fingerprint = lambda: [float(loss) for loss in [call() for _ in range(4)]][::3]
+    return call
+
+
 def prepare(variant, sizes):
     torch.manual_seed(0)
+    name = variant.removesuffix("-compiled").removesuffix("-compiled-step")
+    if name == "torch-ntm":
+        model = Ntm()
+        if variant == "torch-ntm-compiled-step":
+            model.step = torch.compile(model.step)
+        x, target = (torch.tensor(a) for a in protocol.ntm_copy(sizes))
+        forward = torch.compile(model) if variant == "torch-ntm-compiled" else model
+        answer = lambda: forward(x)[:, -sizes["length"]:]
+        return training(model, lambda _: nn.functional.binary_cross_entropy_with_logits(answer(), target))
+    if name == "torch-sab":
+        model = Sab(sizes)
+        x, target = (torch.tensor(a) for a in protocol.sab_copy(sizes))
+        forward = torch.compile(model) if variant != name else model
+        return training(model, lambda _: nn.functional.cross_entropy(forward(x).flatten(0, 1), target.flatten()))
+
     x = torch.tensor(protocol.inputs(sizes), requires_grad=True)
-    name = variant.removesuffix("-compiled")
     if name in ("torch-lstm", "torch-gru"):
         layer = (nn.LSTM if name == "torch-lstm" else nn.GRU)(
             sizes["d_input"], sizes["d_hidden"], batch_first=True
@@ -79,6 +196,7 @@ def prepare(variant, sizes):
         output.backward(ones)
         return output.detach(), x.grad
 
+    call.fingerprint = lambda: protocol.fingerprint(*call())
     return call
 
 

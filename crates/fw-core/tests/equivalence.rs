@@ -9,8 +9,8 @@ use common::{FlatState, Outcome, outcome, random, randomized, rng, values};
 use fw_core::{
     Activation, AssociativeLstmConfig, Cell, Combination, Controller, ControllerKind, Elman,
     ElmanConfig, FastWeights, FastWeightsConfig, Form, GruConfig, InitialMemory, InitialWeights,
-    LstmConfig, Ntm, NtmConfig, Path, Recurrent, Sab, SabConfig, SabOutput, Score, Sparsifier,
-    Start, Write,
+    LstmConfig, NtmConfig, Path, Recurrent, Sab, SabConfig, SabOutput, Score, Sparsifier, Start,
+    Write,
 };
 
 const D_INPUT: usize = 5;

@@ -166,6 +166,7 @@ settings! {
         initial_weights: InitialWeights = InitialWeights::OneHot,
         initial_reads: Start = Start::Learned,
         initial_controller: Start = Start::Learned,
+        path: Path = Path::Auto,
     }
 }
 
@@ -183,6 +184,7 @@ settings! {
         initial_memory: InitialMemory = InitialMemory::Random,
         initial_weights: InitialWeights = InitialWeights::OneHot,
         initial_reads: Start = Start::Learned,
+        path: Path = Path::Auto,
     }
 }
 
@@ -340,6 +342,7 @@ macro_rules! machine {
             .with_initial_memory($settings.initial_memory)
             .with_initial_weights($settings.initial_weights)
             .with_initial_reads($settings.initial_reads)
+            .with_path($settings.path)
     };
 }
 

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::addressing::{self, Ring, Slopes, address_back, ring_width};
+use super::forward::read;
 use super::layout::{ControllerKind, Layout, Problem, Shared, Tape, Transposed, split_heads};
 use super::memory::{self, AccessSlopes, Heads};
 use super::parameters::{Asked, activate_back};
@@ -376,14 +377,10 @@ impl<T: Real> Pass<'_, T> {
                     self.step::<S>(t, piece(g), own(g), common, of_asked);
                 }
                 let last = layout.n_layers - 1;
-                let of_hidden = RowsMut::new(scratch.add(self.of_hidden(last)), room.sample);
-                row_products::<S, T>(
-                    [group, layout.asked_width(), layout.hidden.vectors()],
-                    Strided::new(heads, room.heads.right_width, 1),
-                    Rows::new(self.transposed.heads.as_ptr(), layout.hidden.width),
-                    Initial::Rows(Rows::new(of_hidden.start, of_hidden.stride)),
-                    of_hidden,
-                );
+                let rows = Strided::new(heads, room.heads.right_width, 1);
+                let weight = self.transposed.heads.as_ptr();
+                let of_hidden = scratch.add(self.of_hidden(last));
+                self.weigh_back::<S>(group, rows, weight, layout.hidden, of_hidden, true);
                 for g in 0..group {
                     let left = common.add(room.heads.left + (n_pairs + g) * room.heads.left_width);
                     let state = piece(g).add(layout.hidden(last, t + 1));
@@ -420,16 +417,13 @@ impl<T: Real> Pass<'_, T> {
         let cotangents = self.call.cotangents;
         // SAFETY: as in `run`.
         unsafe {
-            let copy = |row: Row, first: usize, index: usize, to: usize| {
-                let from = cotangents[first + index * row.units..][..row.units].as_ptr();
-                row.copy_padded::<S, T>(from, own.add(to));
-            };
             clear(own.add(room.reads), layout.reads.width);
             for layer in 0..layout.n_layers {
                 if layout.has_state() {
                     let index = sample * layout.n_layers + layer;
-                    copy(layout.hidden, hidden, index, self.of_hidden(layer));
-                    copy(layout.hidden, cell, index, self.of_carry(layer));
+                    let (state, carry) = (self.of_hidden(layer), self.of_carry(layer));
+                    read::<S, T>(layout.hidden, &cotangents[hidden..], index, own.add(state));
+                    read::<S, T>(layout.hidden, &cotangents[cell..], index, own.add(carry));
                 } else {
                     clear(own.add(self.of_hidden(layer)), layout.hidden.width);
                 }
@@ -437,7 +431,7 @@ impl<T: Real> Pass<'_, T> {
             for head in 0..layout.n_heads() {
                 let index = sample * layout.n_heads() + head;
                 let to = room.weights + head * layout.slots.width;
-                copy(layout.slots, weights, index, to);
+                read::<S, T>(layout.slots, &cotangents[weights..], index, own.add(to));
             }
             let numbers = layout.word * layout.slots.units;
             let from = cotangents[memory + sample * numbers..][..numbers].as_ptr();
@@ -631,26 +625,55 @@ impl<T: Real> Pass<'_, T> {
                 }
             }
             let [below, recurrent] = &self.transposed.layers[layer];
-            let multiply = |weight: &[T], row: Row, to: usize, initial: bool| {
-                let to = RowsMut::new(scratch.add(to), room.sample);
-                row_products::<S, T>(
-                    [group, gates, row.vectors()],
-                    Strided::new(right, gates, 1),
-                    Rows::new(weight.as_ptr(), row.width),
-                    match initial {
-                        true => Initial::Rows(Rows::new(to.start, to.stride)),
-                        false => Initial::Zero,
-                    },
-                    to,
-                );
-            };
+            let (below, recurrent) = (below.as_ptr(), recurrent.as_ptr());
+            let rows = Strided::new(right, gates, 1);
             match layer {
-                0 => multiply(below, layout.reads, room.reads, false),
-                _ => multiply(below, hidden, self.of_hidden(layer - 1), true),
+                0 => self.weigh_back::<S>(
+                    group,
+                    rows,
+                    below,
+                    layout.reads,
+                    scratch.add(room.reads),
+                    false,
+                ),
+                _ => {
+                    let to = scratch.add(self.of_hidden(layer - 1));
+                    self.weigh_back::<S>(group, rows, below, hidden, to, true);
+                }
             }
             if layout.has_state() {
-                multiply(recurrent, hidden, self.of_hidden(layer), false);
+                let to = scratch.add(self.of_hidden(layer));
+                self.weigh_back::<S>(group, rows, recurrent, hidden, to, false);
             }
+        }
+    }
+
+    /// The products of rows of gates with a transposed weight, or with `adds` their sum with what is there; `to` is in the first
+    /// sample's piece.
+    #[inline(always)]
+    unsafe fn weigh_back<S: Simd>(
+        &self,
+        group: usize,
+        rows: Strided<T>,
+        weight: *const T,
+        row: Row,
+        to: *mut T,
+        adds: bool,
+    ) {
+        let stride = self.room.sample;
+        let initial = match adds {
+            true => Initial::Rows(Rows::new(to.cast_const(), stride)),
+            false => Initial::Zero,
+        };
+        // SAFETY: as in `run`.
+        unsafe {
+            row_products::<S, T>(
+                [group, rows.row, row.vectors()],
+                rows,
+                Rows::new(weight, row.width),
+                initial,
+                RowsMut::new(to, stride),
+            );
         }
     }
 
@@ -702,21 +725,22 @@ impl<T: Real> Pass<'_, T> {
         let (layout, room) = (&self.layout, &self.room);
         // SAFETY: as in `run`.
         unsafe {
-            let copy = |row: Row, from: usize, to: SharedMut<T>, index: usize| {
-                row.copy_units::<S, T>(own.add(from), to.at(index * row.units));
-            };
-            copy(layout.reads, room.reads, self.reads, sample);
+            let to = self.reads.at(sample * layout.reads.units);
+            layout.reads.copy_units::<S, T>(own.add(room.reads), to);
             if layout.has_state() {
                 for layer in 0..layout.n_layers {
-                    let index = sample * layout.n_layers + layer;
-                    copy(layout.hidden, self.of_hidden(layer), self.hidden, index);
-                    copy(layout.hidden, self.of_carry(layer), self.cell, index);
+                    let row = layout.hidden;
+                    let to = (sample * layout.n_layers + layer) * row.units;
+                    let (state, carry) = (self.of_hidden(layer), self.of_carry(layer));
+                    row.copy_units::<S, T>(own.add(state), self.hidden.at(to));
+                    row.copy_units::<S, T>(own.add(carry), self.cell.at(to));
                 }
             }
             for head in 0..layout.n_heads() {
                 let index = sample * layout.n_heads() + head;
                 let from = room.weights + head * layout.slots.width;
-                copy(layout.slots, from, self.weights, index);
+                let to = self.weights.at(index * layout.slots.units);
+                layout.slots.copy_units::<S, T>(own.add(from), to);
             }
             if self.call.wanted.memory {
                 let numbers = layout.word * layout.slots.units;

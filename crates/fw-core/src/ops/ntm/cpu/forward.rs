@@ -194,31 +194,24 @@ impl<T: Real> Pass<'_, T> {
         let (layout, problem) = (&self.layout, self.problem);
         // SAFETY: as in `run`.
         unsafe {
-            let copy = |row: Row, tensor: &[T], index: usize, to: usize| {
-                let from = tensor[index * row.units..][..row.units].as_ptr();
-                row.copy_padded::<S, T>(from, piece.add(to));
-            };
-            copy(layout.reads, problem.reads, sample, layout.read(0));
+            read::<S, T>(
+                layout.reads,
+                problem.reads,
+                sample,
+                piece.add(layout.read(0)),
+            );
             if layout.has_state() {
                 for layer in 0..layout.n_layers {
                     let index = sample * layout.n_layers + layer;
-                    copy(
-                        layout.hidden,
-                        problem.hidden,
-                        index,
-                        layout.hidden(layer, 0),
-                    );
-                    copy(layout.hidden, problem.cell, index, layout.carry(layer, 0));
+                    let (state, carry) = (layout.hidden(layer, 0), layout.carry(layer, 0));
+                    read::<S, T>(layout.hidden, problem.hidden, index, piece.add(state));
+                    read::<S, T>(layout.hidden, problem.cell, index, piece.add(carry));
                 }
             }
             for head in 0..layout.n_heads() {
                 let index = sample * layout.n_heads() + head;
-                copy(
-                    layout.slots,
-                    problem.weights,
-                    index,
-                    layout.weights(0, head),
-                );
+                let to = piece.add(layout.weights(0, head));
+                read::<S, T>(layout.slots, problem.weights, index, to);
             }
             let numbers = layout.word * layout.slots.units;
             let from = problem.memory[sample * numbers..][..numbers].as_ptr();
@@ -242,24 +235,18 @@ impl<T: Real> Pass<'_, T> {
         // SAFETY: as in `run`.
         unsafe {
             let sums = scratch.add(self.room.sums);
-            let add = |row: usize, units: usize, weight: &[T], initial| {
-                row_products::<S, T>(
-                    [group, units, gates / hidden.lanes],
-                    Strided::new(pieces.add(row), layout.sample, 1),
-                    Rows::new(weight.as_ptr(), gates),
-                    initial,
-                    RowsMut::new(sums, gates),
-                );
-            };
-            let below = layout.below(layer).units;
-            add(layout.input(layer, t), below, &weights.below, Initial::Zero);
+            let below = pieces.add(layout.input(layer, t));
+            let n_below = layout.below(layer).units;
+            self.weigh::<S>([group, n_below], below, &weights.below, Initial::Zero, sums);
             if layout.has_state() {
+                let state = pieces.add(layout.hidden(layer, t));
                 let initial = Initial::Rows(Rows::new(sums, gates));
-                add(
-                    layout.hidden(layer, t),
-                    hidden.units,
+                self.weigh::<S>(
+                    [group, hidden.units],
+                    state,
                     &weights.recurrent,
                     initial,
+                    sums,
                 );
             }
             for (g, sample) in samples.enumerate() {
@@ -285,18 +272,43 @@ impl<T: Real> Pass<'_, T> {
                         },
                     ),
                     ControllerKind::FeedForward(activation) => {
-                        hidden.update::<S, T>(state, from_below, |x, y| match activation {
-                            Activation::Tanh => T::tanh_lanes::<S>(x + y),
-                            Activation::Relu => {
-                                let zero = splat::<S, T>(T::zero());
-                                let sum = x + y;
+                        for lane in hidden.starts() {
+                            let x = load::<S, T>(state.add(lane));
+                            let x = x + load::<S, T>(from_below.add(lane));
+                            let zero = splat::<S, T>(T::zero());
+                            let y = match activation {
+                                Activation::Tanh => T::tanh_lanes::<S>(x),
                                 // Not the larger of the two: that would hide a NaN.
-                                sum.lt(zero).select(zero, sum)
-                            }
-                        });
+                                Activation::Relu => x.lt(zero).select(zero, x),
+                            };
+                            store::<S, T>(state.add(lane), y);
+                        }
                     }
                 }
             }
+        }
+    }
+
+    /// The products of rows of so many samples and units with a weight of the controller, one row of gates for each sample.
+    #[inline(always)]
+    unsafe fn weigh<S: Simd>(
+        &self,
+        [group, units]: [usize; 2],
+        rows: *const T,
+        weight: &[T],
+        initial: Initial<T>,
+        sums: *mut T,
+    ) {
+        let gates = self.layout.gates_width();
+        // SAFETY: as in `run`.
+        unsafe {
+            row_products::<S, T>(
+                [group, units, gates / self.layout.hidden.lanes],
+                Strided::new(rows, self.layout.sample, 1),
+                Rows::new(weight.as_ptr(), gates),
+                initial,
+                RowsMut::new(sums, gates),
+            );
         }
     }
 
@@ -391,24 +403,36 @@ impl<T: Real> Pass<'_, T> {
         let last = layout.seq_length;
         // SAFETY: as in `run`.
         unsafe {
-            let copy = |row: Row, from: usize, first: usize, index: usize| {
-                let to = self.output.at(first + index * row.units);
-                row.copy_units::<S, T>(piece.add(from), to);
-            };
             let numbers = layout.word * layout.slots.units;
             let to = self.output.at(memory + sample * numbers);
             memory::turn_out(layout.word, layout.slots, piece.add(layout.memory), to);
             for head in 0..layout.n_heads() {
                 let index = sample * layout.n_heads() + head;
-                copy(layout.slots, layout.weights(last, head), weights, index);
+                let to = self.output.at(weights + index * layout.slots.units);
+                let from = piece.add(layout.weights(last, head));
+                layout.slots.copy_units::<S, T>(from, to);
             }
             if layout.has_state() {
                 for layer in 0..layout.n_layers {
                     let index = sample * layout.n_layers + layer;
-                    copy(layout.hidden, layout.hidden(layer, last), hidden, index);
-                    copy(layout.hidden, layout.carry(layer, last), cell, index);
+                    let row = layout.hidden;
+                    let (state, carry) = (layout.hidden(layer, last), layout.carry(layer, last));
+                    let to = |first: usize| self.output.at(first + index * row.units);
+                    row.copy_units::<S, T>(piece.add(state), to(hidden));
+                    row.copy_units::<S, T>(piece.add(carry), to(cell));
                 }
             }
         }
     }
+}
+
+/// A row of a tensor, padded.
+///
+/// # Safety
+/// `to` must have room for it; the caller must be compiled with the instructions of S.
+#[inline(always)]
+pub(super) unsafe fn read<S: Simd, T: Real>(row: Row, tensor: &[T], index: usize, to: *mut T) {
+    let from = tensor[index * row.units..][..row.units].as_ptr();
+    // SAFETY: as the caller promises.
+    unsafe { row.copy_padded::<S, T>(from, to) }
 }

@@ -506,11 +506,18 @@ unsafe fn pass_back<S: Simd, T: Real, const READ: bool, const ERASE: bool, const
         for place in 0..layout.word {
             let row = place * slots.width;
             let zero = splat::<S, T>(T::zero());
-            let number = |vector: *const T| splat::<S, T>(*vector.add(place));
-            let of_word = if READ { number(of_word) } else { zero };
+            let mut of_word_here = zero;
             let (mut erased, mut added) = (zero, zero);
-            let erase = if ERASE { number(erase) } else { zero };
-            let add = if ADD { number(add) } else { zero };
+            let (mut erase_here, mut add_here) = (zero, zero);
+            if READ {
+                of_word_here = splat::<S, T>(*of_word.add(place));
+            }
+            if ERASE {
+                erase_here = splat::<S, T>(*erase.add(place));
+            }
+            if ADD {
+                add_here = splat::<S, T>(*add.add(place));
+            }
             for lane in slots.starts() {
                 let x = load::<S, T>(memory.add(row + lane));
                 let mut slope = load::<S, T>(of_memory.add(row + lane));
@@ -519,20 +526,20 @@ unsafe fn pass_back<S: Simd, T: Real, const READ: bool, const ERASE: bool, const
                     let mut of_weight = load::<S, T>(of_writing.add(lane));
                     if ADD {
                         added = slope.mul_add(w, added);
-                        of_weight = slope.mul_add(add, of_weight);
+                        of_weight = slope.mul_add(add_here, of_weight);
                     }
                     if ERASE {
                         let product = slope * x;
                         erased = product.mul_add(w, erased);
-                        of_weight = of_weight - product * erase;
-                        slope = slope - slope * (w * erase);
+                        of_weight = of_weight - product * erase_here;
+                        slope = slope - slope * (w * erase_here);
                     }
                     store::<S, T>(of_writing.add(lane), of_weight);
                 }
                 if READ {
-                    let of_weight = of_word.mul_add(x, load::<S, T>(of_reading.add(lane)));
+                    let of_weight = of_word_here.mul_add(x, load::<S, T>(of_reading.add(lane)));
                     store::<S, T>(of_reading.add(lane), of_weight);
-                    slope = of_word.mul_add(load::<S, T>(read_weights.add(lane)), slope);
+                    slope = of_word_here.mul_add(load::<S, T>(read_weights.add(lane)), slope);
                 }
                 if ERASE || READ {
                     store::<S, T>(of_memory.add(row + lane), slope);
