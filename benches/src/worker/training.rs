@@ -12,6 +12,8 @@ use crate::Work;
 use crate::numbers::{parameter, wave};
 
 const RATE: f64 = 1e-3;
+/// As in PyTorch.
+const EPSILON: f32 = 1e-8;
 
 /// Sizes of the Neural Turing Machine's step: memory 128 x 20, a controller of 100 units, 8 bits.
 #[derive(Clone, Copy, Deserialize)]
@@ -194,7 +196,7 @@ fn training<M: Module + 'static, F: Fn(&M) -> Tensor<1> + 'static>(
 ) -> Box<dyn Work> {
     Box::new(Training {
         model: Some(model),
-        optimizer: AdamConfig::new().init(),
+        optimizer: AdamConfig::new().with_epsilon(EPSILON).init(),
         loss,
     })
 }

@@ -282,7 +282,7 @@ fn paths_of_the_neural_turing_machine_agree() {
     let device = Device::flex().autodiff();
     for config in &configs {
         for seq_length in LENGTHS {
-            let run = |path, dtype| {
+            let build = |path, dtype| {
                 let layer = config.clone().with_path(path).init(&device);
                 let mut layer = randomized(layer, &mut rng(5), dtype);
                 // Without bounds, small weights keep 63 steps from exploding.
@@ -295,6 +295,10 @@ fn paths_of_the_neural_turing_machine_agree() {
                     }
                 }
                 let (input, state) = start(&layer, seq_length, dtype);
+                (layer, input, state)
+            };
+            let run = |path, dtype| {
+                let (layer, input, state) = build(path, dtype);
                 whole(&layer, &input, &state)
             };
             let what = format!("{config:?}, T = {seq_length}");
@@ -302,6 +306,11 @@ fn paths_of_the_neural_turing_machine_agree() {
             let fused = run(Path::Fused, DType::F64);
             let [(_, forward, backward), (_, single, single_backward)] = PRECISIONS;
             fused.assert_equals(&law, &what, forward, backward);
+            let (layer, input, state) = build(Path::Fused, DType::F64);
+            let projected = outcome(&layer, &input, &state, |layer, input, state| {
+                layer.forward_projected(layer.project(input), Some(state))
+            });
+            projected.assert_equals(&law, &format!("{what}, projected"), forward, backward);
             // Where rounding alone takes the composed form farther than the tolerance, the fused form may go as far.
             let composed = run(Path::Composed, DType::F32).errors(&law);
             let worst = composed.into_iter().fold(0.0, f64::max);

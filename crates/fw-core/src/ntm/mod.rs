@@ -354,6 +354,12 @@ impl Ntm {
         }
     }
 
+    /// Whether a sequence goes to the kernel.
+    #[cfg(feature = "flex")]
+    fn has_kernel(&self, input: &Tensor<3>) -> bool {
+        self.path != Path::Composed && fused::is_available(&input.device(), input.dtype())
+    }
+
     /// The weights, laid out for steps.
     fn weights(&self) -> ntm::Weights {
         let d_reads = self.initial_reads.lazy_shape().num_elements();
@@ -411,6 +417,22 @@ impl Recurrent for Ntm {
     }
 
     /// The whole sequence: fused into one operation where there is a kernel for the device, step by step elsewhere.
+    fn forward(&self, input: Tensor<3>, state: Option<NtmState>) -> (Tensor<3>, NtmState) {
+        check_input(&input, self.d_input);
+        let [batch_size, ..] = input.dims();
+        #[cfg(feature = "flex")]
+        if batch_size > 0 && self.has_kernel(&input) {
+            let state = self.start(batch_size, state);
+            let input = ntm::fused::Sequence::Raw(input);
+            return ntm::fused::sequence(input, state, self.slow_weights());
+        }
+        let projected = match batch_size {
+            0 => input,
+            _ => self.project(input),
+        };
+        self.forward_projected(projected, state)
+    }
+
     fn forward_projected(
         &self,
         projected: Tensor<3>,
@@ -422,9 +444,8 @@ impl Recurrent for Ntm {
             return (empty_output(self, &projected), state);
         }
         #[cfg(feature = "flex")]
-        if self.path != Path::Composed
-            && fused::is_available(&projected.device(), projected.dtype())
-        {
+        if self.has_kernel(&projected) {
+            let projected = ntm::fused::Sequence::Projected(projected);
             return ntm::fused::sequence(projected, state, self.slow_weights());
         }
         assert!(

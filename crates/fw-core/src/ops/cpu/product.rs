@@ -2,7 +2,7 @@
 
 use macerator::{Simd, Vector, WithSimd};
 
-use super::lanes::{Real, load, splat, store};
+use super::lanes::{Real, load, prefetch, splat, store};
 
 /// A matrix whose entries are read one at a time: entry `(i, k)` is at `i * row + k * column`.
 #[derive(Clone, Copy)]
@@ -44,6 +44,12 @@ impl<T> RowsMut<T> {
     #[inline(always)]
     pub(crate) fn new(start: *mut T, stride: usize) -> Self {
         RowsMut { start, stride }
+    }
+
+    /// These rows, for sums that start from them.
+    #[inline(always)]
+    pub(crate) fn as_initial(&self) -> Initial<T> {
+        Initial::Rows(Rows::new(self.start, self.stride))
     }
 }
 
@@ -91,9 +97,8 @@ pub(crate) unsafe fn add_product<S: Simd, T: Real>(
     b: Rows<T>,
     c: RowsMut<T>,
 ) {
-    let initial = Initial::Rows(Rows::new(c.start, c.stride));
     // SAFETY: as the caller promises.
-    unsafe { product::<S, T>(sizes, a, b, initial, c) }
+    unsafe { product::<S, T>(sizes, a, b, c.as_initial(), c) }
 }
 
 /// The arguments of [`product`], to be run with the instructions of S: a closure would not be inlined there.
@@ -108,56 +113,71 @@ struct Product<T> {
 impl<T: Real> WithSimd for Product<T> {
     type Output = ();
 
-    /// The tiles of C, so sized that a tile stays in registers while it is summed.
     #[inline(always)]
     fn with_simd<S: Simd>(self) {
-        let [m, k, vectors] = self.sizes;
-        let lanes = T::lanes::<S>();
-        // AVX2 has 16 registers: a tile of four rows and four vectors would take them all.
-        let widest = if lanes * size_of::<T>() == 32 { 3 } else { 4 };
-        let mut vector = 0;
-        while vector < vectors {
-            let wide = widest.min(vectors - vector);
-            let mut row = 0;
-            while row < m {
-                let high = 4.min(m - row);
-                macro_rules! tile {
-                    ($($high:literal $wide:literal $sums:literal),*) => {
-                        match (high, wide) {
-                            // SAFETY: within the matrices, as the caller of `product` promises.
-                            $(($high, $wide) => unsafe {
-                                tile::<S, T, $high, $wide, $sums>(
-                                    k,
-                                    Strided {
-                                        start: self.a.start.add(row * self.a.row),
-                                        ..self.a
-                                    },
-                                    Rows {
-                                        start: self.b.start.add(vector * lanes),
-                                        ..self.b
-                                    },
-                                    self.initial.at(row, vector * lanes),
-                                    RowsMut {
-                                        start: self.c.start.add(row * self.c.stride + vector * lanes),
-                                        ..self.c
-                                    },
-                                )
-                            },)*
-                            _ => unreachable!("a tile is at most 4 x 4"),
-                        }
-                    };
-                }
-                // Sums apart from one another hide the latency of an addition where a tile has few.
-                tile!(
-                    1 1 4, 1 2 4, 1 3 2, 1 4 2,
-                    2 1 4, 2 2 2, 2 3 1, 2 4 1,
-                    3 1 2, 3 2 1, 3 3 1, 3 4 1,
-                    4 1 2, 4 2 1, 4 3 1, 4 4 1
-                );
-                row += high;
+        // SAFETY: as the caller of `product` promises.
+        unsafe { tiles::<S, T>(self.sizes, self.a, self.b, self.initial, self.c) }
+    }
+}
+
+/// [`product`], tile by tile of C, so sized that a tile stays in registers while it is summed.
+///
+/// # Safety
+/// As for [`product`]; and the caller must be compiled with the instructions of `S`.
+#[inline(always)]
+pub(super) unsafe fn tiles<S: Simd, T: Real>(
+    sizes: [usize; 3],
+    a: Strided<T>,
+    b: Rows<T>,
+    initial: Initial<T>,
+    c: RowsMut<T>,
+) {
+    let [m, k, vectors] = sizes;
+    let lanes = T::lanes::<S>();
+    // AVX2 has 16 registers: a tile of four rows and four vectors would take them all.
+    let widest = if lanes * size_of::<T>() == 32 { 3 } else { 4 };
+    let mut vector = 0;
+    while vector < vectors {
+        let wide = widest.min(vectors - vector);
+        let mut row = 0;
+        while row < m {
+            let high = 4.min(m - row);
+            macro_rules! tile {
+                ($($high:literal $wide:literal $sums:literal),*) => {
+                    match (high, wide) {
+                        // SAFETY: within the matrices, as the caller of `product` promises.
+                        $(($high, $wide) => unsafe {
+                            tile::<S, T, $high, $wide, $sums>(
+                                k,
+                                Strided {
+                                    start: a.start.add(row * a.row),
+                                    ..a
+                                },
+                                Rows {
+                                    start: b.start.add(vector * lanes),
+                                    ..b
+                                },
+                                initial.at(row, vector * lanes),
+                                RowsMut {
+                                    start: c.start.add(row * c.stride + vector * lanes),
+                                    ..c
+                                },
+                            )
+                        },)*
+                        _ => unreachable!("a tile is at most 4 x 4"),
+                    }
+                };
             }
-            vector += wide;
+            // Sums apart from one another hide the latency of an addition where a tile has few.
+            tile!(
+                1 1 4, 1 2 4, 1 3 2, 1 4 2,
+                2 1 4, 2 2 2, 2 3 1, 2 4 1,
+                3 1 2, 3 2 1, 3 3 1, 3 4 1,
+                4 1 2, 4 2 1, 4 3 1, 4 4 1
+            );
+            row += high;
         }
+        vector += wide;
     }
 }
 
@@ -205,35 +225,9 @@ pub(crate) unsafe fn row_product<S: Simd, T: Real>(
     }
 }
 
-/// [`product`], or [`row_product`] for a row alone.
-///
-/// # Safety
-/// As for both.
-#[inline(always)]
-pub(crate) unsafe fn row_products<S: Simd, T: Real>(
-    sizes: [usize; 3],
-    a: Strided<T>,
-    b: Rows<T>,
-    initial: Initial<T>,
-    c: RowsMut<T>,
-) {
-    let [m, k, vectors] = sizes;
-    // SAFETY: as the caller promises.
-    unsafe {
-        if m > 1 {
-            return product::<S, T>(sizes, a, b, initial, c);
-        }
-        let initial = match initial {
-            Initial::Zero => None,
-            Initial::Rows(rows) => Some(rows.start),
-        };
-        row_product::<S, T>([k, vectors], a.start, a.column, b, initial, c.start);
-    }
-}
-
 impl<T> Initial<T> {
     #[inline(always)]
-    unsafe fn at(self, row: usize, column: usize) -> Self {
+    pub(super) unsafe fn at(self, row: usize, column: usize) -> Self {
         match self {
             Initial::Zero => self,
             Initial::Rows(rows) => Initial::Rows(Rows {
@@ -270,6 +264,10 @@ unsafe fn tile<S: Simd, T: Real, const HIGH: usize, const WIDE: usize, const SUM
         let mut b_k = b.start;
         let mut left = k;
         while left >= SUMS {
+            if HIGH * WIDE == 12 {
+                // Three registers are left on AVX2: without this the loop is unrolled, and the sums are spilled.
+                prefetch(b_k.wrapping_add(8 * b.stride), WIDE * lanes);
+            }
             for sum in &mut sums {
                 add::<S, T, HIGH, WIDE>(sum, a_k, a.row, b_k);
                 a_k = a_k.wrapping_add(a.column);

@@ -156,6 +156,13 @@ pub(crate) fn padded<T: Real>(matrix: &[T], columns: usize, width: usize) -> Cow
     Cow::Owned(padded)
 }
 
+/// Appends rows without their padding.
+pub(crate) fn append_trimmed<T: Real>(to: &mut Vec<T>, rows: &[T], row: Row) {
+    for padded in rows.chunks_exact(row.width.max(1)) {
+        to.extend_from_slice(&padded[..row.units]);
+    }
+}
+
 /// The transposed matrix, its rows padded with zeros to `width`.
 pub(crate) fn transposed<T: Real>(matrix: &[T], columns: usize, width: usize) -> Vec<T> {
     let mut result = alloc::vec![T::zero(); columns * width];

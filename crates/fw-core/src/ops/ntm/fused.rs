@@ -15,31 +15,38 @@ use crate::ops::LstmState;
 use crate::ops::cpu::{Arch, Real, SharedMut};
 use crate::ops::fused::{self, Input, Kernel, check};
 
+/// What a sequence is read from.
+pub(crate) enum Sequence {
+    /// `[batch_size, seq_length, d_input]`
+    Raw(Tensor<3>),
+    /// What the first layer's projection yields, `[batch_size, seq_length, G d_hidden]`.
+    Projected(Tensor<3>),
+}
+
+impl Sequence {
+    fn tensor(&self) -> &Tensor<3> {
+        match self {
+            Sequence::Raw(input) | Sequence::Projected(input) => input,
+        }
+    }
+}
+
 /// The sequence by the kernel: every `[h_t ; r_t]`, and the state after the last step.
 ///
 /// # Panics
 /// If a shape does not fit.
 #[track_caller]
-pub(crate) fn sequence(
-    projected: Tensor<3>,
-    state: State,
-    weights: SlowWeights,
-) -> (Tensor<3>, State) {
-    run_on(Arch::detect(), projected, state, weights)
+pub(crate) fn sequence(input: Sequence, state: State, weights: SlowWeights) -> (Tensor<3>, State) {
+    run_on(Arch::detect(), input, state, weights)
 }
 
 /// The same with given instructions, which the machine must have.
 #[track_caller]
-fn run_on(
-    arch: Arch,
-    projected: Tensor<3>,
-    state: State,
-    weights: SlowWeights,
-) -> (Tensor<3>, State) {
-    let [batch_size, seq_length, _] = projected.dims();
+fn run_on(arch: Arch, input: Sequence, state: State, weights: SlowWeights) -> (Tensor<3>, State) {
+    let [batch_size, seq_length, _] = input.tensor().dims();
     let [_, memory_size, word_size] = state.memory.dims();
     let (n_read, n_states) = (state.reads.dims()[1], state.controller.len());
-    let (inputs, plan) = operands(arch, projected, state, weights);
+    let (inputs, plan) = operands(arch, input, state, weights);
     let Plan {
         d_hidden, n_write, ..
     } = plan;
@@ -88,7 +95,7 @@ fn run_on(
 #[track_caller]
 fn operands(
     arch: Arch,
-    projected: Tensor<3>,
+    input: Sequence,
     state: State,
     weights: SlowWeights,
 ) -> (Inputs<Dispatch>, Plan) {
@@ -105,11 +112,13 @@ fn operands(
         n_layers: weights.layers.len(),
         n_write,
         shift_width: weights.shift_width,
+        is_projected: matches!(input, Sequence::Projected(_)),
         arch,
     };
-    check_shapes(&projected, &state, &weights, &plan);
+    check_shapes(&input, &state, &weights, &plan);
 
-    let like = (projected.device(), projected.dtype());
+    let (Sequence::Raw(input) | Sequence::Projected(input)) = input;
+    let like = (input.device(), input.dtype());
     let nothing = || Tensor::<1>::empty([0], (&like.0, like.1));
     // The first layer as it is, since most controllers have no other.
     let mut layers = weights.layers.into_iter();
@@ -133,8 +142,12 @@ fn operands(
     let inputs = Inputs {
         hidden: of_layers(|layer| layer.hidden.clone()),
         cell: of_layers(|layer| layer.cell.clone()),
-        projected: projected.into_dispatch(),
+        input: input.into_dispatch(),
         first: first.weight.into_dispatch(),
+        first_bias: match plan.is_projected {
+            true => nothing().into_dispatch(),
+            false => first.bias.into_dispatch(),
+        },
         recurrent: match first.recurrent {
             None => nothing().into_dispatch(),
             Some(recurrent) => recurrent.into_dispatch(),
@@ -153,8 +166,8 @@ fn operands(
 
 /// Panics unless every tensor has the shape and the type that the kernel relies on.
 #[track_caller]
-fn check_shapes(projected: &Tensor<3>, state: &State, weights: &SlowWeights, plan: &Plan) {
-    let [batch_size, seq_length, _] = projected.dims();
+fn check_shapes(input: &Sequence, state: &State, weights: &SlowWeights, plan: &Plan) {
+    let [batch_size, seq_length, width] = input.tensor().dims();
     let [_, memory_size, word_size] = state.memory.dims();
     let n_read = state.reads.dims()[1];
     let (d_hidden, n_write, shift_width) = (plan.d_hidden, plan.n_write, plan.shift_width);
@@ -176,13 +189,17 @@ fn check_shapes(projected: &Tensor<3>, state: &State, weights: &SlowWeights, pla
         shift_width % 2 == 1 && shift_width <= memory_size,
         "shift_width is {shift_width}; it must be odd and at most memory_size, {memory_size}"
     );
-    let dtype = projected.dtype();
+    let dtype = input.tensor().dtype();
     let gates = plan.controller.n_gates() * d_hidden;
-    let expected = [batch_size, seq_length, gates];
-    check("the projected input", projected, expected, dtype);
+    if let Sequence::Projected(projected) = input {
+        let expected = [batch_size, seq_length, gates];
+        check("the projected input", projected, expected, dtype);
+    }
+    let d_reads = n_read * word_size;
     for (index, layer) in weights.layers.iter().enumerate() {
-        let below = match index {
-            0 => layer.weight.dims()[0].max(n_read * word_size),
+        let below = match (index, input) {
+            (0, Sequence::Raw(_)) => width + d_reads,
+            (0, Sequence::Projected(_)) => layer.weight.dims()[0].max(d_reads),
             _ => d_hidden,
         };
         check("a layer's weight", &layer.weight, [below, gates], dtype);
@@ -257,14 +274,16 @@ pub struct Plan {
     n_layers: usize,
     n_write: usize,
     shift_width: usize,
+    is_projected: bool,
     arch: Arch,
 }
 
 /// The tensors that the operation reads; those that are not there have no elements.
 #[derive(ExtensionType)]
 pub struct Inputs<B: Backend> {
-    projected: FloatTensor<B>,
+    input: FloatTensor<B>,
     first: FloatTensor<B>,
+    first_bias: FloatTensor<B>,
     recurrent: FloatTensor<B>,
     upper: FloatTensor<B>,
     read_weight: FloatTensor<B>,
@@ -279,10 +298,11 @@ pub struct Inputs<B: Backend> {
 }
 
 impl<B: Backend> Inputs<B> {
-    fn into_array(self) -> [FloatTensor<B>; 13] {
+    fn into_array(self) -> [FloatTensor<B>; 14] {
         [
-            self.projected,
+            self.input,
             self.first,
+            self.first_bias,
             self.recurrent,
             self.upper,
             self.read_weight,
@@ -313,16 +333,17 @@ impl FusedNtm for Flex {
 
 impl<C: CheckpointStrategy> FusedNtm for Autodiff<Flex, C> {
     fn ntm(inputs: Inputs<Self>, plan: Plan) -> FloatTensor<Self> {
-        fused::run_tracked::<_, C, 13>(plan, inputs.into_array())
+        fused::run_tracked::<_, C, 14>(plan, inputs.into_array())
     }
 }
 
 impl Plan {
-    fn problem<'a, T: Real>(&self, inputs: [Input<'a, T>; 13]) -> Problem<'a, T> {
-        let [projected, .., memory, reads, _] = inputs;
+    fn problem<'a, T: Real>(&self, inputs: [Input<'a, T>; 14]) -> Problem<'a, T> {
+        let [sequence, .., memory, reads, _] = inputs;
         let [
-            projected_numbers,
+            input,
             first,
+            first_bias,
             recurrent,
             upper,
             read_weight,
@@ -336,8 +357,13 @@ impl Plan {
             weights,
         ] = inputs.map(|input| input.numbers);
         Problem {
-            batch_size: projected.dim(0),
-            seq_length: projected.dim(1),
+            batch_size: sequence.dim(0),
+            seq_length: sequence.dim(1),
+            d_input: if self.is_projected {
+                0
+            } else {
+                sequence.dim(2)
+            },
             d_hidden: self.d_hidden,
             n_layers: self.n_layers,
             memory_size: memory.dim(1),
@@ -346,8 +372,9 @@ impl Plan {
             n_write: self.n_write,
             shift_width: self.shift_width,
             controller: self.controller,
-            projected: projected_numbers,
+            input,
             first,
+            first_bias,
             recurrent,
             upper,
             read_weight,
@@ -363,12 +390,12 @@ impl Plan {
     }
 }
 
-impl Kernel<13> for Plan {
+impl Kernel<14> for Plan {
     type Tape<T: Real> = Tape<T>;
 
     fn forward<T: Real>(
         &self,
-        inputs: [Input<T>; 13],
+        inputs: [Input<T>; 14],
         keep: bool,
     ) -> (Vec<T>, Vec<usize>, Option<Tape<T>>) {
         let problem = self.problem(inputs);
@@ -386,20 +413,21 @@ impl Kernel<13> for Plan {
 
     fn backward<T: Real>(
         &self,
-        inputs: [Input<T>; 13],
+        inputs: [Input<T>; 14],
         tape: &Tape<T>,
         _output: &[T],
         slopes: &[T],
-        is_wanted: [bool; 13],
-    ) -> [Vec<T>; 13] {
+        is_wanted: [bool; 14],
+    ) -> [Vec<T>; 14] {
         let wanted = Wanted {
-            projected: is_wanted[0],
-            memory: is_wanted[10],
+            input: is_wanted[0],
+            memory: is_wanted[11],
         };
         let gradients = cpu::backward(&self.problem(inputs), tape, slopes, wanted);
         [
-            gradients.projected,
+            gradients.input,
             gradients.first,
+            gradients.first_bias,
             gradients.recurrent,
             gradients.upper,
             gradients.read_weight,

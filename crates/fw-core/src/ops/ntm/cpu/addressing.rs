@@ -29,9 +29,9 @@ pub(super) struct Ring<T> {
     pub(super) slopes: *mut T,
 }
 
-/// Numbers of a row with room around it.
+/// Numbers of a row with room around it, and of what [`activate`](super::parameters::activate) needs.
 pub(super) fn ring_width(layout: &Layout) -> usize {
-    layout.slots.width + layout.shift_width.next_multiple_of(layout.slots.lanes)
+    layout.slots.width + (3 + layout.shift_width).next_multiple_of(layout.slots.lanes)
 }
 
 /// Repeats the ends of a row that begins `shift_width / 2` numbers after `row`.

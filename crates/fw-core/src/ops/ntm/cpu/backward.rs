@@ -5,27 +5,28 @@ use core::ops::Range;
 
 use super::addressing::{self, Ring, Slopes, address_back, ring_width};
 use super::forward::read;
-use super::layout::{ControllerKind, Layout, Problem, Shared, Tape, Transposed, split_heads};
+use super::layout::{ControllerKind, Layout, Problem, Tape, Transposed, split_heads};
 use super::memory::{self, AccessSlopes, Heads};
 use super::parameters::{Asked, activate_back};
 use crate::ops::cpu::cell::{self, SlopeRows};
 use crate::ops::cpu::{
     Buffer, Initial, Offsets, Parts, Real, Row, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd,
-    add_product, clear, load, row_products, splat, store, tanh_slope, with_scratch,
+    add_product, append_trimmed, clear, load, splat, store, tanh_slope, with_scratch,
 };
 use crate::ops::{Activation, CellKind};
 
 /// Which gradients are asked for; those of the weights always are.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct Wanted {
-    pub(in super::super) projected: bool,
+    pub(in super::super) input: bool,
     pub(in super::super) memory: bool,
 }
 
 /// Gradients with respect to the inputs of a call, in their shapes; empty where not wanted or not there.
 pub(in super::super) struct Gradients<T> {
-    pub(in super::super) projected: Vec<T>,
+    pub(in super::super) input: Vec<T>,
     pub(in super::super) first: Vec<T>,
+    pub(in super::super) first_bias: Vec<T>,
     pub(in super::super) recurrent: Vec<T>,
     pub(in super::super) upper: Vec<T>,
     pub(in super::super) read_weight: Vec<T>,
@@ -72,7 +73,8 @@ impl<T: Real> WithSimd for Call<'_, T> {
             true => alloc::vec![T::zero(); like.len()],
             false => Vec::new(),
         };
-        let mut projected = room(problem.projected, self.wanted.projected);
+        // Every row of it is written.
+        let mut input = Vec::with_capacity(problem.input.len());
         let mut hidden = room(problem.hidden, true);
         let mut cell = room(problem.cell, true);
         let mut memory = room(problem.memory, self.wanted.memory);
@@ -84,9 +86,9 @@ impl<T: Real> WithSimd for Call<'_, T> {
         let partial = Buffer::<T>::new(parts.count() * sums.size);
         let pass = Pass {
             call: &self,
-            transposed: Transposed::new(&Shared::new(problem, &layout), &layout),
+            transposed: Transposed::new(problem, &layout),
             room: Room::new(&layout, &sums),
-            projected: SharedMut::new(projected.as_mut_ptr()),
+            input: SharedMut::new(input.as_mut_ptr()),
             hidden: SharedMut::new(hidden.as_mut_ptr()),
             cell: SharedMut::new(cell.as_mut_ptr()),
             memory: SharedMut::new(memory.as_mut_ptr()),
@@ -107,37 +109,38 @@ impl<T: Real> WithSimd for Call<'_, T> {
         let [read_bias, write_bias] = split_heads(&layout, &of_biases[..width]);
         let mut first = Vec::with_capacity(problem.first.len());
         let mut recurrent = Vec::with_capacity(problem.recurrent.len());
+        let mut first_bias = Vec::with_capacity(problem.first_bias.len());
         let mut upper = Vec::with_capacity(problem.upper.len());
         let n_gates = layout.controller.n_gates();
         for (layer, sums) in pass.sums.layers.iter().enumerate() {
             let append = |to: &mut Vec<T>, start: usize, rows: usize| {
-                let rows = joined[start..]
-                    .chunks_exact(layout.hidden.width)
-                    .take(rows * n_gates);
-                to.extend(rows.flat_map(|row| &row[..layout.hidden.units]));
+                let rows = &joined[start..][..rows * layout.gates_width()];
+                append_trimmed(to, rows, layout.hidden);
             };
-            let below = layout.below(layer).units;
-            let of_recurrent = sums.weight + below * layout.gates_width();
-            let units = if layout.has_state() {
-                layout.hidden.units
-            } else {
-                0
-            };
+            let rows = layout.input_row(layer).units + layout.below(layer).units;
+            let of_recurrent = sums.weight + rows * layout.gates_width();
+            let units = layout.state_row().units;
             if layer == 0 {
-                // The rows of x_t have theirs through the projection.
-                let read = below * n_gates * layout.hidden.units;
-                first.resize(problem.first.len() - read, T::zero());
-                append(&mut first, sums.weight, below);
+                // The rows of a projected input have theirs through the projection.
+                let len = problem.first.len() - rows * n_gates * layout.hidden.units;
+                first.resize(len, T::zero());
+                append(&mut first, sums.weight, rows);
                 append(&mut recurrent, of_recurrent, units);
+                append(&mut first_bias, sums.bias, usize::from(layout.d_input > 0));
             } else {
-                append(&mut upper, sums.weight, below);
+                append(&mut upper, sums.weight, rows);
                 append(&mut upper, of_recurrent, units);
                 append(&mut upper, sums.bias, 1);
             }
         }
+        if self.wanted.input {
+            // SAFETY: all steps of all samples have written theirs.
+            unsafe { input.set_len(problem.input.len()) };
+        }
         Gradients {
-            projected,
+            input,
             first,
+            first_bias,
             recurrent,
             upper,
             read_weight,
@@ -185,14 +188,14 @@ impl Sums {
     }
 }
 
-/// Units of the row that a layer's weights are multiplied by: what is below, then its own state.
+/// Units of the row that a layer's weights are multiplied by: its input, what is below, then its own state.
 fn left_units(layout: &Layout, layer: usize) -> usize {
-    let state = if layout.has_state() {
-        layout.hidden.units
-    } else {
-        0
-    };
-    layout.below(layer).units + state
+    let rows = [
+        layout.input_row(layer),
+        layout.below(layer),
+        layout.state_row(),
+    ];
+    rows.map(|row| row.units).iter().sum()
 }
 
 /// Pairs of rows, whose outer products sum to the gradient of a linear map: they are gathered until there are many.
@@ -226,6 +229,8 @@ struct Room {
     /// Gradients of K, a row of slots for each head; another row of slots.
     cosines: usize,
     spare: usize,
+    /// A row of the input for each sample.
+    input: usize,
     rings: usize,
     between: usize,
     layers: Vec<Pairs>,
@@ -271,6 +276,7 @@ impl Room {
             sample: sample.end(),
             cosines: common.take(layout.n_heads() * slots),
             spare: common.take(slots),
+            input: common.take(layout.group * layout.input_row(0).width),
             rings: common.take(2 * ring_width(layout)),
             between: common.take((layout.n_write - 1) * layout.memory_numbers()),
             common: common.end(),
@@ -285,7 +291,7 @@ struct Pass<'a, T: Real> {
     room: Room,
     sums: Sums,
     /// Where the gradients go that each sample has for itself.
-    projected: SharedMut<T>,
+    input: SharedMut<T>,
     hidden: SharedMut<T>,
     cell: SharedMut<T>,
     memory: SharedMut<T>,
@@ -378,9 +384,9 @@ impl<T: Real> Pass<'_, T> {
                 }
                 let last = layout.n_layers - 1;
                 let rows = Strided::new(heads, room.heads.right_width, 1);
-                let weight = self.transposed.heads.as_ptr();
-                let of_hidden = scratch.add(self.of_hidden(last));
-                self.weigh_back::<S>(group, rows, weight, layout.hidden, of_hidden, true);
+                let of_hidden = RowsMut::new(scratch.add(self.of_hidden(last)), room.sample);
+                let weight = &self.transposed.heads;
+                weight.multiply::<S>(group, rows, of_hidden.as_initial(), of_hidden);
                 for g in 0..group {
                     let left = common.add(room.heads.left + (n_pairs + g) * room.heads.left_width);
                     let state = piece(g).add(layout.hidden(last, t + 1));
@@ -570,7 +576,7 @@ impl<T: Real> Pass<'_, T> {
         let (layout, room, hidden) = (&self.layout, &self.room, self.layout.hidden);
         let pairs = room.layers[layer];
         let gates = layout.gates_width();
-        let group = samples.len();
+        let (group, first_sample) = (samples.len(), samples.start);
         // SAFETY: as in `run`.
         unsafe {
             let tape = self.call.tape.numbers.as_ptr().cast_const();
@@ -583,7 +589,13 @@ impl<T: Real> Pass<'_, T> {
                 let of_hidden = own.add(self.of_hidden(layer));
                 let of_gates = right.add(g * gates);
                 let left = left.add(g * pairs.left_width);
-                let below = layout.below(layer);
+                let (input, below) = (layout.input_row(layer), layout.below(layer));
+                if input.units > 0 {
+                    let first = (sample * layout.seq_length + t) * input.units;
+                    let from = self.call.problem.input[first..].as_ptr();
+                    input.copy_units::<S, T>(from, left);
+                }
+                let left = left.add(input.units);
                 below.copy_units::<S, T>(piece.add(layout.input(layer, t)), left);
                 match layout.controller {
                     ControllerKind::Lstm => {
@@ -620,76 +632,55 @@ impl<T: Real> Pass<'_, T> {
                         }
                     }
                 }
-                if layer == 0 {
+                if layer == 0 && layout.d_input == 0 && self.call.wanted.input {
                     self.write_projected::<S>(sample, t, of_gates);
                 }
             }
-            let [below, recurrent] = &self.transposed.layers[layer];
-            let (below, recurrent) = (below.as_ptr(), recurrent.as_ptr());
+            let weights = &self.transposed.layers[layer];
             let rows = Strided::new(right, gates, 1);
-            match layer {
-                0 => self.weigh_back::<S>(
-                    group,
-                    rows,
-                    below,
-                    layout.reads,
-                    scratch.add(room.reads),
-                    false,
-                ),
-                _ => {
-                    let to = scratch.add(self.of_hidden(layer - 1));
-                    self.weigh_back::<S>(group, rows, below, hidden, to, true);
+            if layer == 0 && layout.d_input > 0 && self.call.wanted.input {
+                let input = layout.input_row(0);
+                let to = common.add(room.input);
+                let to_rows = RowsMut::new(to, input.width);
+                weights
+                    .input
+                    .multiply::<S>(group, rows, Initial::Zero, to_rows);
+                for g in 0..group {
+                    let first = ((first_sample + g) * layout.seq_length + t) * input.units;
+                    input.copy_units::<S, T>(to.add(g * input.width), self.input.at(first));
                 }
             }
-            if layout.has_state() {
-                let to = scratch.add(self.of_hidden(layer));
-                self.weigh_back::<S>(group, rows, recurrent, hidden, to, false);
+            if layer == 0 {
+                let of_reads = RowsMut::new(scratch.add(room.reads), room.sample);
+                weights
+                    .below
+                    .multiply::<S>(group, rows, Initial::Zero, of_reads);
+            } else {
+                let below = scratch.add(self.of_hidden(layer - 1));
+                let below = RowsMut::new(below, room.sample);
+                weights
+                    .below
+                    .multiply::<S>(group, rows, below.as_initial(), below);
             }
-        }
-    }
-
-    /// The products of rows of gates with a transposed weight, or with `adds` their sum with what is there; `to` is in the first
-    /// sample's piece.
-    #[inline(always)]
-    unsafe fn weigh_back<S: Simd>(
-        &self,
-        group: usize,
-        rows: Strided<T>,
-        weight: *const T,
-        row: Row,
-        to: *mut T,
-        adds: bool,
-    ) {
-        let stride = self.room.sample;
-        let initial = match adds {
-            true => Initial::Rows(Rows::new(to.cast_const(), stride)),
-            false => Initial::Zero,
-        };
-        // SAFETY: as in `run`.
-        unsafe {
-            row_products::<S, T>(
-                [group, rows.row, row.vectors()],
-                rows,
-                Rows::new(weight, row.width),
-                initial,
-                RowsMut::new(to, stride),
-            );
+            if layout.has_state() {
+                let state = RowsMut::new(scratch.add(self.of_hidden(layer)), room.sample);
+                weights
+                    .recurrent
+                    .multiply::<S>(group, rows, Initial::Zero, state);
+            }
         }
     }
 
     /// What the projected input of step `t` receives.
     #[inline(always)]
     unsafe fn write_projected<S: Simd>(&self, sample: usize, t: usize, gates: *const T) {
-        if !self.call.wanted.projected {
-            return;
-        }
         let (layout, hidden) = (&self.layout, self.layout.hidden);
         let n_gates = layout.controller.n_gates();
         let first = (sample * layout.seq_length + t) * n_gates;
         for gate in 0..n_gates {
             // SAFETY: as in `run`.
             unsafe {
-                let to = self.projected.at((first + gate) * hidden.units);
+                let to = self.input.at((first + gate) * hidden.units);
                 hidden.copy_units::<S, T>(gates.add(gate * hidden.width), to);
             }
         }

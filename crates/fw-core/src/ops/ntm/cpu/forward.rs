@@ -11,7 +11,7 @@ use crate::ops::CellKind;
 use crate::ops::cpu::cell::{self, StepRows};
 use crate::ops::cpu::{
     Arch, Buffer, Initial, Offsets, Real, Row, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd,
-    clear, load, row_products, splat, store, with_scratch,
+    clear, load, splat, store, with_scratch,
 };
 
 /// Runs the sequence. With `keep`, what the backward pass needs comes back. To `output` go the
@@ -113,7 +113,7 @@ impl Room {
 struct Pass<'a, T: Real> {
     problem: &'a Problem<'a, T>,
     layout: Layout,
-    shared: Shared<'a, T>,
+    shared: Shared<T>,
     tape: Option<SharedMut<T>>,
     output: SharedMut<T>,
     room: Room,
@@ -162,19 +162,12 @@ impl<T: Real> Pass<'_, T> {
                     self.layer::<S>(layer, t, samples.clone(), pieces, scratch);
                 }
                 let asked = layout.parameters(t);
-                row_products::<S, T>(
-                    [
-                        group,
-                        layout.hidden.units,
-                        layout.asked_width() / layout.hidden.lanes,
-                    ],
-                    Strided::new(
-                        pieces.add(layout.hidden(layout.n_layers - 1, t + 1)),
-                        layout.sample,
-                        1,
-                    ),
-                    Rows::new(shared.heads.as_ptr(), layout.asked_width()),
-                    Initial::Rows(Rows::new(shared.heads_bias.as_ptr(), 0)),
+                let state = layout.hidden(layout.n_layers - 1, t + 1);
+                let bias = Rows::new(shared.heads_bias.as_ptr(), 0);
+                shared.heads.multiply::<S>(
+                    group,
+                    Strided::new(pieces.add(state), layout.sample, 1),
+                    Initial::Rows(bias),
                     RowsMut::new(pieces.add(asked), layout.sample),
                 );
                 for g in 0..group {
@@ -235,19 +228,24 @@ impl<T: Real> Pass<'_, T> {
         // SAFETY: as in `run`.
         unsafe {
             let sums = scratch.add(self.room.sums);
-            let below = pieces.add(layout.input(layer, t));
-            let n_below = layout.below(layer).units;
-            self.weigh::<S>([group, n_below], below, &weights.below, Initial::Zero, sums);
+            let to = RowsMut::new(sums, gates);
+            let below = Strided::new(pieces.add(layout.input(layer, t)), layout.sample, 1);
+            weights.below.multiply::<S>(group, below, Initial::Zero, to);
+            if layer == 0 && layout.d_input > 0 {
+                let of_sample = layout.seq_length * layout.d_input;
+                let first = samples.start * of_sample + t * layout.d_input;
+                let input = self.problem.input[first..].as_ptr();
+                let input = Strided::new(input, of_sample, 1);
+                weights
+                    .input
+                    .multiply::<S>(group, input, to.as_initial(), to);
+            }
             if layout.has_state() {
                 let state = pieces.add(layout.hidden(layer, t));
-                let initial = Initial::Rows(Rows::new(sums, gates));
-                self.weigh::<S>(
-                    [group, hidden.units],
-                    state,
-                    &weights.recurrent,
-                    initial,
-                    sums,
-                );
+                let state = Strided::new(state, layout.sample, 1);
+                weights
+                    .recurrent
+                    .multiply::<S>(group, state, to.as_initial(), to);
             }
             for (g, sample) in samples.enumerate() {
                 let piece = pieces.add(g * layout.sample);
@@ -256,7 +254,7 @@ impl<T: Real> Pass<'_, T> {
                     ControllerKind::Lstm => piece.add(layout.gates(layer, t)),
                     ControllerKind::FeedForward(_) => state,
                 };
-                self.read_projected::<S>(layer, sample, t, to);
+                self.begin_gates::<S>(layer, sample, t, to);
                 let from_below = sums.add(g * gates);
                 match layout.controller {
                     ControllerKind::Lstm => cell::step::<S, T>(
@@ -289,46 +287,23 @@ impl<T: Real> Pass<'_, T> {
         }
     }
 
-    /// The products of rows of so many samples and units with a weight of the controller, one row of gates for each sample.
+    /// What a layer's sums begin with: its bias, or the projected input.
     #[inline(always)]
-    unsafe fn weigh<S: Simd>(
-        &self,
-        [group, units]: [usize; 2],
-        rows: *const T,
-        weight: &[T],
-        initial: Initial<T>,
-        sums: *mut T,
-    ) {
-        let gates = self.layout.gates_width();
-        // SAFETY: as in `run`.
-        unsafe {
-            row_products::<S, T>(
-                [group, units, gates / self.layout.hidden.lanes],
-                Strided::new(rows, self.layout.sample, 1),
-                Rows::new(weight.as_ptr(), gates),
-                initial,
-                RowsMut::new(sums, gates),
-            );
-        }
-    }
-
-    /// What the input gives to the first layer's product, or the bias to another's.
-    #[inline(always)]
-    unsafe fn read_projected<S: Simd>(&self, layer: usize, sample: usize, t: usize, to: *mut T) {
+    unsafe fn begin_gates<S: Simd>(&self, layer: usize, sample: usize, t: usize, to: *mut T) {
         let (layout, hidden) = (&self.layout, self.layout.hidden);
         let n_gates = layout.controller.n_gates();
-        let first = (sample * layout.seq_length + t) * n_gates;
-        // SAFETY: as in `run`.
-        unsafe {
-            for gate in 0..n_gates {
-                let to = to.add(gate * hidden.width);
-                if layer == 0 {
-                    let row = &self.problem.projected[(first + gate) * hidden.units..];
-                    hidden.copy_padded::<S, T>(row.as_ptr(), to);
-                } else {
-                    let bias = &self.shared.layers[layer].bias[gate * hidden.width..];
-                    hidden.copy::<S, T>(bias.as_ptr(), to);
-                }
+        let row = match layer == 0 && layout.d_input == 0 {
+            true => {
+                let first = (sample * layout.seq_length + t) * n_gates * hidden.units;
+                &self.problem.input[first..]
+            }
+            false => &self.shared.layers[layer].bias,
+        };
+        for gate in 0..n_gates {
+            // SAFETY: as in `run`.
+            unsafe {
+                let from = row[gate * hidden.units..].as_ptr();
+                hidden.copy_padded::<S, T>(from, to.add(gate * hidden.width));
             }
         }
     }
@@ -347,7 +322,7 @@ impl<T: Real> Pass<'_, T> {
                 }
             }
             let asked = piece.add(layout.parameters(t));
-            activate::<S, T>(layout, asked);
+            activate::<S, T>(layout, asked, ring);
             memory::resemblance::<S, T>(
                 layout,
                 memory,

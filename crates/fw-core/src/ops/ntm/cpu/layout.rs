@@ -1,15 +1,15 @@
 //! Sizes, where things lie, and what is prepared once a call.
 
-use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
 use crate::ops::Activation;
-use crate::ops::cpu::{Arch, Buffer, Offsets, Parts, Real, Row, padded, transposed};
+use crate::ops::cpu::{Arch, Buffer, Offsets, Packed, Parts, Real, Row};
 
 /// The most samples that a thread takes at a time.
-pub(super) const MOST_SAMPLES: usize = 8;
+const MOST_SAMPLES: usize = 8;
 
-/// Steps from one memory on the tape to the next.
+/// Steps from one memory on the tape to the next: of 1, 2, 4, 8 and 16 none was faster than another at lengths 20 and 60, and
+/// this keeps the least.
 const INTERVAL: usize = 16;
 
 /// What the controller is.
@@ -50,10 +50,14 @@ pub(in super::super) struct Problem<'a, T> {
     pub(in super::super) n_write: usize,
     pub(in super::super) shift_width: usize,
     pub(in super::super) controller: ControllerKind,
-    /// What the first layer's projection yields, `[batch_size, seq_length, G H]`.
-    pub(in super::super) projected: &'a [T],
-    /// The first layer's weight, `[d_input + n_read word_size, G H]`: only the rows of what is read count.
+    /// Width of the input; 0 if it is what the first layer's projection yields.
+    pub(in super::super) d_input: usize,
+    /// `[batch_size, seq_length, d_input]`, or `[batch_size, seq_length, G H]` if it is projected.
+    pub(in super::super) input: &'a [T],
+    /// The first layer's weight, `[d_input + n_read word_size, G H]`: of a projected input only the rows of what is read count.
     pub(in super::super) first: &'a [T],
+    /// The first layer's bias, `[G H]`; nothing if the input is projected.
+    pub(in super::super) first_bias: &'a [T],
     /// The first layer's recurrent weight, `[H, G H]`; nothing in a feed-forward controller.
     pub(in super::super) recurrent: &'a [T],
     /// For each further layer its weight `[H, G H]`, its recurrent weight, if it has one, and its bias `[G H]`.
@@ -104,6 +108,8 @@ pub(super) struct Layout {
     pub(super) n_write: usize,
     pub(super) word: usize,
     pub(super) shift_width: usize,
+    /// Width of the input; 0 if it is projected.
+    pub(super) d_input: usize,
     /// A row of hidden units; of what is read; of the memory's words.
     pub(super) hidden: Row,
     pub(super) reads: Row,
@@ -145,6 +151,7 @@ impl Layout {
             n_write,
             word,
             shift_width: problem.shift_width,
+            d_input: problem.d_input,
             hidden: row(problem.d_hidden),
             reads: row(n_read * word),
             slots: row(problem.memory_size),
@@ -155,7 +162,10 @@ impl Layout {
             ],
             keep,
             // Few samples are shared out, so that threads have work; which numbers are summed must not depend on the threads.
-            group: problem.batch_size.div_ceil(4).min(MOST_SAMPLES),
+            group: match problem.batch_size {
+                few @ ..=8 => few.div_ceil(2),
+                many => many.div_ceil(4).min(MOST_SAMPLES),
+            },
             read: 0,
             hiddens: 0,
             carries: 0,
@@ -211,6 +221,27 @@ impl Layout {
         self.asked.iter().map(|row| row.width).sum()
     }
 
+    /// Such a row, padding and all.
+    fn asked_row(&self) -> Row {
+        Row::new(self.asked_width(), self.hidden.lanes)
+    }
+
+    /// The row of the input that a layer reads; none if it is projected, or of another layer.
+    pub(super) fn input_row(&self, layer: usize) -> Row {
+        let units = if layer == 0 { self.d_input } else { 0 };
+        Row::new(units, self.hidden.lanes)
+    }
+
+    /// The row of its own state that a layer reads; none without a state.
+    pub(super) fn state_row(&self) -> Row {
+        let units = if self.has_state() {
+            self.hidden.units
+        } else {
+            0
+        };
+        Row::new(units, self.hidden.lanes)
+    }
+
     /// Where the erase and the add vectors begin in such a row.
     #[inline(always)]
     pub(super) fn erase(&self) -> usize {
@@ -244,7 +275,7 @@ impl Layout {
     /// The samples of a batch, shared among threads.
     pub(super) fn parts(&self, batch_size: usize) -> Parts {
         let (h, gates) = (self.hidden.width, self.gates_width());
-        let layers = (self.reads.width + 2 * self.n_layers * h) * gates;
+        let layers = (self.d_input + self.reads.width + 2 * self.n_layers * h) * gates;
         let heads = h * self.asked_width();
         // Each head reads or writes the memory twice; a weighting costs some fifty multiply-adds for each slot.
         let memory = self.n_heads() * self.slots.width * (2 * self.word + 50);
@@ -387,56 +418,80 @@ impl<T> Tape<T> {
     }
 }
 
-/// The weights that all samples share, padded with zeros to whole vectors.
-pub(super) struct Shared<'a, T: Real> {
-    pub(super) layers: Vec<Layer<'a, T>>,
-    /// `[d_hidden, asked]`.
-    pub(super) heads: Vec<T>,
+/// The weights that all samples share.
+pub(super) struct Shared<T> {
+    pub(super) layers: Vec<Layer<T>>,
+    /// `[d_hidden, asked]`
+    pub(super) heads: Packed<T>,
     pub(super) heads_bias: Vec<T>,
 }
 
 /// A layer of the controller.
-pub(super) struct Layer<'a, T: Real> {
-    /// `[width of what is below, gates]`.
-    pub(super) below: Cow<'a, [T]>,
+pub(super) struct Layer<T> {
+    /// `[d_input, gates]`; nothing but in a first layer whose input is not projected.
+    pub(super) input: Packed<T>,
+    /// `[width of what is below, gates]`
+    pub(super) below: Packed<T>,
     /// `[d_hidden, gates]`; nothing without a state.
-    pub(super) recurrent: Cow<'a, [T]>,
-    /// `[gates]`; nothing in the first layer, whose bias is in its projection.
-    pub(super) bias: Cow<'a, [T]>,
+    pub(super) recurrent: Packed<T>,
+    /// `[gates]`, without padding; nothing in a first layer whose input is projected.
+    pub(super) bias: Vec<T>,
 }
 
-impl<'a, T: Real> Shared<'a, T> {
-    pub(super) fn new(problem: &Problem<'a, T>, layout: &Layout) -> Self {
-        let hidden = layout.hidden;
-        // A gate is a row of its own.
-        let pad = |matrix: &'a [T]| padded(matrix, hidden.units, hidden.width);
-        let gates = layout.controller.n_gates() * hidden.units;
-        let of_input = problem.first.len() - layout.reads.units * gates;
-        let mut layers = Vec::with_capacity(problem.n_layers);
-        layers.push(Layer {
-            below: pad(&problem.first[of_input..]),
-            recurrent: pad(problem.recurrent),
-            bias: Cow::Borrowed(&[]),
+impl<T: Real> Shared<T> {
+    pub(super) fn new(problem: &Problem<T>, layout: &Layout) -> Self {
+        let n_gates = layout.controller.n_gates();
+        let pack = |matrix: &[T]| Packed::new(matrix, layout.hidden, n_gates);
+        let layers = layers(problem, layout).into_iter().map(|layer| Layer {
+            input: pack(layer.input),
+            below: pack(layer.below),
+            recurrent: pack(layer.recurrent),
+            bias: layer.bias.to_vec(),
         });
-        let mut upper = problem.upper;
-        for _ in 1..problem.n_layers {
-            let mut take = |rows: usize| {
-                let (taken, left) = upper.split_at(rows * gates);
-                upper = left;
-                pad(taken)
-            };
-            layers.push(Layer {
-                below: take(hidden.units),
-                recurrent: take(if layout.has_state() { hidden.units } else { 0 }),
-                bias: take(1),
-            });
-        }
+        let of_heads = heads(layout, problem.read_weight, problem.write_weight);
         Shared {
-            layers,
-            heads: heads(layout, problem.read_weight, problem.write_weight),
+            layers: layers.collect(),
+            heads: Packed::new(&of_heads, layout.asked_row(), 1),
             heads_bias: heads(layout, problem.read_bias, problem.write_bias),
         }
     }
+}
+
+/// The weights of a layer of the controller, as in [`Layer`].
+struct LayerSlices<'a, T> {
+    input: &'a [T],
+    below: &'a [T],
+    recurrent: &'a [T],
+    bias: &'a [T],
+}
+
+fn layers<'a, T>(problem: &Problem<'a, T>, layout: &Layout) -> Vec<LayerSlices<'a, T>> {
+    let units = layout.hidden.units;
+    let gates = layout.controller.n_gates() * units;
+    let of_reads = problem.first.len() - layout.reads.units * gates;
+    let (input, below) = problem.first.split_at(of_reads);
+    let mut layers = Vec::with_capacity(problem.n_layers);
+    layers.push(LayerSlices {
+        input: if problem.d_input > 0 { input } else { &[] },
+        below,
+        recurrent: problem.recurrent,
+        bias: problem.first_bias,
+    });
+    let mut upper = problem.upper;
+    for _ in 1..problem.n_layers {
+        let mut take = |rows: usize| {
+            let (taken, left) = upper.split_at(rows * gates);
+            upper = left;
+            taken
+        };
+        layers.push(LayerSlices {
+            input: &[],
+            below: take(units),
+            recurrent: take(if layout.has_state() { units } else { 0 }),
+            bias: take(1),
+        });
+    }
+    layers
 }
 
 /// The columns of the read heads and of the write heads, arranged in rows of what the heads ask for.
@@ -509,25 +564,34 @@ fn pieces(layout: &Layout) -> [Piece; 4] {
 
 /// The transposed weights, for the backward pass.
 pub(super) struct Transposed<T> {
-    /// For each layer `[gates, what is below]` and `[gates, d_hidden]`.
-    pub(super) layers: Vec<[Vec<T>; 2]>,
-    /// `[asked, d_hidden]`.
-    pub(super) heads: Vec<T>,
+    pub(super) layers: Vec<TransposedLayer<T>>,
+    /// `[asked, d_hidden]`
+    pub(super) heads: Packed<T>,
+}
+
+pub(super) struct TransposedLayer<T> {
+    /// `[gates, d_input]`
+    pub(super) input: Packed<T>,
+    /// `[gates, width of what is below]`
+    pub(super) below: Packed<T>,
+    /// `[gates, d_hidden]`
+    pub(super) recurrent: Packed<T>,
 }
 
 impl<T: Real> Transposed<T> {
-    pub(super) fn new(shared: &Shared<T>, layout: &Layout) -> Self {
-        let (hidden, gates) = (layout.hidden, layout.gates_width());
-        let layers = shared.layers.iter().enumerate();
-        let layers = layers.map(|(index, layer)| {
-            [
-                transposed(&layer.below, gates, layout.below(index).width),
-                transposed(&layer.recurrent, gates, hidden.width),
-            ]
+    pub(super) fn new(problem: &Problem<T>, layout: &Layout) -> Self {
+        let (hidden, n_gates) = (layout.hidden, layout.controller.n_gates());
+        let turn = |matrix: &[T], to: Row| Packed::transposed(matrix, hidden, n_gates, to);
+        let layers = layers(problem, layout).into_iter().enumerate();
+        let layers = layers.map(|(index, layer)| TransposedLayer {
+            input: turn(layer.input, layout.input_row(index)),
+            below: turn(layer.below, layout.below(index)),
+            recurrent: turn(layer.recurrent, layout.state_row()),
         });
+        let of_heads = heads(layout, problem.read_weight, problem.write_weight);
         Transposed {
             layers: layers.collect(),
-            heads: transposed(&shared.heads, layout.asked_width(), hidden.width),
+            heads: Packed::transposed(&of_heads, layout.asked_row(), 1, hidden),
         }
     }
 }

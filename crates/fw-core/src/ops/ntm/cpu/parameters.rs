@@ -1,7 +1,7 @@
 //! What the heads ask for, from numbers of any size, forward and backward.
 
 use super::layout::Layout;
-use crate::ops::cpu::{Real, Simd, load, sigmoid, sigmoid_slope, store};
+use crate::ops::cpu::{Real, Simd, load, sigmoid, sigmoid_slope, splat, store};
 
 /// What a head's addressing asks for, but for its key.
 #[derive(Clone, Copy)]
@@ -41,40 +41,46 @@ impl<T: Real> Asked<T> {
 /// ```
 ///
 /// # Safety
-/// `row` must be a row of what the heads ask for; the caller must be compiled with the instructions of S.
+/// `row` must be a row of what the heads ask for, `room` have room for `3 + shift_width` numbers in whole vectors; the caller must
+/// be compiled with the instructions of S.
 #[inline(always)]
-pub(super) unsafe fn activate<S: Simd, T: Real>(layout: &Layout, row: *mut T) {
-    let softplus = |x: T| x.max(T::zero()) + (-x.abs()).exp().ln_1p();
-    // SAFETY: as the caller promises.
+pub(super) unsafe fn activate<S: Simd, T: Real>(layout: &Layout, row: *mut T, room: *mut T) {
+    let (lanes, width) = (layout.slots.lanes, layout.shift_width);
+    let zero = splat::<S, T>(T::zero());
+    let one = splat::<S, T>(T::one());
+    // SAFETY: as the caller promises; what is read behind a head's numbers lies in the same row.
     unsafe {
         for head in 0..layout.n_heads() {
             let numbers = row.add(layout.addressing(head) + layout.word);
-            // The larger of a NaN and 0 would be 0.
-            for (at, more) in [(0, T::zero()), (1, T::one())] {
-                let x = *numbers.add(at);
-                *numbers.add(at) = if x.is_nan() { x } else { more + softplus(x) };
+            for lane in (0..2).step_by(lanes) {
+                let x = load::<S, T>(numbers.add(lane));
+                let is_above = x.gt(zero);
+                let power = T::exp_lanes::<S>(x.gt(zero).select(zero - x, x));
+                let softplus = T::ln_lanes::<S>(power + one) + is_above.select(x, zero);
+                store::<S, T>(room.add(lane), softplus);
             }
-            *numbers.add(2) = T::one() / (T::one() + (-*numbers.add(2)).exp());
-            let shift = core::slice::from_raw_parts_mut(numbers.add(3), layout.shift_width);
-            softmax(shift);
+            *numbers = *room;
+            *numbers.add(1) = *room.add(1) + T::one();
+            store::<S, T>(room, sigmoid(load::<S, T>(numbers.add(2))));
+            *numbers.add(2) = *room;
+            let shift = core::slice::from_raw_parts_mut(numbers.add(3), width);
+            let largest = shift.iter().fold(T::neg_infinity(), |a, b| a.max(*b));
+            let largest = splat::<S, T>(largest);
+            for lane in (0..width).step_by(lanes) {
+                let x = load::<S, T>(numbers.add(3 + lane));
+                store::<S, T>(room.add(lane), T::exp_lanes::<S>(x - largest));
+            }
+            let powers = core::slice::from_raw_parts(room, width);
+            let sum = powers.iter().fold(T::zero(), |sum, power| sum + *power);
+            for (s, power) in shift.iter_mut().zip(powers) {
+                *s = *power / sum;
+            }
         }
         let erase = row.add(layout.erase());
         for lane in layout.asked[1].starts() {
             let e = sigmoid(load::<S, T>(erase.add(lane)));
             store::<S, T>(erase.add(lane), e);
         }
-    }
-}
-
-fn softmax<T: Real>(numbers: &mut [T]) {
-    let largest = numbers.iter().fold(T::neg_infinity(), |a, b| a.max(*b));
-    let mut sum = T::zero();
-    for number in &mut *numbers {
-        *number = (*number - largest).exp();
-        sum += *number;
-    }
-    for number in numbers {
-        *number = *number / sum;
     }
 }
 

@@ -100,7 +100,7 @@ fn results(arch: Arch, activation: Option<Activation>, seq_length: usize) -> Vec
         weights.layers[1].weight.clone(),
     ];
     let (memory, prev) = (state.memory.clone(), state.weights.clone());
-    let (output, last) = run_on(arch, projected.clone(), state, weights);
+    let (output, last) = run_on(arch, Sequence::Projected(projected.clone()), state, weights);
     let probe = leaves.new(output.dims()).detach();
     let on_memory = leaves.new(memory.dims()).detach();
     let on_weights = leaves.new(prev.dims()).detach();
@@ -151,7 +151,12 @@ fn the_tape_keeps_a_memory_for_every_sixteen_steps() {
             device: Device::flex(),
         };
         let (projected, state, weights) = parts(&mut leaves, None, seq_length);
-        let (inputs, plan) = operands(Arch::detect(), projected, state, weights);
+        let (inputs, plan) = operands(
+            Arch::detect(),
+            Sequence::Projected(projected),
+            state,
+            weights,
+        );
         let inputs = inputs
             .into_array()
             .map(|input| Tensor::<1>::from_dispatch(input));
@@ -191,7 +196,8 @@ fn wrong_shapes_are_refused_before_the_kernel_runs() {
     };
     let (projected, mut state, weights) = parts(&mut leaves, None, 2);
     state.weights = leaves.new([BATCH_SIZE, 3, MEMORY_SIZE]);
-    let run = std::panic::AssertUnwindSafe(|| sequence(projected, state, weights));
+    let run =
+        std::panic::AssertUnwindSafe(|| sequence(Sequence::Projected(projected), state, weights));
     let payload = std::panic::catch_unwind(run).expect_err("a weighting too few");
     let message = payload.downcast_ref::<alloc::string::String>();
     assert_eq!(

@@ -10,7 +10,7 @@ use super::layout::{GROUP, Layout, Problem, Shared, Tape, Transposed};
 use crate::ops::cpu::cell::{self, SlopeRows};
 use crate::ops::cpu::{
     Buffer, Initial, Offsets, Parts, Real, Row, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd,
-    clear, product, with_scratch,
+    append_trimmed, clear, product, with_scratch,
 };
 use crate::ops::sab::CellKind;
 use pairs::Pairs;
@@ -111,11 +111,9 @@ impl<T: Real> WithSimd for Call<'_, T> {
         // SAFETY: the first part's sums have `sums.size` numbers, all written.
         let joined = unsafe { core::slice::from_raw_parts(partial.as_ptr(), pass.sums.size) };
         let trimmed = |start: usize, rows: usize, row: Row| -> Vec<T> {
-            let padded = joined[start..][..rows * row.width].chunks_exact(row.width.max(1));
-            padded
-                .flat_map(|padded| &padded[..row.units])
-                .copied()
-                .collect()
+            let mut trimmed = Vec::with_capacity(rows * row.units);
+            append_trimmed(&mut trimmed, &joined[start..][..rows * row.width], row);
+            trimmed
         };
         let (units, attention) = (layout.hidden.units, layout.attention);
         let gates = layout.kind.n_gates();
