@@ -1,14 +1,16 @@
 """Times this library and its peers on the same work, in turns, and writes a table.
 
-Each variant is a process of its own that computes forward and backward of one layer, float32, to the gradients of the
-input and of every parameter, from the same numbers. The processes take turns, so that a busy moment of the machine hits
-all of them; what is reported is the median over all turns.
+Each variant is a process of its own that computes the same from the same numbers, in float32: forward and backward of one
+layer, to the gradients of the input and of every parameter (fast-weights, cells), or a step of training of a model that
+copies: forward, backward and an update by Adam (ntm, sab). The processes take turns, so that a busy moment of the machine
+hits all of them; what is reported is the median over all turns.
 """
 
 import argparse
 import json
 import os
 import platform
+import resource
 import select
 import statistics
 import subprocess
@@ -17,36 +19,70 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-SIZES = ["batch_size", "seq_length", "d_input", "d_hidden", "inner_steps"]
-GRID = "128,11,100,50,1;128,11,100,20,1;128,50,64,64,1;64,100,64,128,1;32,500,64,64,1;8,2000,64,64,1;128,50,64,64,3"
-CHECK = [3, 7, 5, 6, 2]
-# Ours first. Where a suite has several variants of ours, the ratio is that of the first.
+LAYER = ["batch_size", "seq_length", "d_input", "d_hidden", "inner_steps"]
+# Ours first. Where a suite has several variants of ours, the ratio is that of the first. `check`: sizes at which all variants
+# have to agree, if they start from the same numbers.
 SUITES = {
     "fast-weights": {
+        "sizes": LAYER,
+        "columns": "batch, T, d_input, d_hidden, S",
+        "grid": "128,11,100,50,1;128,11,100,20,1;128,50,64,64,1;64,100,64,128,1;32,500,64,64,1;8,2000,64,64,1;128,50,64,64,3",
+        "check": [3, 7, 5, 6, 2],
+        "work": "forward and backward",
         "ours": ["fused", "composed"],
         "peers": ["torch-matrix", "torch-attention", "torch-matrix-compiled", "torch-attention-compiled",
                   "jax-matrix", "jax-attention"],
     },
     "cells": {
-        "ours": ["fused", "lstm", "gru"],
+        "sizes": LAYER,
+        "columns": "batch, T, d_input, d_hidden, S",
+        "grid": "128,11,100,50,1;128,50,64,64,1;64,100,64,128,1;32,120,64,128,1;32,784,1,128,1",
+        "work": "forward and backward",
+        "ours": ["lstm", "gru", "fused"],
         "peers": ["burn-lstm", "burn-gru", "torch-lstm", "torch-gru"],
+        "rivals": ["burn-lstm", "torch-lstm"],
+    },
+    "ntm": {
+        "sizes": ["batch_size", "length"],
+        "columns": "batch, length",
+        "grid": "1,20;16,20;64,20;1,120;1,2500",
+        "check": [3, 4],
+        "work": "a training step (forward, backward, Adam)",
+        "ours": ["ntm-fused", "ntm-composed"],
+        "peers": ["torch-ntm", "torch-ntm-compiled"],
+    },
+    "sab": {
+        "sizes": ["batch_size", "steps", "d_hidden", "top_k", "attention_interval", "truncation_length"],
+        "columns": "batch, T, d_hidden, k_top, k_att, k_trunc",
+        "grid": "64,20,128,10,1,10;64,100,128,10,1,10;64,100,128,10,2,10;64,1000,128,10,1,10;1,5000,128,10,1,10",
+        "check": [3, 30, 16, 5, 1, 5],
+        "work": "a training step (forward, backward, Adam)",
+        "ours": ["sab-fused", "sab-composed"],
+        "peers": ["torch-sab"],
     },
 }
+
+
+def limit_memory():
+    """A process that asks for more than most of the memory fails alone, and is told so."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    resource.setrlimit(resource.RLIMIT_DATA, (int(0.75 * total),) * 2)
 
 
 class Worker:
     """A process that computes one variant at one size."""
 
-    def __init__(self, variant, sizes, timeout):
+    def __init__(self, variant, names, sizes, timeout):
         kind = variant.split("-")[0]
         command = {
             "torch": [sys.executable, HERE / "worker_torch.py"],
             "jax": [sys.executable, HERE / "worker_jax.py"],
         }.get(kind, [os.environ["FW_BENCH_WORKER"]])
-        self.request = {"variant": variant, "sizes": dict(zip(SIZES, sizes))}
+        self.request = {"variant": variant, "sizes": dict(zip(names, sizes))}
         self.timeout = timeout
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            preexec_fn=limit_memory,
         )
         self.times, self.error = [], None
         self.base = self.read(time.monotonic() + timeout).get("peak_mib")
@@ -91,22 +127,22 @@ class Worker:
         self.process.wait()
 
 
-def check(variants, timeout):
+def check(suite, timeout):
     """Every variant computes the same, or the comparison says nothing."""
     fingerprints = {}
-    for variant in variants:
-        worker = Worker(variant, CHECK, timeout)
+    for variant in suite["ours"] + suite["peers"]:
+        worker = Worker(variant, suite["sizes"], suite["check"], timeout)
         answer = worker.ask(check=True)
         worker.close()
         if answer:
             fingerprints[variant] = answer["fingerprint"]
         else:
             print(f"  {variant}: {worker.error}", file=sys.stderr)
-    expected = fingerprints[variants[0]]
+    first, expected = next(iter(fingerprints.items()))
     for variant, actual in fingerprints.items():
         for ours, theirs in zip(expected, actual):
             if abs(ours - theirs) > 1e-3 * max(1.0, abs(ours)):
-                sys.exit(f"{variant} computes {actual}, {variants[0]} computes {expected}: not the same work")
+                sys.exit(f"{variant} computes {actual}, {first} computes {expected}: not the same work")
 
 
 def settle(workers):
@@ -120,17 +156,17 @@ def settle(workers):
         time.sleep(0.1)
 
 
-def measure_line(sizes, variants, options):
+def measure_line(sizes, suite, options):
     workers = {}
-    for variant in variants:
-        workers[variant] = worker = Worker(variant, sizes, options.timeout)
+    for variant in suite["ours"] + suite["peers"]:
+        workers[variant] = worker = Worker(variant, suite["sizes"], sizes, options.timeout)
         # Compiles, and allocates.
         worker.ask(seconds=0.0)
     for _ in range(options.rounds):
         for worker in workers.values():
             settle(workers.values())
             worker.measure(options.seconds)
-    line = {"sizes": dict(zip(SIZES, sizes)), "ms": {}, "calls": {}, "errors": {}, "memory_mib": {}}
+    line = {"sizes": dict(zip(suite["sizes"], sizes)), "ms": {}, "calls": {}, "errors": {}, "memory_mib": {}}
     for variant, worker in workers.items():
         if worker.error:
             line["errors"][variant] = worker.error
@@ -145,9 +181,10 @@ def measure_line(sizes, variants, options):
 
 def summarize(line, suite, peak):
     ours = line["ms"].get(suite["ours"][0])
-    if ours and suite["ours"][0] == "fused":
+    if ours and suite["ours"][0] == "fused":  # fast weights
         line["work_of_peak"] = work(line["sizes"].values()) / (ours * 1e6) / peak
-    peers = {name: line["ms"][name] for name in suite["peers"] if name in line["ms"]}
+    rivals = suite.get("rivals", suite["peers"])
+    peers = {name: line["ms"][name] for name in rivals if name in line["ms"]}
     if ours and peers:
         fastest = min(peers, key=peers.get)
         line["fastest_peer"], line["ratio"] = fastest, peers[fastest] / ours
@@ -170,27 +207,27 @@ def cell(line, variant):
 
 def table(lines, suite):
     variants = suite["ours"] + suite["peers"]
-    rows = [["batch, T, d_input, d_hidden, S", *variants, "fastest peer / " + suite["ours"][0], "of the FMA peak"]]
+    rows = [[suite["columns"], *variants, "fastest peer / " + suite["ours"][0]]]
     for line in lines:
         ratio = f"{line['ratio']:.1f} ({line['fastest_peer']})" if "ratio" in line else ""
         sizes = ", ".join(str(size) for size in line["sizes"].values())
-        share = f"{100 * line['work_of_peak']:.0f} %" if "work_of_peak" in line else ""
-        rows.append([sizes, *(cell(line, variant) for variant in variants), ratio, share])
+        rows.append([sizes, *(cell(line, variant) for variant in variants), ratio])
     return markdown(rows)
 
 
 def summary(lines, suite):
     """One column for each kind of peer, with its quickest variant: what the README shows."""
     kinds = {
-        "PyTorch eager": lambda name: name.startswith("torch") and not name.endswith("compiled"),
-        "torch.compile": lambda name: name.endswith("compiled"),
+        "PyTorch eager": lambda name: name.startswith("torch") and "-compiled" not in name,
+        "torch.compile": lambda name: "-compiled" in name,
         "JAX": lambda name: name.startswith("jax"),
         "Burn": lambda name: name.startswith("burn"),
     }
     kinds = {kind: [name for name in suite["peers"] if is_kind(name)] for kind, is_kind in kinds.items()}
     kinds = {kind: names for kind, names in kinds.items() if names}
-    rows = [["batch, T, d_input, d_hidden, S", *suite["ours"], *kinds, "fastest peer / " + suite["ours"][0],
-             "of the FMA peak"]]
+    knows_work = any("work_of_peak" in line for line in lines)
+    rows = [[suite["columns"], *suite["ours"], *kinds, "fastest peer / " + suite["ours"][0],
+             *(["of the FMA peak"] if knows_work else [])]]
     for line in lines:
         def quickest(names):
             done = [name for name in names if name in line["ms"]]
@@ -199,14 +236,14 @@ def summary(lines, suite):
         rows.append([
             sizes, *(cell(line, name) for name in suite["ours"]), *(quickest(names) for names in kinds.values()),
             f"{line['ratio']:.1f}" if "ratio" in line else "",
-            f"{100 * line['work_of_peak']:.0f} %" if "work_of_peak" in line else "",
+            *([f"{100 * line['work_of_peak']:.0f} %"] if knows_work else []),
         ])
     return markdown(rows)
 
 
 def memory_table(lines, suite):
     variants = suite["ours"] + suite["peers"]
-    rows = [["batch, T, d_input, d_hidden, S", *variants]]
+    rows = [[suite["columns"], *variants]]
     for line in lines:
         sizes = ", ".join(str(size) for size in line["sizes"].values())
         memory = line["memory_mib"]
@@ -222,7 +259,8 @@ def markdown(rows):
 def main():
     parser = argparse.ArgumentParser(prog="benches/peers/run", description=__doc__)
     parser.add_argument("--suite", choices=SUITES, default="fast-weights")
-    parser.add_argument("--grid", help=f'"B,T,d_input,d_hidden,S;...", default "{GRID}"')
+    parser.add_argument("--grid", help="sizes of each line: " + "; ".join(
+        f'{name}: "{suite["grid"]}"' for name, suite in SUITES.items()))
     parser.add_argument("--variants", help="only these, with commas")
     parser.add_argument("--json", type=Path, help="write sizes, medians and ratios here")
     parser.add_argument("--table", type=Path, help="write the tables here, in Markdown; without --grid and --variants, "
@@ -233,31 +271,31 @@ def main():
     options = parser.parse_args()
 
     try:
-        grid = [[int(size) for size in line.split(",")] for line in (options.grid or GRID).split(";")]
-        assert all(len(line) == 5 for line in grid)
+        suite = SUITES[options.suite]
+        grid = [[int(size) for size in line.split(",")] for line in (options.grid or suite["grid"]).split(";")]
+        assert all(len(line) == len(suite["sizes"]) for line in grid)
     except (ValueError, AssertionError):
-        parser.error(f"--grid is {options.grid!r}; it must be lines of five whole numbers, B,T,d_input,d_hidden,S;...")
-    suite = SUITES[options.suite]
+        names = ",".join(suite["sizes"])
+        parser.error(f"--grid is {options.grid!r}; it must be lines of {len(suite['sizes'])} whole numbers, {names};...")
     if not (options.grid or options.variants):
         options.table = options.table or HERE / "results" / f"{options.suite}.md"
     if options.variants:
         only = options.variants.split(",")
-        suite = {side: [variant for variant in variants if variant in only] for side, variants in suite.items()}
-    variants = suite["ours"] + suite["peers"]
-    if options.suite == "fast-weights":
-        check([variant for variant in variants], options.timeout)
+        suite = suite | {side: [name for name in suite[side] if name in only] for side in ("ours", "peers")}
+    if "check" in suite:
+        check(suite, options.timeout)
 
-    worker = Worker("fma-peak", CHECK, options.timeout)
+    worker = Worker("fma-peak", [], [], options.timeout)
     peak = max(worker.ask()["peak_gfma"] for _ in range(3))
     worker.close()
     lines = []
     for sizes in grid:
-        line = measure_line(sizes, variants, options)
+        line = measure_line(sizes, suite, options)
         summarize(line, suite, peak)
         lines.append(line)
         print(table([line], suite), flush=True)
     threads = len(os.sched_getaffinity(0))
-    about = (f"Milliseconds of forward and backward, medians; float32, {threads} threads, {cpu()} "
+    about = (f"Milliseconds of {suite['work']}, medians; float32, {threads} threads, {cpu()} "
              f"({peak:.0f} multiply-adds a nanosecond at most), "
              f"{time.strftime('%Y-%m-%d')}; {versions()}. `benches/peers/run --suite {options.suite}`")
     text = f"{about}\n\n{summary(lines, suite)}\nEvery variant:\n\n{table(lines, suite)}\nPeak memory beyond what the process had before, MiB:\n\n{memory_table(lines, suite)}"

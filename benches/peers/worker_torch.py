@@ -152,26 +152,25 @@ def training(model, loss):
         return value
 
     # The loss at first, and after three updates.
-    call.fingerprint = lambda: [float(loss) for loss in [call() for _ in range(4)]][::3]
+    call.fingerprint = lambda: [call().item() for _ in range(4)][::3]
     return call
 
 
 def prepare(variant, sizes):
     torch.manual_seed(0)
-    name = variant.removesuffix("-compiled").removesuffix("-compiled-step")
+    name = variant.removesuffix("-compiled")
     if name == "torch-ntm":
         model = Ntm()
-        if variant == "torch-ntm-compiled-step":
+        if variant != name:
+            # The step: the whole sequence, unrolled, takes minutes to compile.
             model.step = torch.compile(model.step)
         x, target = (torch.tensor(a) for a in protocol.ntm_copy(sizes))
-        forward = torch.compile(model) if variant == "torch-ntm-compiled" else model
-        answer = lambda: forward(x)[:, -sizes["length"]:]
+        answer = lambda: model(x)[:, -sizes["length"]:]
         return training(model, lambda _: nn.functional.binary_cross_entropy_with_logits(answer(), target))
     if name == "torch-sab":
         model = Sab(sizes)
         x, target = (torch.tensor(a) for a in protocol.sab_copy(sizes))
-        forward = torch.compile(model) if variant != name else model
-        return training(model, lambda _: nn.functional.cross_entropy(forward(x).flatten(0, 1), target.flatten()))
+        return training(model, lambda _: nn.functional.cross_entropy(model(x).flatten(0, 1), target.flatten()))
 
     x = torch.tensor(protocol.inputs(sizes), requires_grad=True)
     if name in ("torch-lstm", "torch-gru"):

@@ -27,28 +27,52 @@ fn answers(requests: &[Value]) -> Vec<Value> {
 }
 
 fn request(variant: &str, check: bool) -> Value {
-    let sizes =
-        json!({"batch_size": 3, "seq_length": 7, "d_input": 5, "d_hidden": 6, "inner_steps": 2});
+    let sizes = match variant.split('-').next() {
+        Some("ntm") => json!({"batch_size": 3, "length": 4}),
+        Some("sab") => json!({
+            "batch_size": 3, "steps": 9, "d_hidden": 6, "top_k": 3, "attention_interval": 2, "truncation_length": 5
+        }),
+        _ => {
+            json!({"batch_size": 3, "seq_length": 7, "d_input": 5, "d_hidden": 6, "inner_steps": 2})
+        }
+    };
     json!({"variant": variant, "sizes": sizes, "seconds": 0.0, "check": check})
 }
 
 #[test]
 fn both_paths_compute_the_same() {
-    let answers = answers(&[request("fused", true), request("composed", true)]);
-    let [fused, composed] = [0, 1].map(|path: usize| -> [f64; 2] {
-        serde_json::from_value(answers[path]["fingerprint"].clone()).expect("two numbers")
-    });
-    for (fused, composed) in fused.iter().zip(composed) {
-        assert!(
-            (fused - composed).abs() < 1e-4 * composed.abs(),
-            "{fused} is not {composed}"
-        );
+    for paths in [
+        ["fused", "composed"],
+        ["ntm-fused", "ntm-composed"],
+        ["sab-fused", "sab-composed"],
+    ] {
+        let answers = answers(&paths.map(|variant| request(variant, true)));
+        let [fused, composed] = [0, 1].map(|path: usize| -> [f64; 2] {
+            serde_json::from_value(answers[path]["fingerprint"].clone()).expect("two numbers")
+        });
+        for (fused, composed) in fused.iter().zip(composed) {
+            assert!(
+                (fused - composed).abs() < 1e-4 * composed.abs(),
+                "{paths:?}: {fused} is not {composed}"
+            );
+        }
     }
 }
 
 #[test]
 fn every_variant_of_ours_can_be_timed() {
-    let variants = ["fused", "composed", "lstm", "gru", "burn-lstm", "burn-gru"];
+    let variants = [
+        "fused",
+        "composed",
+        "lstm",
+        "gru",
+        "burn-lstm",
+        "burn-gru",
+        "ntm-fused",
+        "ntm-composed",
+        "sab-fused",
+        "sab-composed",
+    ];
     let answers = answers(&variants.map(|variant| request(variant, false)));
     for (variant, answer) in variants.iter().zip(answers) {
         assert!(

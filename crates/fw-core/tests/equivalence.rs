@@ -322,6 +322,38 @@ fn paths_of_the_neural_turing_machine_agree() {
 }
 
 #[test]
+fn paths_of_the_neural_turing_machine_agree_over_long_sequences() {
+    let device = Device::flex().autodiff();
+    let config = NtmConfig::new(D_INPUT, D_HIDDEN)
+        .with_memory_size(11)
+        .with_word_size(4);
+    let build = |path| {
+        let layer = config.clone().with_path(path).init(&device);
+        randomized(layer, &mut rng(5), DType::F64)
+    };
+    let (composed, fused) = (build(Path::Composed), build(Path::Fused));
+    let (input, state) = start(&fused, 700, DType::F64);
+    let expected = whole(&composed, &input, &state);
+    let whole_of_it = whole(&fused, &input, &state);
+    whole_of_it.assert_equals(&expected, "T = 700", 1e-10, 1e-10);
+
+    // The composed form takes a minute over these.
+    let (input, state) = start(&fused, 5000, DType::F64);
+    let expected = whole(&fused, &input, &state);
+    let pieces = outcome(&fused, &input, &state, |layer, input, mut state| {
+        let mut outputs = Vec::new();
+        for piece in [0..1, 1..1500, 1500..4999, 4999..5000] {
+            let piece = input.clone().narrow(1, piece.start, piece.len());
+            let (output, next) = layer.forward(piece, Some(state));
+            outputs.push(output);
+            state = next;
+        }
+        (Tensor::cat(outputs, 1), state)
+    });
+    pieces.assert_equals(&expected, "T = 5000", 1e-10, 1e-10);
+}
+
+#[test]
 #[should_panic(expected = "path is Fused; there is no kernel for this cell")]
 fn a_cell_without_a_kernel_refuses_the_fused_path() {
     let device = Device::flex();

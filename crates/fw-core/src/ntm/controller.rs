@@ -7,7 +7,6 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 
 use super::NtmConfig;
-use super::start::for_each_sample;
 use crate::initializer::uniform;
 use crate::ops::{ntm, project};
 use crate::{Activation, ConfigError, Lstm, LstmState};
@@ -82,13 +81,23 @@ impl Controller {
         let Controller::Lstm(lstm) = self else {
             return Vec::new();
         };
-        let hidden = for_each_sample(lstm.initial_hidden.val(), batch_size);
-        let cell = for_each_sample(lstm.initial_cell.val(), batch_size);
-        let of_layer = |start: &Tensor<3>, layer| start.clone().narrow(1, layer, 1).squeeze_dim(1);
+        let of_layer = |start: &Param<Tensor<2>>, layer| {
+            let [n_layers, width] = start.dims();
+            // Burn cannot expand to nothing.
+            if batch_size == 0 {
+                let start = start.val();
+                return Tensor::zeros([0, width], (&start.device(), start.dtype()));
+            }
+            let row = match n_layers {
+                1 => start.val(),
+                _ => start.val().narrow(0, layer, 1),
+            };
+            row.expand([batch_size, width])
+        };
         (0..lstm.layers.len())
             .map(|layer| LstmState {
-                hidden: of_layer(&hidden, layer),
-                cell: of_layer(&cell, layer),
+                hidden: of_layer(&lstm.initial_hidden, layer),
+                cell: of_layer(&lstm.initial_cell, layer),
             })
             .collect()
     }

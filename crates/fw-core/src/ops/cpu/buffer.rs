@@ -53,6 +53,15 @@ impl<T> Buffer<T> {
         self.pointer.as_ptr().cast()
     }
 
+    /// The first numbers.
+    ///
+    /// # Safety
+    /// So many must have been written, and nobody may write them while the slice lives.
+    pub(crate) unsafe fn first(&self, len: usize) -> &[T] {
+        // SAFETY: as the caller promises.
+        unsafe { core::slice::from_raw_parts(self.as_ptr(), len) }
+    }
+
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
         self.layout.size()

@@ -2,6 +2,9 @@
 
 use core::ops::Range;
 
+use super::buffer::{Buffer, with_scratch};
+use super::lanes::Real;
+use super::rows::clear;
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
 
 /// A batch cut into parts that are worked on at the same time.
@@ -31,6 +34,15 @@ impl Parts {
         }
     }
 
+    /// How many samples, of at most `most`, a thread takes at a time, so that a weight that comes out of the cache is used by
+    /// all of them. Few samples are shared out: threads are to have work.
+    pub(crate) fn group(batch_size: usize, most: usize) -> usize {
+        match batch_size {
+            few @ ..=8 => few.div_ceil(2).min(most),
+            many => many.div_ceil(4).min(most),
+        }
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.batch_size.div_ceil(self.samples)
     }
@@ -45,6 +57,54 @@ impl Parts {
             1 => run(0),
             count => (0..count).into_par_iter().with_max_len(1).for_each(run),
         }
+    }
+}
+
+impl Parts {
+    /// Calls `work(part, samples, scratch)` for groups of at most `group` samples, with room for `scratch` numbers, which hold
+    /// any; those of one part one after another.
+    pub(crate) fn for_each_group<T: Real>(
+        &self,
+        group: usize,
+        scratch: usize,
+        work: impl Fn(usize, Range<usize>, *mut T) + Send + Sync,
+    ) {
+        self.for_each(|part, samples| {
+            with_scratch(scratch, |scratch| {
+                for first in samples.clone().step_by(group) {
+                    work(part, first..(first + group).min(samples.end), scratch);
+                }
+            });
+        });
+    }
+
+    /// `size` sums over the batch. Each part has its own, to which `work(part, samples, scratch, sums)` adds, group by group as
+    /// in [`for_each_group`](Self::for_each_group); those of all parts are then joined, in their order.
+    pub(crate) fn sum_groups<T: Real>(
+        &self,
+        group: usize,
+        scratch: usize,
+        size: usize,
+        work: impl Fn(usize, Range<usize>, *mut T, *mut T) + Send + Sync,
+    ) -> Buffer<T> {
+        let buffer = Buffer::<T>::new(self.count() * size);
+        let partial = SharedMut::new(buffer.as_ptr());
+        self.for_each_group(group, scratch, |part, samples, scratch| {
+            // SAFETY: each part has sums of its own, and begins with its first group.
+            let sums = unsafe { partial.at(part * size) };
+            if samples.start == part * self.samples {
+                // SAFETY: as above.
+                unsafe { clear(sums, size) };
+            }
+            work(part, samples, scratch, sums);
+        });
+        for part in 1..self.count() {
+            for number in 0..size {
+                // SAFETY: within the sums of two parts, which nobody else touches any more.
+                unsafe { *partial.at(number) += *partial.at(part * size + number) };
+            }
+        }
+        buffer
     }
 }
 

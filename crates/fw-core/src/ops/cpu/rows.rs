@@ -156,11 +156,13 @@ pub(crate) fn padded<T: Real>(matrix: &[T], columns: usize, width: usize) -> Cow
     Cow::Owned(padded)
 }
 
-/// Appends rows without their padding.
-pub(crate) fn append_trimmed<T: Real>(to: &mut Vec<T>, rows: &[T], row: Row) {
-    for padded in rows.chunks_exact(row.width.max(1)) {
-        to.extend_from_slice(&padded[..row.units]);
+/// So many rows, without their padding.
+pub(crate) fn trimmed<T: Real>(padded: &[T], rows: usize, row: Row) -> Vec<T> {
+    let mut trimmed = Vec::with_capacity(rows * row.units);
+    for padded in padded[..rows * row.width].chunks_exact(row.width.max(1)) {
+        trimmed.extend_from_slice(&padded[..row.units]);
     }
+    trimmed
 }
 
 /// The transposed matrix, its rows padded with zeros to `width`.

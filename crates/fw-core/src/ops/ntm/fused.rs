@@ -135,9 +135,10 @@ fn operands(
         true => nothing(),
         false => Tensor::cat(upper, 0),
     };
-    let of_layers = |part: fn(&LstmState) -> Tensor<2>| match state.controller.len() {
-        0 => nothing().into_dispatch(),
-        _ => Tensor::cat(state.controller.iter().map(part).collect(), 1).into_dispatch(),
+    let of_layers = |part: fn(&LstmState) -> Tensor<2>| match state.controller.as_slice() {
+        [] => nothing().into_dispatch(),
+        [layer] => part(layer).into_dispatch(),
+        layers => Tensor::cat(layers.iter().map(part).collect(), 1).into_dispatch(),
     };
     let inputs = Inputs {
         hidden: of_layers(|layer| layer.hidden.clone()),

@@ -10,8 +10,8 @@ use super::memory::{self, AccessSlopes, Heads};
 use super::parameters::{Asked, activate_back};
 use crate::ops::cpu::cell::{self, SlopeRows};
 use crate::ops::cpu::{
-    Buffer, Initial, Offsets, Parts, Real, Row, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd,
-    add_product, append_trimmed, clear, load, splat, store, tanh_slope, with_scratch,
+    Initial, Offsets, Real, Row, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd, add_product,
+    clear, load, splat, store, tanh_slope, trimmed,
 };
 use crate::ops::{Activation, CellKind};
 
@@ -83,7 +83,6 @@ impl<T: Real> WithSimd for Call<'_, T> {
         let batch_size = problem.batch_size;
         let parts = layout.parts(batch_size);
         let sums = Sums::new(&layout);
-        let partial = Buffer::<T>::new(parts.count() * sums.size);
         let pass = Pass {
             call: &self,
             transposed: Transposed::new(problem, &layout),
@@ -97,10 +96,26 @@ impl<T: Real> WithSimd for Call<'_, T> {
             layout,
             sums,
         };
-        pass.run_parts::<S>(&parts, SharedMut::new(partial.as_ptr()));
+        let scratch = layout.group * pass.room.sample + pass.room.common;
+        let joined = parts.sum_groups(
+            layout.group,
+            scratch,
+            pass.sums.size,
+            |_, samples, scratch, sums| {
+                // SAFETY: the machine has the instructions of S, and the scratch is large enough.
+                unsafe {
+                    S::vectorize(Group {
+                        pass: &pass,
+                        samples,
+                        scratch,
+                        sums,
+                    });
+                }
+            },
+        );
 
-        // SAFETY: the first part's sums have `sums.size` numbers, all written.
-        let joined = unsafe { core::slice::from_raw_parts(partial.as_ptr(), pass.sums.size) };
+        // SAFETY: that many sums were made.
+        let joined = unsafe { joined.first(pass.sums.size) };
         let [of_weights, of_biases] =
             [pass.sums.heads.weight, pass.sums.heads.bias].map(|start| &joined[start..]);
         let width = layout.asked_width();
@@ -114,8 +129,7 @@ impl<T: Real> WithSimd for Call<'_, T> {
         let n_gates = layout.controller.n_gates();
         for (layer, sums) in pass.sums.layers.iter().enumerate() {
             let append = |to: &mut Vec<T>, start: usize, rows: usize| {
-                let rows = &joined[start..][..rows * layout.gates_width()];
-                append_trimmed(to, rows, layout.hidden);
+                to.extend(trimmed(&joined[start..], rows * n_gates, layout.hidden));
             };
             let rows = layout.input_row(layer).units + layout.below(layer).units;
             let of_recurrent = sums.weight + rows * layout.gates_width();
@@ -318,36 +332,6 @@ impl<T: Real> WithSimd for Group<'_, T> {
 }
 
 impl<T: Real> Pass<'_, T> {
-    /// Every part, and then the sums of all of them in the place of the first.
-    fn run_parts<S: Simd>(&self, parts: &Parts, partial: SharedMut<T>) {
-        let (layout, room, size) = (&self.layout, &self.room, self.sums.size);
-        parts.for_each(|part, samples| {
-            with_scratch(layout.group * room.sample + room.common, |scratch| {
-                // SAFETY: each part has sums of its own; the machine has the instructions of S, and the scratch is large
-                // enough.
-                unsafe {
-                    let sums = partial.at(part * size);
-                    clear(sums, size);
-                    for first in samples.clone().step_by(layout.group) {
-                        let samples = first..(first + layout.group).min(samples.end);
-                        S::vectorize(Group {
-                            pass: self,
-                            samples,
-                            scratch,
-                            sums,
-                        });
-                    }
-                }
-            });
-        });
-        for part in 1..parts.count() {
-            for number in 0..size {
-                // SAFETY: within the sums of two parts, which nobody else touches any more.
-                unsafe { *partial.at(number) += *partial.at(part * size + number) };
-            }
-        }
-    }
-
     /// The whole sequence for a few samples, from its end.
     ///
     /// # Safety

@@ -11,7 +11,7 @@ use crate::ops::CellKind;
 use crate::ops::cpu::cell::{self, StepRows};
 use crate::ops::cpu::{
     Arch, Buffer, Initial, Offsets, Real, Row, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd,
-    clear, load, splat, store, with_scratch,
+    clear, load, splat, store,
 };
 
 /// Runs the sequence. With `keep`, what the backward pass needs comes back. To `output` go the
@@ -61,21 +61,20 @@ impl<T: Real> WithSimd for Call<'_, T> {
             room: Room::new(&layout, self.keep),
             layout,
         };
-        layout.parts(batch_size).for_each(|_, samples| {
-            with_scratch(pass.room.size, |scratch| {
-                for first in samples.clone().step_by(layout.group) {
-                    let samples = first..(first + layout.group).min(samples.end);
-                    // SAFETY: the machine has the instructions of S, and the scratch is large enough.
-                    unsafe {
-                        S::vectorize(Group {
-                            pass: &pass,
-                            samples,
-                            scratch,
-                        });
-                    }
+        layout.parts(batch_size).for_each_group(
+            layout.group,
+            pass.room.size,
+            |_, samples, scratch| {
+                // SAFETY: the machine has the instructions of S, and the scratch is large enough.
+                unsafe {
+                    S::vectorize(Group {
+                        pass: &pass,
+                        samples,
+                        scratch,
+                    });
                 }
-            });
-        });
+            },
+        );
         numbers.map(|numbers| Tape {
             numbers,
             layout,

@@ -161,11 +161,7 @@ impl Layout {
                 row(n_write * word),
             ],
             keep,
-            // Few samples are shared out, so that threads have work; which numbers are summed must not depend on the threads.
-            group: match problem.batch_size {
-                few @ ..=8 => few.div_ceil(2),
-                many => many.div_ceil(4).min(MOST_SAMPLES),
-            },
+            group: Parts::group(problem.batch_size, MOST_SAMPLES),
             read: 0,
             hiddens: 0,
             carries: 0,

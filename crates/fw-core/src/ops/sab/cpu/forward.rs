@@ -2,12 +2,12 @@
 
 use core::ops::Range;
 
-use super::layout::{GROUP, Layout, Problem, Shared, Tape, state_share};
+use super::layout::{Layout, Problem, Shared, Tape, state_share};
 use super::recall;
 use crate::ops::cpu::cell::{self, StepRows};
 use crate::ops::cpu::{
     Arch, Buffer, Initial, Offsets, Real, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd, clear,
-    load, product, splat, store, with_scratch,
+    load, product, splat, store,
 };
 use crate::ops::sab::{CellKind, Score};
 
@@ -60,21 +60,20 @@ impl<T: Real> WithSimd for Call<'_, T> {
             room: Room::new(&layout, self.keep),
             layout,
         };
-        layout.parts(batch_size).for_each(|_, samples| {
-            with_scratch(pass.room.size, |scratch| {
-                for first in samples.clone().step_by(GROUP) {
-                    let samples = first..(first + GROUP).min(samples.end);
-                    // SAFETY: the machine has the instructions of S, and the scratch is large enough.
-                    unsafe {
-                        S::vectorize(Group {
-                            pass: &pass,
-                            samples,
-                            scratch,
-                        });
-                    }
+        layout.parts(batch_size).for_each_group(
+            layout.group,
+            pass.room.size,
+            |_, samples, scratch| {
+                // SAFETY: the machine has the instructions of S, and the scratch is large enough.
+                unsafe {
+                    S::vectorize(Group {
+                        pass: &pass,
+                        samples,
+                        scratch,
+                    });
                 }
-            });
-        });
+            },
+        );
         numbers.map(|numbers| Tape {
             numbers,
             indices,
@@ -100,15 +99,19 @@ impl Room {
     fn new(layout: &Layout, keep: bool) -> Self {
         let mut offsets = Offsets::default();
         Room {
-            from_hidden: offsets.take(GROUP * layout.gates_width()),
-            rows: offsets.take(GROUP * layout.hidden.width),
+            from_hidden: offsets.take(layout.group * layout.gates_width()),
+            rows: offsets.take(layout.group * layout.hidden.width),
             scores: offsets.take(
                 layout
                     .visible(layout.seq_length)
                     .len()
                     .next_multiple_of(layout.hidden.lanes),
             ),
-            pieces: offsets.take(if keep { 0 } else { GROUP * layout.sample }),
+            pieces: offsets.take(if keep {
+                0
+            } else {
+                layout.group * layout.sample
+            }),
             size: offsets.end(),
         }
     }

@@ -7,8 +7,8 @@ use core::ops::Range;
 use super::super::{CellKind, Combination, Options, Score};
 use crate::ops::cpu::{Arch, Buffer, Offsets, Parts, Real, Row, padded, transposed};
 
-/// Samples that a thread takes at a time: as many as the rows of a tile of a product.
-pub(super) const GROUP: usize = 4;
+/// The most samples that a thread takes at a time: as many as the rows of a tile of a product.
+pub(super) const MOST_SAMPLES: usize = 4;
 
 /// A call: sizes, options and inputs, all contiguous and batch first.
 #[derive(Clone, Copy)]
@@ -59,6 +59,8 @@ pub(super) struct Layout {
     pub(super) given: usize,
     /// Whether what each step computes is kept.
     keep: bool,
+    /// Samples that a thread takes at a time.
+    pub(super) group: usize,
     // Offsets within a sample's piece.
     gates: usize,
     carries: usize,
@@ -90,6 +92,7 @@ impl Layout {
             yields_summary: problem.yields_summary,
             given: problem.memories.len() / (problem.batch_size * problem.d_hidden),
             keep,
+            group: Parts::group(problem.batch_size, MOST_SAMPLES),
             gates: 0,
             carries: 0,
             states: 0,
@@ -169,7 +172,7 @@ impl Layout {
         let cell = h * self.gates_width();
         // A hyperbolic tangent costs as much as some ten multiply-adds.
         let attention = a * (3 * h + 5 * self.visible(self.seq_length).len());
-        Parts::new(batch_size, GROUP, self.seq_length * (cell + attention))
+        Parts::new(batch_size, self.group, self.seq_length * (cell + attention))
     }
 
     /// The place of a row for step `t`, where steps are kept, else of the only one.

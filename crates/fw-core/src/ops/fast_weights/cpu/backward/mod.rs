@@ -9,8 +9,8 @@ use core::ops::Range;
 use super::forward::is_symmetric;
 use super::layout::{Layout, Problem, Shared, Tape};
 use crate::ops::cpu::{
-    Buffer, Initial, Offsets, Parts, Real, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd,
-    clear, product, transposed, with_scratch,
+    Initial, Offsets, Real, Row, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd, clear, product,
+    transposed, trimmed,
 };
 
 /// Which gradients are asked for; those of the slow weights always are.
@@ -88,7 +88,6 @@ impl<T: Real> WithSimd for Call<'_, T> {
         let (w_input, bias) = problem.projection.unwrap_or((&[], &[]));
         let parts = layout.parts::<T>(batch_size);
         let sums = Sums::new(&layout);
-        let partial = Buffer::<T>::new(parts.count() * sums.size);
         let pass = Pass {
             shared: Shared::new(problem, &layout),
             symmetric: is_symmetric(problem),
@@ -102,7 +101,24 @@ impl<T: Real> WithSimd for Call<'_, T> {
             layout,
             sums,
         };
-        pass.run_parts::<S>(&parts, SharedMut::new(partial.as_ptr()), batch_size);
+        let (group, room) = (layout.group::<T>(batch_size), &pass.room);
+        let scratch = group * room.sample + room.common;
+        let joined = parts.sum_groups(
+            group,
+            scratch,
+            pass.sums.size,
+            |_, samples, scratch, sums| {
+                // SAFETY: the machine has the instructions of S, and the scratch is large enough.
+                unsafe {
+                    S::vectorize(Group {
+                        pass: &pass,
+                        samples,
+                        scratch,
+                        sums,
+                    });
+                }
+            },
+        );
         // SAFETY: every sample has written its own gradients, where they were wanted.
         unsafe {
             input.set_len(n_input);
@@ -110,13 +126,10 @@ impl<T: Real> WithSimd for Call<'_, T> {
             start.set_len(n_start);
         }
 
-        // SAFETY: the first part's sums have `sums.size` numbers, all written.
-        let joined = unsafe { core::slice::from_raw_parts(partial.as_ptr(), pass.sums.size) };
-        let trimmed = |start: usize, rows: usize| -> Vec<T> {
-            let padded = &joined[start..][..rows * layout.width];
-            let rows = padded.chunks_exact(layout.width);
-            rows.flat_map(|row| &row[..d_hidden]).copied().collect()
-        };
+        // SAFETY: that many sums were made.
+        let joined = unsafe { joined.first(pass.sums.size) };
+        let row = Row::new(d_hidden, layout.lanes);
+        let trimmed = |start: usize, rows: usize| trimmed(&joined[start..], rows, row);
         let norms = usize::from(problem.norm.is_some());
         let (w_input, w_hidden) = (
             trimmed(pass.sums.w_input, d_input),
@@ -277,41 +290,6 @@ struct Sample<T> {
 }
 
 impl<T: Real> Pass<'_, T> {
-    /// Every part, and then the sums of all of them in the place of the first.
-    fn run_parts<S: Simd>(&self, parts: &Parts, partial: SharedMut<T>, batch_size: usize) {
-        let (layout, room, size) = (&self.layout, &self.room, self.sums.size);
-        let group = layout.group::<T>(batch_size);
-        parts.for_each(|part, samples| {
-            with_scratch(group * room.sample + room.common, |scratch| {
-                // SAFETY: each part has sums of its own.
-                let sums = unsafe {
-                    let sums = partial.at(part * size);
-                    clear(sums, size);
-                    sums
-                };
-                for first in samples.clone().step_by(group) {
-                    let samples = first..(first + group).min(samples.end);
-                    // SAFETY: the machine has the instructions of S, and the scratch is large enough.
-                    unsafe {
-                        S::vectorize(Group {
-                            pass: self,
-                            samples,
-                            scratch,
-                            sums,
-                        });
-                    }
-                }
-            });
-        });
-        let join = |part: usize| {
-            for number in 0..size {
-                // SAFETY: within the sums of two parts, which nobody else touches any more.
-                unsafe { *partial.at(number) += *partial.at(part * size + number) };
-            }
-        };
-        (1..parts.count()).for_each(join);
-    }
-
     /// The whole sequence for a few samples, from its end.
     ///
     /// # Safety

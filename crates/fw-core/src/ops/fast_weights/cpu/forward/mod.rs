@@ -9,7 +9,7 @@ use super::layout::{Layout, Problem, Shared, Tape};
 use super::rows::transpose;
 use crate::ops::cpu::{
     Arch, Buffer, Offsets, Real, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd, add_product,
-    clear, with_scratch,
+    clear,
 };
 
 /// Where the results of a forward pass go. All of it is written.
@@ -74,21 +74,18 @@ impl<T: Real> WithSimd for Call<'_, T> {
         };
         let group = layout.group::<T>(batch_size);
         let numbers = group * pass.room.sample + pass.room.common;
-        layout.parts::<T>(batch_size).for_each(|_, samples| {
-            with_scratch(numbers, |scratch| {
-                for first in samples.clone().step_by(group) {
-                    let samples = first..(first + group).min(samples.end);
-                    // SAFETY: the machine has the instructions of S, and the scratch is large enough.
-                    unsafe {
-                        S::vectorize(Group {
-                            pass: &pass,
-                            samples,
-                            scratch,
-                        });
-                    }
+        layout
+            .parts::<T>(batch_size)
+            .for_each_group(group, numbers, |_, samples, scratch| {
+                // SAFETY: the machine has the instructions of S, and the scratch is large enough.
+                unsafe {
+                    S::vectorize(Group {
+                        pass: &pass,
+                        samples,
+                        scratch,
+                    });
                 }
             });
-        });
         tape
     }
 }

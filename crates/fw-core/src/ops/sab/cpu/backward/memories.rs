@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use super::super::layout::{GROUP, state_share};
+use super::super::layout::{MOST_SAMPLES, state_share};
 use super::super::recall;
 use super::{Chosen, Pass, Walk, is_any_nonzero};
 use crate::ops::cpu::{
@@ -19,7 +19,7 @@ impl<T: Real> Pass<'_, T> {
         memory: usize,
         group: usize,
         piece: impl Fn(usize) -> *const T,
-        is_reached: &mut [bool; GROUP],
+        is_reached: &mut [bool; MOST_SAMPLES],
     ) {
         let (room, hidden) = (&self.room, self.layout.hidden);
         // SAFETY: as in `run`.

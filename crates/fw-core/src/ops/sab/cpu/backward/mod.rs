@@ -6,11 +6,11 @@ mod pairs;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::layout::{GROUP, Layout, Problem, Shared, Tape, Transposed};
+use super::layout::{Layout, MOST_SAMPLES, Problem, Shared, Tape, Transposed};
 use crate::ops::cpu::cell::{self, SlopeRows};
 use crate::ops::cpu::{
-    Buffer, Initial, Offsets, Parts, Real, Row, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd,
-    append_trimmed, clear, product, with_scratch,
+    Initial, Offsets, Real, Row, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd, clear, product,
+    trimmed,
 };
 use crate::ops::sab::CellKind;
 use pairs::Pairs;
@@ -87,7 +87,6 @@ impl<T: Real> WithSimd for Call<'_, T> {
         let batch_size = problem.batch_size;
         let parts = layout.parts(batch_size);
         let sums = Sums::new(&layout);
-        let partial = Buffer::<T>::new(parts.count() * sums.size);
         let mut visits = alloc::vec![Visits::default(); parts.count()];
         let shared = Shared::new(problem, &layout);
         let pass = Pass {
@@ -102,19 +101,32 @@ impl<T: Real> WithSimd for Call<'_, T> {
             layout,
             sums,
         };
-        pass.run_parts::<S>(
-            &parts,
-            SharedMut::new(partial.as_ptr()),
-            SharedMut::new(visits.as_mut_ptr()),
+        let scratch = layout.group * pass.room.sample + pass.room.common;
+        let of_parts = SharedMut::new(visits.as_mut_ptr());
+        let joined = parts.sum_groups(
+            layout.group,
+            scratch,
+            pass.sums.size,
+            |part, samples, scratch, sums| {
+                // SAFETY: each part has visits of its own; the machine has the instructions of S, and the scratch is large
+                // enough.
+                unsafe {
+                    let group = S::vectorize(Group {
+                        pass: &pass,
+                        samples,
+                        scratch,
+                        sums,
+                    });
+                    let of_part = &mut *of_parts.at(part);
+                    of_part.steps += group.steps;
+                    of_part.memories += group.memories;
+                }
+            },
         );
 
-        // SAFETY: the first part's sums have `sums.size` numbers, all written.
-        let joined = unsafe { core::slice::from_raw_parts(partial.as_ptr(), pass.sums.size) };
-        let trimmed = |start: usize, rows: usize, row: Row| -> Vec<T> {
-            let mut trimmed = Vec::with_capacity(rows * row.units);
-            append_trimmed(&mut trimmed, &joined[start..][..rows * row.width], row);
-            trimmed
-        };
+        // SAFETY: that many sums were made.
+        let joined = unsafe { joined.first(pass.sums.size) };
+        let trimmed = |start: usize, rows: usize, row: Row| trimmed(&joined[start..], rows, row);
         let (units, attention) = (layout.hidden.units, layout.attention);
         let gates = layout.kind.n_gates();
         let sums = &pass.sums;
@@ -218,8 +230,8 @@ impl Room {
             keys: sample.take(memories * attention),
             touched: sample.take(memories.next_multiple_of(lanes)),
             sample: sample.end(),
-            gathered: common.take(GROUP * widest),
-            products: common.take(GROUP * hidden),
+            gathered: common.take(layout.group * widest),
+            products: common.take(layout.group * hidden),
             slopes: common.take(layout.most.next_multiple_of(lanes)),
             gates: common.take(gates),
             pairs,
@@ -263,7 +275,7 @@ impl<T: Real> WithSimd for Group<'_, T> {
 /// The samples of a group whose rows take part in a product, in the order of their rows.
 #[derive(Clone, Copy, Default)]
 struct Chosen {
-    samples: [usize; GROUP],
+    samples: [usize; MOST_SAMPLES],
     count: usize,
 }
 
@@ -291,39 +303,6 @@ struct Walk<T> {
 }
 
 impl<T: Real> Pass<'_, T> {
-    /// Every part, and then the sums of all of them in the place of the first.
-    fn run_parts<S: Simd>(&self, parts: &Parts, partial: SharedMut<T>, visits: SharedMut<Visits>) {
-        let (room, size) = (&self.room, self.sums.size);
-        parts.for_each(|part, samples| {
-            with_scratch(GROUP * room.sample + room.common, |scratch| {
-                // SAFETY: each part has sums of its own; the machine has the instructions of S, and the scratch is large
-                // enough.
-                unsafe {
-                    let sums = partial.at(part * size);
-                    clear(sums, size);
-                    for first in samples.clone().step_by(GROUP) {
-                        let samples = first..(first + GROUP).min(samples.end);
-                        let group = S::vectorize(Group {
-                            pass: self,
-                            samples,
-                            scratch,
-                            sums,
-                        });
-                        let of_part = &mut *visits.at(part);
-                        of_part.steps += group.steps;
-                        of_part.memories += group.memories;
-                    }
-                }
-            });
-        });
-        for part in 1..parts.count() {
-            for number in 0..size {
-                // SAFETY: within the sums of two parts, which nobody else touches any more.
-                unsafe { *partial.at(number) += *partial.at(part * size + number) };
-            }
-        }
-    }
-
     /// The whole sequence for a few samples, from its end.
     ///
     /// # Safety
@@ -347,7 +326,7 @@ impl<T: Real> Pass<'_, T> {
                 visits: Visits::default(),
             };
             // Whether h_t (and c_t) receives gradient from step t + 1.
-            let mut is_reached = [false; GROUP];
+            let mut is_reached = [false; MOST_SAMPLES];
             for (g, is_reached) in is_reached.iter_mut().enumerate().take(group) {
                 *is_reached = self.begin::<S>(samples.start + g, own(g));
             }
@@ -396,7 +375,7 @@ impl<T: Real> Pass<'_, T> {
                     self.gather::<S>(&mut walk, 0, prev, rows.add(row * gates));
                 }
                 let is_cut = layout.is_cut_before(t);
-                is_reached = [false; GROUP];
+                is_reached = [false; MOST_SAMPLES];
                 if is_cut {
                     for (_, g) in active.iter() {
                         clear(own(g).add(room.state), hidden.width);
