@@ -133,5 +133,6 @@ def serve(prepare):
             else:
                 answer = {"ms": clock(calls[key], request["seconds"]), "peak_mib": peak()}
         except Exception as error:  # whatever a peer fails with goes into the table
-            answer = {"error": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
+            text = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+            answer = {"error": "out of memory" if "allocate memory" in text else text}
         print(json.dumps(answer), flush=True)

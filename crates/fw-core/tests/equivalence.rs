@@ -2,7 +2,7 @@
 
 mod common;
 
-use burn::module::Param;
+use burn::module::{Module, Param};
 use burn::nn;
 use burn::tensor::{DType, Device, Tensor};
 use common::{FlatState, Outcome, outcome, random, randomized, rng, values};
@@ -351,6 +351,69 @@ fn paths_of_the_neural_turing_machine_agree_over_long_sequences() {
         (Tensor::cat(outputs, 1), state)
     });
     pieces.assert_equals(&expected, "T = 5000", 1e-10, 1e-10);
+}
+
+#[test]
+fn paths_of_the_neural_turing_machine_agree_without_a_gradient_for_the_input_or_any() {
+    // More samples than a thread takes at a time, the last of them alone; a key and a row of the memory without a norm.
+    const BATCH_SIZE: usize = 33;
+    let device = Device::flex().autodiff();
+    for controller in [ControllerKind::Lstm, ControllerKind::FeedForward] {
+        let config = NtmConfig::new(D_INPUT, D_HIDDEN)
+            .with_controller(controller)
+            .with_memory_size(11)
+            .with_word_size(4)
+            .with_n_read_heads(2);
+        let outcomes = [Path::Composed, Path::Fused].map(|path| {
+            let layer = config.clone().with_path(path).init(&device);
+            let mut layer = randomized(layer, &mut rng(5), DType::F64);
+            let no_key = Tensor::zeros([D_HIDDEN, 4], (&device, DType::F64));
+            let head = &mut layer.read_head.linear;
+            let bias = head.bias.take().expect("a bias");
+            let no_bias = Tensor::zeros([4], (&device, DType::F64));
+            head.bias = Some(bias.map(|bias| bias.slice_assign([0..4], no_bias.clone()).detach()));
+            let weight = head.weight.clone();
+            head.weight = weight.map(|weight| {
+                let weight = weight.slice_assign([0..D_HIDDEN, 0..4], no_key.clone());
+                weight.detach().require_grad()
+            });
+            let mut start = layer.initial_state(BATCH_SIZE, &device);
+            let memory = random(&mut rng(6), [BATCH_SIZE, 11, 4], &device, DType::F64);
+            let nothing = Tensor::zeros([BATCH_SIZE, 1, 4], (&device, DType::F64));
+            start.memory = memory.slice_assign([0..BATCH_SIZE, 3..4, 0..4], nothing);
+            let input = random(&mut rng(7), [BATCH_SIZE, 20, D_INPUT], &device, DType::F64);
+
+            let (output, last) = layer.forward(input.clone(), Some(start.clone()));
+            let probe = random(&mut rng(8), output.dims(), &device, DType::F64);
+            let gradients = (output.clone() * probe).sum().backward();
+            let (plain, _) = layer.valid().forward(
+                input.inner(),
+                Some(fw_core::NtmState {
+                    controller: start.controller.iter().map(inner).collect(),
+                    memory: start.memory.inner(),
+                    reads: start.reads.inner(),
+                    weights: start.weights.inner(),
+                }),
+            );
+            let without_a_graph = values(plain);
+            common::assert_close("plain", &without_a_graph, &values(output.clone()), 1e-12);
+            let mut all = vec![values(output), values(last.memory), values(last.weights)];
+            all.extend(common::parameter_gradients(&layer, &gradients));
+            all
+        });
+        let [composed, fused] = outcomes;
+        for (tensor, (fused, composed)) in fused.iter().zip(&composed).enumerate() {
+            let what = format!("{controller:?}, tensor {tensor}");
+            common::assert_close(&what, fused, composed, 1e-9);
+        }
+    }
+}
+
+fn inner(layer: &fw_core::LstmState) -> fw_core::LstmState {
+    fw_core::LstmState {
+        hidden: layer.hidden.clone().inner(),
+        cell: layer.cell.clone().inner(),
+    }
 }
 
 #[test]

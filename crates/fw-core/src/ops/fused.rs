@@ -46,6 +46,9 @@ pub(crate) fn check<const D: usize>(
 
 /// An operation of N tensors, all of one type; the first is never empty. Those that are not there have no elements.
 pub(crate) trait Kernel<const N: usize>: Clone + Debug + Send + Sync + 'static {
+    /// Whether the backward pass reads what the forward pass yielded: it is kept only then.
+    const READS_OUTPUT: bool = false;
+
     /// What the forward pass leaves for the backward pass.
     type Tape<T: Real>: Debug + Send + Sync + 'static;
 
@@ -56,13 +59,13 @@ pub(crate) trait Kernel<const N: usize>: Clone + Debug + Send + Sync + 'static {
         keep: bool,
     ) -> (Vec<T>, Vec<usize>, Option<Self::Tape<T>>);
 
-    /// The gradient for each input; empty for those that are not wanted or not there. `output` is what the forward pass
-    /// yielded, and `slopes` its gradient.
+    /// The gradient for each input; empty for those that are not there, and where it saves work for those that are not wanted.
+    /// `output` is what the forward pass yielded, and `slopes` its gradient.
     fn backward<T: Real>(
         &self,
         inputs: [Input<T>; N],
         tape: &Self::Tape<T>,
-        output: &[T],
+        output: Option<&[T]>,
         slopes: &[T],
         is_wanted: [bool; N],
     ) -> [Vec<T>; N];
@@ -101,7 +104,7 @@ pub(crate) fn run_tracked<K: Kernel<N>, C: CheckpointStrategy, const N: usize>(
             let (output, tape) = forward(&kernel, &inputs, true);
             let kept = Kept {
                 inputs: Arc::new(inputs),
-                output: output.clone(),
+                output: K::READS_OUTPUT.then(|| output.clone()),
                 tape: Arc::new(tape.expect("a forward pass that keeps its tape has one")),
                 kernel,
             };
@@ -122,7 +125,7 @@ enum AnyTape<K: Kernel<N>, const N: usize> {
 struct Kept<K: Kernel<N>, const N: usize> {
     kernel: K,
     inputs: Arc<[FlexTensor; N]>,
-    output: FlexTensor,
+    output: Option<FlexTensor>,
     tape: Arc<AnyTape<K, N>>,
 }
 
@@ -167,7 +170,7 @@ impl<K: Kernel<N>, const N: usize> Kept<K, N> {
         is_wanted: [bool; N],
     ) -> [Option<FlexTensor>; N] {
         let inputs = self.inputs.each_ref();
-        let (output, slopes) = (numbers(&self.output), numbers(slopes));
+        let (output, slopes) = (self.output.as_ref().map(numbers), numbers(slopes));
         let gradients =
             self.kernel
                 .backward(inputs.map(input::<T>), tape, output, slopes, is_wanted);

@@ -150,8 +150,8 @@ impl Real for f32 {
         let half = f * f * splat::<S, f32>(0.5);
         let small = s.mul_add(series.mul_add(square, half), n * splat::<S, f32>(LN_2[1]));
         let ln = n.mul_add(splat::<S, f32>(LN_2[0]), f - (half - small));
-        // The bits of what is not a number would make one.
-        x.eq(x).select(ln, x)
+        // The bits of infinity, and of what is not a number, would make one.
+        x.lt(splat::<S, f32>(f32::INFINITY)).select(ln, x)
     }
 }
 
@@ -281,6 +281,10 @@ mod tests {
             }
             assert_eq!(value(T::exp_lanes(splat::<S, T>(T::zero()))), 1.0);
             assert_eq!(value(T::ln_lanes(splat::<S, T>(T::one()))), 0.0);
+            assert_eq!(
+                value(T::ln_lanes(splat::<S, T>(T::infinity()))),
+                f64::INFINITY
+            );
             for f in [T::tanh_lanes::<S>, T::exp_lanes::<S>, T::ln_lanes::<S>] {
                 assert!(value(f(splat::<S, T>(T::nan()))).is_nan());
             }

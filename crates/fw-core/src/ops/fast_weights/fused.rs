@@ -298,6 +298,7 @@ impl Plan {
 }
 
 impl Kernel<8> for Plan {
+    const READS_OUTPUT: bool = true;
     type Tape<T: Real> = Tape<T>;
 
     fn forward<T: Real>(
@@ -345,13 +346,14 @@ impl Kernel<8> for Plan {
         &self,
         inputs: [fused::Input<T>; 8],
         tape: &Tape<T>,
-        output: &[T],
+        output: Option<&[T]>,
         slopes: &[T],
         is_wanted: [bool; 8],
     ) -> [Vec<T>; 8] {
         let problem = self.problem(inputs);
         let states = problem.batch_size * problem.seq_length * problem.d_hidden;
         let (hidden, more) = slopes.split_at(states);
+        let output = &output.expect("asked for")[..states];
         let cotangents = Cotangents {
             hidden,
             writes: (self.more == More::Writes).then_some(more),
@@ -361,7 +363,7 @@ impl Kernel<8> for Plan {
             input: is_wanted[0],
             start: self.has_start && is_wanted[2],
         };
-        let gradients = cpu::backward(&problem, tape, &output[..states], cotangents, wanted);
+        let gradients = cpu::backward(&problem, tape, output, cotangents, wanted);
         [
             gradients.input,
             gradients.hidden,

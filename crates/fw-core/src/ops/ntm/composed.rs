@@ -39,7 +39,7 @@ pub(crate) struct LayerWeights {
     pub weight: Tensor<2>,
     /// `[d_hidden, G d_hidden]` of an LSTM.
     pub recurrent: Option<Tensor<2>>,
-    /// `[G d_hidden]`: that of the first layer is in the projection of the input.
+    /// `[G d_hidden]`: of the first layer it is in the projection of the input, where that is projected.
     pub bias: Tensor<1>,
 }
 

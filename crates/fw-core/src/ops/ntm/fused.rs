@@ -190,6 +190,7 @@ fn check_shapes(input: &Sequence, state: &State, weights: &SlowWeights, plan: &P
         shift_width % 2 == 1 && shift_width <= memory_size,
         "shift_width is {shift_width}; it must be odd and at most memory_size, {memory_size}"
     );
+    assert!(width > 0, "the input is 0 wide; it must be at least 1");
     let dtype = input.tensor().dtype();
     let gates = plan.controller.n_gates() * d_hidden;
     if let Sequence::Projected(projected) = input {
@@ -416,7 +417,7 @@ impl Kernel<14> for Plan {
         &self,
         inputs: [Input<T>; 14],
         tape: &Tape<T>,
-        _output: &[T],
+        _output: Option<&[T]>,
         slopes: &[T],
         is_wanted: [bool; 14],
     ) -> [Vec<T>; 14] {

@@ -31,6 +31,11 @@
 //! assert!(read[0].abs() < 1e-6 && (read[1] - 1.0).abs() < 1e-6); // the word that the key resembles
 //! ```
 //!
+//! # Paths
+//!
+//! The layer [`Ntm`](crate::Ntm) runs a sequence composed of these functions, step by step, or, on Flex, fused into one operation
+//! with its own backward pass: see [`Path`](crate::Path).
+//!
 //! # Differences from the paper
 //!
 //! - A vector of zeros resembles nothing (cosine 0); the paper's formula divides by zero there.

@@ -284,7 +284,7 @@ impl Kernel<9> for Plan {
         &self,
         inputs: [Input<T>; 9],
         tape: &Tape<T>,
-        _output: &[T],
+        _output: Option<&[T]>,
         slopes: &[T],
         is_wanted: [bool; 9],
     ) -> [Vec<T>; 9] {

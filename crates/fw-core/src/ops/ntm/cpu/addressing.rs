@@ -68,12 +68,12 @@ unsafe fn shifted<S: Simd, T: Real>(
     sum
 }
 
-/// Makes the numbers behind the slots of a row so small that a softmax gives them nothing.
+/// Writes a number behind the slots of a row, to which a softmax gives nothing.
 #[inline(always)]
-unsafe fn hide_behind<T: Real>(slots: Row, row: *mut T) {
+unsafe fn hide_behind<T: Real>(slots: Row, row: *mut T, number: T) {
     for slot in slots.units..slots.width {
         // SAFETY: within the row.
-        unsafe { *row.add(slot) = T::min_value() };
+        unsafe { *row.add(slot) = number };
     }
 }
 
@@ -124,7 +124,7 @@ pub(super) unsafe fn address<S: Simd, T: Real>(
     // SAFETY: as the caller promises.
     unsafe {
         slots.scale_to::<S, T>(asked.strength, rows.cosines, rows.content);
-        hide_behind(slots, rows.content);
+        hide_behind(slots, rows.content, T::neg_infinity());
         softmax::<S, T>(slots, T::one(), rows.content, rows.content);
         interpolate::<S, T>(layout, asked.gate, rows, ring.gated);
 
@@ -134,7 +134,8 @@ pub(super) unsafe fn address<S: Simd, T: Real>(
             let w = w.lt(least).select(least, w);
             store::<S, T>(rows.logs.add(lane), T::ln_lanes::<S>(w));
         }
-        hide_behind(slots, rows.logs);
+        // Finite: times a slope of 0 it has to be 0.
+        hide_behind(slots, rows.logs, T::min_value());
         softmax::<S, T>(slots, asked.sharpening, rows.logs, rows.weights);
     }
 }

@@ -15,14 +15,14 @@ use crate::ops::cpu::{
 };
 use crate::ops::{Activation, CellKind};
 
-/// Which gradients are asked for; those of the weights always are.
+/// Which of the gradients that cost most are asked for; all others always are.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct Wanted {
     pub(in super::super) input: bool,
     pub(in super::super) memory: bool,
 }
 
-/// Gradients with respect to the inputs of a call, in their shapes; empty where not wanted or not there.
+/// Gradients with respect to the inputs of a call, in their shapes; empty where there is no such input, or [it is not wanted](Wanted).
 pub(in super::super) struct Gradients<T> {
     pub(in super::super) input: Vec<T>,
     pub(in super::super) first: Vec<T>,
@@ -74,7 +74,12 @@ impl<T: Real> WithSimd for Call<'_, T> {
             false => Vec::new(),
         };
         // Every row of it is written.
-        let mut input = Vec::with_capacity(problem.input.len());
+        let n_input = if self.wanted.input {
+            problem.input.len()
+        } else {
+            0
+        };
+        let mut input = Vec::with_capacity(n_input);
         let mut hidden = room(problem.hidden, true);
         let mut cell = room(problem.cell, true);
         let mut memory = room(problem.memory, self.wanted.memory);
@@ -85,7 +90,7 @@ impl<T: Real> WithSimd for Call<'_, T> {
         let sums = Sums::new(&layout);
         let pass = Pass {
             call: &self,
-            transposed: Transposed::new(problem, &layout),
+            transposed: Transposed::new(problem, &layout, self.wanted.input),
             room: Room::new(&layout, &sums),
             input: SharedMut::new(input.as_mut_ptr()),
             hidden: SharedMut::new(hidden.as_mut_ptr()),
@@ -147,10 +152,8 @@ impl<T: Real> WithSimd for Call<'_, T> {
                 append(&mut upper, sums.bias, 1);
             }
         }
-        if self.wanted.input {
-            // SAFETY: all steps of all samples have written theirs.
-            unsafe { input.set_len(problem.input.len()) };
-        }
+        // SAFETY: all steps of all samples have written theirs, if they were wanted.
+        unsafe { input.set_len(n_input) };
         Gradients {
             input,
             first,
@@ -609,7 +612,8 @@ impl<T: Real> Pass<'_, T> {
                             let y = load::<S, T>(state.add(lane));
                             let slope = match activation {
                                 Activation::Tanh => slope * tanh_slope(y),
-                                Activation::Relu => y.gt(zero).select(slope, zero),
+                                // Not where it is above 0: that would hide a NaN.
+                                Activation::Relu => y.le(zero).select(zero, slope),
                             };
                             store::<S, T>(of_gates.add(lane), slope);
                             store::<S, T>(of_hidden.add(lane), zero);

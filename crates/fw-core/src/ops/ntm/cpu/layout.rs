@@ -575,12 +575,16 @@ pub(super) struct TransposedLayer<T> {
 }
 
 impl<T: Real> Transposed<T> {
-    pub(super) fn new(problem: &Problem<T>, layout: &Layout) -> Self {
+    /// That of the input only if `with_input`.
+    pub(super) fn new(problem: &Problem<T>, layout: &Layout, with_input: bool) -> Self {
         let (hidden, n_gates) = (layout.hidden, layout.controller.n_gates());
         let turn = |matrix: &[T], to: Row| Packed::transposed(matrix, hidden, n_gates, to);
         let layers = layers(problem, layout).into_iter().enumerate();
         let layers = layers.map(|(index, layer)| TransposedLayer {
-            input: turn(layer.input, layout.input_row(index)),
+            input: match with_input {
+                true => turn(layer.input, layout.input_row(index)),
+                false => turn(&[], Row::new(0, hidden.lanes)),
+            },
             below: turn(layer.below, layout.below(index)),
             recurrent: turn(layer.recurrent, layout.state_row()),
         });

@@ -1,7 +1,7 @@
 //! What the heads ask for, from numbers of any size, forward and backward.
 
 use super::layout::Layout;
-use crate::ops::cpu::{Real, Simd, load, sigmoid, sigmoid_slope, splat, store};
+use crate::ops::cpu::{Real, Simd, Vector, load, sigmoid, sigmoid_slope, splat, store};
 
 /// What a head's addressing asks for, but for its key.
 #[derive(Clone, Copy)]
@@ -28,7 +28,7 @@ impl<T: Real> Asked<T> {
             let numbers = row.add(layout.addressing(head) + layout.word);
             Asked {
                 strength: *numbers,
-                sharpening: *numbers.add(1),
+                sharpening: *numbers.add(1) + T::one(),
                 gate: *numbers.add(2),
                 shift: numbers.add(3),
             }
@@ -37,7 +37,7 @@ impl<T: Real> Asked<T> {
 }
 
 /// ```text
-/// β = softplus    γ = 1 + softplus    g = σ    s = softmax    e = σ        k and a as they are
+/// β = softplus    γ - 1 = softplus    g = σ    s = softmax    e = σ        k and a as they are
 /// ```
 ///
 /// # Safety
@@ -47,33 +47,37 @@ impl<T: Real> Asked<T> {
 pub(super) unsafe fn activate<S: Simd, T: Real>(layout: &Layout, row: *mut T, room: *mut T) {
     let (lanes, width) = (layout.slots.lanes, layout.shift_width);
     let zero = splat::<S, T>(T::zero());
-    let one = splat::<S, T>(T::one());
     // SAFETY: as the caller promises; what is read behind a head's numbers lies in the same row.
     unsafe {
         for head in 0..layout.n_heads() {
             let numbers = row.add(layout.addressing(head) + layout.word);
             for lane in (0..2).step_by(lanes) {
                 let x = load::<S, T>(numbers.add(lane));
-                let is_above = x.gt(zero);
+                // max(x, 0) + ln (1 + e^-|x|)
                 let power = T::exp_lanes::<S>(x.gt(zero).select(zero - x, x));
-                let softplus = T::ln_lanes::<S>(power + one) + is_above.select(x, zero);
+                let softplus = ln_1p::<S, T>(power) + x.gt(zero).select(x, zero);
                 store::<S, T>(room.add(lane), softplus);
             }
             *numbers = *room;
-            *numbers.add(1) = *room.add(1) + T::one();
+            *numbers.add(1) = *room.add(1);
             store::<S, T>(room, sigmoid(load::<S, T>(numbers.add(2))));
             *numbers.add(2) = *room;
-            let shift = core::slice::from_raw_parts_mut(numbers.add(3), width);
-            let largest = shift.iter().fold(T::neg_infinity(), |a, b| a.max(*b));
+            let shift = numbers.add(3);
+            let mut largest = *shift;
+            for index in 1..width {
+                largest = largest.max(*shift.add(index));
+            }
             let largest = splat::<S, T>(largest);
             for lane in (0..width).step_by(lanes) {
-                let x = load::<S, T>(numbers.add(3 + lane));
+                let x = load::<S, T>(shift.add(lane));
                 store::<S, T>(room.add(lane), T::exp_lanes::<S>(x - largest));
             }
-            let powers = core::slice::from_raw_parts(room, width);
-            let sum = powers.iter().fold(T::zero(), |sum, power| sum + *power);
-            for (s, power) in shift.iter_mut().zip(powers) {
-                *s = *power / sum;
+            let mut sum = *room;
+            for index in 1..width {
+                sum += *room.add(index);
+            }
+            for index in 0..width {
+                *shift.add(index) = *room.add(index) / sum;
             }
         }
         let erase = row.add(layout.erase());
@@ -82,6 +86,16 @@ pub(super) unsafe fn activate<S: Simd, T: Real>(layout: &Layout, row: *mut T, ro
             store::<S, T>(erase.add(lane), e);
         }
     }
+}
+
+/// `ln (1 + x)` for x from 0 to 1, as near to x as it is where x is small.
+#[inline(always)]
+fn ln_1p<S: Simd, T: Real>(x: Vector<S, T>) -> Vector<S, T> {
+    let one = splat::<S, T>(T::one());
+    let sum = x + one;
+    // What rounding has made of x in the sum cancels.
+    let corrected = T::ln_lanes::<S>(sum) * x / (sum - one);
+    sum.le(one).select(x, corrected)
 }
 
 /// From the slopes of what [`activate`] yielded, in `slopes`, to those of what it was given.
@@ -103,7 +117,7 @@ pub(super) unsafe fn activate_back<S: Simd, T: Real>(
             // The slope of softplus where its value is y.
             let softplus = |y: T| -(-y).exp_m1();
             *slope(0) = *slope(0) * softplus(asked.strength);
-            *slope(1) = *slope(1) * softplus(asked.sharpening - T::one());
+            *slope(1) = *slope(1) * softplus(*row.add(at + 1));
             *slope(2) = *slope(2) * asked.gate * (T::one() - asked.gate);
             let weights = core::slice::from_raw_parts(asked.shift, layout.shift_width);
             let of_shift = core::slice::from_raw_parts_mut(slope(3), layout.shift_width);
