@@ -370,8 +370,7 @@ fn paths_of_the_neural_turing_machine_agree_without_a_gradient_for_the_input_or_
             let no_key = Tensor::zeros([D_HIDDEN, 4], (&device, DType::F64));
             let head = &mut layer.read_head.linear;
             let bias = head.bias.take().expect("a bias");
-            let no_bias = Tensor::zeros([4], (&device, DType::F64));
-            head.bias = Some(bias.map(|bias| bias.slice_assign([0..4], no_bias.clone()).detach()));
+            head.bias = Some(bias.map(|bias| bias.zeros_like()));
             let weight = head.weight.clone();
             head.weight = weight.map(|weight| {
                 let weight = weight.slice_assign([0..D_HIDDEN, 0..4], no_key.clone());

@@ -362,7 +362,7 @@ impl<T: Real> Pass<'_, T> {
                 }
                 let heads = common.add(room.heads.right + n_pairs * room.heads.right_width);
                 for g in 0..group {
-                    self.add_cotangents::<S>(samples.start + g, t, own(g));
+                    self.add_cotangents(samples.start + g, t, own(g));
                     if t + 1 == layout.segment(t).1 {
                         self.write_again::<S>(t, piece(g), own(g));
                     }
@@ -434,7 +434,7 @@ impl<T: Real> Pass<'_, T> {
 
     /// Adds what the output of step `t` receives.
     #[inline(always)]
-    unsafe fn add_cotangents<S: Simd>(&self, sample: usize, t: usize, own: *mut T) {
+    unsafe fn add_cotangents(&self, sample: usize, t: usize, own: *mut T) {
         let (layout, width) = (&self.layout, self.call.problem.output_width());
         let first = (sample * layout.seq_length + t) * width;
         let (of_hidden, of_reads) =

@@ -531,7 +531,7 @@ unsafe fn pass_back<S: Simd, T: Real, const READ: bool, const ERASE: bool, const
                     if ERASE {
                         let product = slope * x;
                         erased = product.mul_add(w, erased);
-                        of_weight = of_weight - product * erase_here;
+                        of_weight -= product * erase_here;
                         slope = slope - slope * (w * erase_here);
                     }
                     store::<S, T>(of_writing.add(lane), of_weight);

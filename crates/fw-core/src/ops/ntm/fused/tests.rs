@@ -25,7 +25,7 @@ struct Leaves {
 }
 
 impl Leaves {
-    fn new<const D: usize>(&mut self, shape: [usize; D]) -> Tensor<D> {
+    fn leaf<const D: usize>(&mut self, shape: [usize; D]) -> Tensor<D> {
         let count = shape.iter().product::<usize>();
         let values: Vec<f64> = (0..count)
             .map(|_| self.rng.random_range(-0.8..0.8))
@@ -51,9 +51,9 @@ fn parts(
     let n_gates = if activation.is_none() { 4 } else { 1 };
     let gates = n_gates * D_HIDDEN;
     let mut layer = |below: usize| LayerWeights {
-        weight: leaves.new([below, gates]),
-        recurrent: activation.is_none().then(|| leaves.new([D_HIDDEN, gates])),
-        bias: leaves.new([gates]),
+        weight: leaves.leaf([below, gates]),
+        recurrent: activation.is_none().then(|| leaves.leaf([D_HIDDEN, gates])),
+        bias: leaves.leaf([gates]),
     };
     let layers = vec![layer(D_INPUT + D_READS), layer(D_HIDDEN)];
     let n_states = if activation.is_none() {
@@ -62,7 +62,7 @@ fn parts(
         0
     };
     let addressing = 2 * Addressing::width(WORD_SIZE, SHIFT_WIDTH);
-    let mut head = |width: usize| (leaves.new([D_HIDDEN, width]), leaves.new([width]));
+    let mut head = |width: usize| (leaves.leaf([D_HIDDEN, width]), leaves.leaf([width]));
     let weights = SlowWeights {
         layers,
         activation,
@@ -71,16 +71,16 @@ fn parts(
         shift_width: SHIFT_WIDTH,
     };
     let mut states = |_| LstmState {
-        hidden: leaves.new([BATCH_SIZE, D_HIDDEN]),
-        cell: leaves.new([BATCH_SIZE, D_HIDDEN]),
+        hidden: leaves.leaf([BATCH_SIZE, D_HIDDEN]),
+        cell: leaves.leaf([BATCH_SIZE, D_HIDDEN]),
     };
     let state = State {
         controller: (0..n_states).map(&mut states).collect(),
-        memory: leaves.new([BATCH_SIZE, MEMORY_SIZE, WORD_SIZE]),
-        reads: leaves.new([BATCH_SIZE, 2, WORD_SIZE]),
-        weights: leaves.new([BATCH_SIZE, 4, MEMORY_SIZE]),
+        memory: leaves.leaf([BATCH_SIZE, MEMORY_SIZE, WORD_SIZE]),
+        reads: leaves.leaf([BATCH_SIZE, 2, WORD_SIZE]),
+        weights: leaves.leaf([BATCH_SIZE, 4, MEMORY_SIZE]),
     };
-    let projected = leaves.new([BATCH_SIZE, seq_length, gates]);
+    let projected = leaves.leaf([BATCH_SIZE, seq_length, gates]);
     (projected, state, weights)
 }
 
@@ -101,9 +101,9 @@ fn results(arch: Arch, activation: Option<Activation>, seq_length: usize) -> Vec
     ];
     let (memory, prev) = (state.memory.clone(), state.weights.clone());
     let (output, last) = run_on(arch, Sequence::Projected(projected.clone()), state, weights);
-    let probe = leaves.new(output.dims()).detach();
-    let on_memory = leaves.new(memory.dims()).detach();
-    let on_weights = leaves.new(prev.dims()).detach();
+    let probe = leaves.leaf(output.dims()).detach();
+    let on_memory = leaves.leaf(memory.dims()).detach();
+    let on_weights = leaves.leaf(prev.dims()).detach();
     let loss = (output.clone() * probe).sum()
         + (last.memory.clone() * on_memory).sum()
         + (last.weights.clone() * on_weights).sum();
@@ -157,9 +157,7 @@ fn the_tape_keeps_a_memory_for_every_sixteen_steps() {
             state,
             weights,
         );
-        let inputs = inputs
-            .into_array()
-            .map(|input| Tensor::<1>::from_dispatch(input));
+        let inputs = inputs.into_array().map(Tensor::<1>::from_dispatch);
         let inputs = inputs.map(|input| {
             let (shape, values) = (input.shape(), values(input));
             FlexTensor::from_data(TensorData::new(values, shape))
@@ -195,7 +193,7 @@ fn wrong_shapes_are_refused_before_the_kernel_runs() {
         device: Device::flex(),
     };
     let (projected, mut state, weights) = parts(&mut leaves, None, 2);
-    state.weights = leaves.new([BATCH_SIZE, 3, MEMORY_SIZE]);
+    state.weights = leaves.leaf([BATCH_SIZE, 3, MEMORY_SIZE]);
     let run =
         std::panic::AssertUnwindSafe(|| sequence(Sequence::Projected(projected), state, weights));
     let payload = std::panic::catch_unwind(run).expect_err("a weighting too few");
