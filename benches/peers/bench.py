@@ -223,7 +223,8 @@ def summary(lines, suite):
         "JAX": lambda name: name.startswith("jax"),
         "Burn": lambda name: name.startswith("burn"),
     }
-    kinds = {kind: [name for name in suite["peers"] if is_kind(name)] for kind, is_kind in kinds.items()}
+    rivals = suite.get("rivals", suite["peers"])
+    kinds = {kind: [name for name in rivals if is_kind(name)] for kind, is_kind in kinds.items()}
     kinds = {kind: names for kind, names in kinds.items() if names}
     knows_work = any("work_of_peak" in line for line in lines)
     rows = [[suite["columns"], *suite["ours"], *kinds, "fastest peer / " + suite["ours"][0],
