@@ -298,7 +298,7 @@ def main():
     threads = len(os.sched_getaffinity(0))
     about = (f"Milliseconds of {suite['work']}, medians; float32, {threads} threads, {cpu()} "
              f"({peak:.0f} multiply-adds a nanosecond at most), "
-             f"{time.strftime('%Y-%m-%d')}; {versions()}. `benches/peers/run --suite {options.suite}`")
+             f"{time.strftime('%Y-%m-%d')}; {versions()}. `benches/peers/run {' '.join(sys.argv[1:])}`")
     text = f"{about}\n\n{summary(lines, suite)}\nEvery variant:\n\n{table(lines, suite)}\nPeak memory beyond what the process had before, MiB:\n\n{memory_table(lines, suite)}"
     print(text)
     if options.table:
