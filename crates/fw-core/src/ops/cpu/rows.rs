@@ -114,6 +114,17 @@ impl Row {
         }
     }
 
+    /// A row of a tensor, by its index, as [`copy_padded`](Self::copy_padded) does.
+    ///
+    /// # Safety
+    /// `to` must be writable for the width; the caller must be compiled with the instructions of `S`.
+    #[inline(always)]
+    pub(crate) unsafe fn read<S: Simd, T: Real>(&self, tensor: &[T], index: usize, to: *mut T) {
+        let from = tensor[index * self.units..][..self.units].as_ptr();
+        // SAFETY: as the caller promises.
+        unsafe { self.copy_padded::<S, T>(from, to) }
+    }
+
     /// A row of a tensor, then zeros up to the width.
     ///
     /// # Safety

@@ -9,7 +9,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, ExtensionType, Flex, backend_extension};
 use burn::tensor::Tensor;
 
-use super::cpu::{self, ControllerKind, Problem, Tape, Wanted};
+use super::cpu::{self, LayerKind, Problem, Tape, Wanted};
 use super::{Addressing, SlowWeights, State};
 use crate::ops::LstmState;
 use crate::ops::cpu::{Arch, Real, SharedMut};
@@ -105,8 +105,8 @@ fn operands(
     let n_write = weights.write_head.1.dims()[0] / (addressing + 2 * word_size);
     let plan = Plan {
         controller: match weights.activation {
-            None => ControllerKind::Lstm,
-            Some(activation) => ControllerKind::FeedForward(activation),
+            None => LayerKind::Lstm,
+            Some(activation) => LayerKind::FeedForward(activation),
         },
         d_hidden,
         n_layers: weights.layers.len(),
@@ -210,7 +210,7 @@ fn check_shapes(input: &Sequence, state: &State, weights: &SlowWeights, plan: &P
             check("a recurrent weight", recurrent, [d_hidden, gates], dtype);
         }
         assert!(
-            layer.recurrent.is_some() == (plan.controller == ControllerKind::Lstm),
+            layer.recurrent.is_some() == (plan.controller == LayerKind::Lstm),
             "the layers of an LSTM, and no others, have recurrent weights"
         );
     }
@@ -237,10 +237,7 @@ fn check_shapes(input: &Sequence, state: &State, weights: &SlowWeights, plan: &P
             dtype,
         );
     }
-    let n_states = match plan.controller {
-        ControllerKind::Lstm => plan.n_layers,
-        ControllerKind::FeedForward(_) => 0,
-    };
+    let n_states = plan.controller.n_states(plan.n_layers);
     assert!(
         state.controller.len() == n_states,
         "the state has {} layers; the controller has {n_states}",
@@ -271,7 +268,7 @@ fn check_shapes(input: &Sequence, state: &State, weights: &SlowWeights, plan: &P
 /// What the operation is to do.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    controller: ControllerKind,
+    controller: LayerKind,
     d_hidden: usize,
     n_layers: usize,
     n_write: usize,

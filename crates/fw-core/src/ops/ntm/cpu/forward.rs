@@ -3,15 +3,17 @@
 use core::ops::Range;
 
 use super::addressing::{self, Ring, address, ring_width};
-use super::layout::{ControllerKind, Layout, Problem, Shared, Tape};
+use super::layout::{LayerKind, Layout, Problem, Tape};
 use super::memory::{self, Heads};
 use super::parameters::{Asked, activate};
+use super::resemblance::resemblance;
+use super::weights::Shared;
 use crate::ops::Activation;
 use crate::ops::CellKind;
 use crate::ops::cpu::cell::{self, StepRows};
 use crate::ops::cpu::{
-    Arch, Buffer, Initial, Offsets, Real, Row, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd,
-    clear, load, splat, store,
+    Arch, Buffer, Initial, Offsets, Real, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd, clear,
+    load, splat, store,
 };
 
 /// Runs the sequence. With `keep`, what the backward pass needs comes back. To `output` go the
@@ -186,24 +188,25 @@ impl<T: Real> Pass<'_, T> {
         let (layout, problem) = (&self.layout, self.problem);
         // SAFETY: as in `run`.
         unsafe {
-            read::<S, T>(
-                layout.reads,
-                problem.reads,
-                sample,
-                piece.add(layout.read(0)),
-            );
+            layout
+                .reads
+                .read::<S, T>(problem.reads, sample, piece.add(layout.read(0)));
             if layout.has_state() {
                 for layer in 0..layout.n_layers {
                     let index = sample * layout.n_layers + layer;
                     let (state, carry) = (layout.hidden(layer, 0), layout.carry(layer, 0));
-                    read::<S, T>(layout.hidden, problem.hidden, index, piece.add(state));
-                    read::<S, T>(layout.hidden, problem.cell, index, piece.add(carry));
+                    layout
+                        .hidden
+                        .read::<S, T>(problem.hidden, index, piece.add(state));
+                    layout
+                        .hidden
+                        .read::<S, T>(problem.cell, index, piece.add(carry));
                 }
             }
             for head in 0..layout.n_heads() {
                 let index = sample * layout.n_heads() + head;
                 let to = piece.add(layout.weights(0, head));
-                read::<S, T>(layout.slots, problem.weights, index, to);
+                layout.slots.read::<S, T>(problem.weights, index, to);
             }
             let numbers = layout.word * layout.slots.units;
             let from = problem.memory[sample * numbers..][..numbers].as_ptr();
@@ -250,13 +253,13 @@ impl<T: Real> Pass<'_, T> {
                 let piece = pieces.add(g * layout.sample);
                 let state = piece.add(layout.hidden(layer, t + 1));
                 let to = match layout.controller {
-                    ControllerKind::Lstm => piece.add(layout.gates(layer, t)),
-                    ControllerKind::FeedForward(_) => state,
+                    LayerKind::Lstm => piece.add(layout.gates(layer, t)),
+                    LayerKind::FeedForward(_) => state,
                 };
                 self.begin_gates::<S>(layer, sample, t, to);
                 let from_below = sums.add(g * gates);
                 match layout.controller {
-                    ControllerKind::Lstm => cell::step::<S, T>(
+                    LayerKind::Lstm => cell::step::<S, T>(
                         CellKind::Lstm,
                         hidden,
                         StepRows {
@@ -268,7 +271,7 @@ impl<T: Real> Pass<'_, T> {
                             candidate: state,
                         },
                     ),
-                    ControllerKind::FeedForward(activation) => {
+                    LayerKind::FeedForward(activation) => {
                         for lane in hidden.starts() {
                             let x = load::<S, T>(state.add(lane));
                             let x = x + load::<S, T>(from_below.add(lane));
@@ -322,7 +325,7 @@ impl<T: Real> Pass<'_, T> {
             }
             let asked = piece.add(layout.parameters(t));
             activate::<S, T>(layout, asked, ring);
-            memory::resemblance::<S, T>(
+            resemblance::<S, T>(
                 layout,
                 memory,
                 asked,
@@ -398,15 +401,4 @@ impl<T: Real> Pass<'_, T> {
             }
         }
     }
-}
-
-/// A row of a tensor, padded.
-///
-/// # Safety
-/// `to` must have room for it; the caller must be compiled with the instructions of S.
-#[inline(always)]
-pub(super) unsafe fn read<S: Simd, T: Real>(row: Row, tensor: &[T], index: usize, to: *mut T) {
-    let from = tensor[index * row.units..][..row.units].as_ptr();
-    // SAFETY: as the caller promises.
-    unsafe { row.copy_padded::<S, T>(from, to) }
 }

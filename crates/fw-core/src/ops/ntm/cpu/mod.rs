@@ -29,7 +29,9 @@ mod forward;
 mod layout;
 mod memory;
 mod parameters;
+mod resemblance;
+mod weights;
 
 pub(super) use backward::{Wanted, backward};
 pub(super) use forward::forward;
-pub(super) use layout::{ControllerKind, Problem, Tape};
+pub(super) use layout::{LayerKind, Problem, Tape};

@@ -1,19 +1,21 @@
 //! The backward pass.
 
+mod controller;
+mod room;
+
 use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::addressing::{self, Ring, Slopes, address_back, ring_width};
-use super::forward::read;
-use super::layout::{ControllerKind, Layout, Problem, Tape, Transposed, split_heads};
+use super::layout::{Layout, Problem, Tape};
 use super::memory::{self, AccessSlopes, Heads};
 use super::parameters::{Asked, activate_back};
-use crate::ops::cpu::cell::{self, SlopeRows};
+use super::resemblance::resemblance_back;
+use super::weights::{Transposed, split_heads};
 use crate::ops::cpu::{
-    Initial, Offsets, Real, Row, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd, add_product,
-    clear, load, splat, store, tanh_slope, trimmed,
+    Real, Row, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd, add_product, clear, trimmed,
 };
-use crate::ops::{Activation, CellKind};
+use room::{Pairs, Room, Sums};
 
 /// Which of the gradients that cost most are asked for; all others always are.
 #[derive(Clone, Copy, Debug)]
@@ -173,134 +175,6 @@ impl<T: Real> WithSimd for Call<'_, T> {
     }
 }
 
-/// Where the sums of the gradients of a linear map lie, rows padded.
-#[derive(Clone, Copy)]
-struct Sum {
-    weight: usize,
-    bias: usize,
-}
-
-/// Where the sums of the weights' gradients lie.
-struct Sums {
-    /// Of each layer: rows of what is below, then of its state.
-    layers: Vec<Sum>,
-    heads: Sum,
-    size: usize,
-}
-
-impl Sums {
-    fn new(layout: &Layout) -> Self {
-        let mut offsets = Offsets::default();
-        let mut sum = |rows: usize, width: usize| Sum {
-            weight: offsets.take(rows * width),
-            bias: offsets.take(width),
-        };
-        let layers = 0..layout.n_layers;
-        let layers = layers.map(|layer| sum(left_units(layout, layer), layout.gates_width()));
-        Sums {
-            layers: layers.collect(),
-            heads: sum(layout.hidden.units, layout.asked_width()),
-            size: offsets.end(),
-        }
-    }
-}
-
-/// Units of the row that a layer's weights are multiplied by: its input, what is below, then its own state.
-fn left_units(layout: &Layout, layer: usize) -> usize {
-    let rows = [
-        layout.input_row(layer),
-        layout.below(layer),
-        layout.state_row(),
-    ];
-    rows.map(|row| row.units).iter().sum()
-}
-
-/// Pairs of rows, whose outer products sum to the gradient of a linear map: they are gathered until there are many.
-#[derive(Clone, Copy)]
-struct Pairs {
-    /// Where the left and the right rows begin in what a group shares, their units and widths.
-    left: usize,
-    left_units: usize,
-    left_width: usize,
-    right: usize,
-    right_width: usize,
-    sum: Sum,
-}
-
-impl Pairs {
-    /// Pairs that are gathered before they are multiplied.
-    const MOST: usize = 64;
-}
-
-/// Where things lie in the scratch memory: offsets within a sample's piece, then within what a group of samples shares.
-struct Room {
-    /// Gradients of h, and of c, of each layer, of what was read and of the weightings, as they go from step to step.
-    hidden: usize,
-    carries: usize,
-    reads: usize,
-    weights: usize,
-    memory: usize,
-    /// Memories that are written again.
-    rewritten: usize,
-    sample: usize,
-    /// Gradients of K, a row of slots for each head; another row of slots.
-    cosines: usize,
-    spare: usize,
-    /// A row of the input for each sample.
-    input: usize,
-    rings: usize,
-    between: usize,
-    layers: Vec<Pairs>,
-    heads: Pairs,
-    common: usize,
-}
-
-impl Room {
-    fn new(layout: &Layout, sums: &Sums) -> Self {
-        let (hidden, slots) = (layout.hidden.width, layout.slots.width);
-        let mut sample = Offsets::default();
-        let mut common = Offsets::default();
-        let with_state = if layout.has_state() {
-            layout.n_layers
-        } else {
-            0
-        };
-        let mut pairs = |left_units: usize, right_width: usize, sum: Sum| {
-            let left_width = left_units.next_multiple_of(layout.hidden.lanes);
-            Pairs {
-                left: common.take(Pairs::MOST * left_width),
-                left_units,
-                left_width,
-                right: common.take(Pairs::MOST * right_width),
-                right_width,
-                sum,
-            }
-        };
-        let layers = sums
-            .layers
-            .iter()
-            .enumerate()
-            .map(|(layer, sum)| pairs(left_units(layout, layer), layout.gates_width(), *sum));
-        Room {
-            layers: layers.collect(),
-            heads: pairs(layout.hidden.units, layout.asked_width(), sums.heads),
-            hidden: sample.take(layout.n_layers * hidden),
-            carries: sample.take(with_state * hidden),
-            reads: sample.take(layout.reads.width),
-            weights: sample.take(layout.n_heads() * slots),
-            memory: sample.take(layout.memory_numbers()),
-            rewritten: sample.take(layout.rewritten() * layout.memory_numbers()),
-            sample: sample.end(),
-            cosines: common.take(layout.n_heads() * slots),
-            spare: common.take(slots),
-            input: common.take(layout.group * layout.input_row(0).width),
-            rings: common.take(2 * ring_width(layout)),
-            between: common.take((layout.n_write - 1) * layout.memory_numbers()),
-            common: common.end(),
-        }
-    }
-}
-
 struct Pass<'a, T: Real> {
     call: &'a Call<'a, T>,
     layout: Layout,
@@ -415,8 +289,12 @@ impl<T: Real> Pass<'_, T> {
                 if layout.has_state() {
                     let index = sample * layout.n_layers + layer;
                     let (state, carry) = (self.of_hidden(layer), self.of_carry(layer));
-                    read::<S, T>(layout.hidden, &cotangents[hidden..], index, own.add(state));
-                    read::<S, T>(layout.hidden, &cotangents[cell..], index, own.add(carry));
+                    layout
+                        .hidden
+                        .read::<S, T>(&cotangents[hidden..], index, own.add(state));
+                    layout
+                        .hidden
+                        .read::<S, T>(&cotangents[cell..], index, own.add(carry));
                 } else {
                     clear(own.add(self.of_hidden(layer)), layout.hidden.width);
                 }
@@ -424,7 +302,9 @@ impl<T: Real> Pass<'_, T> {
             for head in 0..layout.n_heads() {
                 let index = sample * layout.n_heads() + head;
                 let to = room.weights + head * layout.slots.width;
-                read::<S, T>(layout.slots, &cotangents[weights..], index, own.add(to));
+                layout
+                    .slots
+                    .read::<S, T>(&cotangents[weights..], index, own.add(to));
             }
             let numbers = layout.word * layout.slots.units;
             let from = cotangents[memory + sample * numbers..][..numbers].as_ptr();
@@ -535,7 +415,7 @@ impl<T: Real> Pass<'_, T> {
                 let asked = Asked::of(layout, heads.asked, head);
                 address_back::<S, T>(layout, asked, rows, slopes, ring);
             }
-            memory::resemblance_back::<S, T>(
+            resemblance_back::<S, T>(
                 layout,
                 memory,
                 heads.asked,
@@ -547,130 +427,6 @@ impl<T: Real> Pass<'_, T> {
                 common.add(room.spare),
             );
             activate_back::<S, T>(layout, heads.asked, of_asked);
-        }
-    }
-
-    /// A layer of the controller in step `t`.
-    #[inline(always)]
-    unsafe fn layer<S: Simd>(
-        &self,
-        layer: usize,
-        t: usize,
-        samples: Range<usize>,
-        n_pairs: usize,
-        scratch: *mut T,
-    ) {
-        let (layout, room, hidden) = (&self.layout, &self.room, self.layout.hidden);
-        let pairs = room.layers[layer];
-        let gates = layout.gates_width();
-        let (group, first_sample) = (samples.len(), samples.start);
-        // SAFETY: as in `run`.
-        unsafe {
-            let tape = self.call.tape.numbers.as_ptr().cast_const();
-            let common = scratch.add(layout.group * room.sample);
-            let right = common.add(pairs.right + n_pairs * gates);
-            let left = common.add(pairs.left + n_pairs * pairs.left_width);
-            for (g, sample) in samples.enumerate() {
-                let piece = tape.add(sample * layout.sample);
-                let own = scratch.add(g * room.sample);
-                let of_hidden = own.add(self.of_hidden(layer));
-                let of_gates = right.add(g * gates);
-                let left = left.add(g * pairs.left_width);
-                let (input, below) = (layout.input_row(layer), layout.below(layer));
-                if input.units > 0 {
-                    let first = (sample * layout.seq_length + t) * input.units;
-                    let from = self.call.problem.input[first..].as_ptr();
-                    input.copy_units::<S, T>(from, left);
-                }
-                let left = left.add(input.units);
-                below.copy_units::<S, T>(piece.add(layout.input(layer, t)), left);
-                match layout.controller {
-                    ControllerKind::Lstm => {
-                        let state = piece.add(layout.hidden(layer, t));
-                        hidden.copy_units::<S, T>(state, left.add(below.units));
-                        cell::step_back::<S, T>(
-                            CellKind::Lstm,
-                            hidden,
-                            SlopeRows {
-                                gates: piece.add(layout.gates(layer, t)),
-                                prev_hidden: state,
-                                prev_carry: piece.add(layout.carry(layer, t)),
-                                carry: piece.add(layout.carry(layer, t + 1)),
-                                candidate: of_hidden,
-                                carried: own.add(self.of_carry(layer)),
-                                from_hidden: of_gates,
-                                from_input: of_gates,
-                                hidden: of_hidden,
-                            },
-                        );
-                    }
-                    ControllerKind::FeedForward(activation) => {
-                        let state = piece.add(layout.hidden(layer, t + 1));
-                        let zero = splat::<S, T>(T::zero());
-                        for lane in hidden.starts() {
-                            let slope = load::<S, T>(of_hidden.add(lane));
-                            let y = load::<S, T>(state.add(lane));
-                            let slope = match activation {
-                                Activation::Tanh => slope * tanh_slope(y),
-                                // Not where it is above 0: that would hide a NaN.
-                                Activation::Relu => y.le(zero).select(zero, slope),
-                            };
-                            store::<S, T>(of_gates.add(lane), slope);
-                            store::<S, T>(of_hidden.add(lane), zero);
-                        }
-                    }
-                }
-                if layer == 0 && layout.d_input == 0 && self.call.wanted.input {
-                    self.write_projected::<S>(sample, t, of_gates);
-                }
-            }
-            let weights = &self.transposed.layers[layer];
-            let rows = Strided::new(right, gates, 1);
-            if layer == 0 && layout.d_input > 0 && self.call.wanted.input {
-                let input = layout.input_row(0);
-                let to = common.add(room.input);
-                let to_rows = RowsMut::new(to, input.width);
-                weights
-                    .input
-                    .multiply::<S>(group, rows, Initial::Zero, to_rows);
-                for g in 0..group {
-                    let first = ((first_sample + g) * layout.seq_length + t) * input.units;
-                    input.copy_units::<S, T>(to.add(g * input.width), self.input.at(first));
-                }
-            }
-            if layer == 0 {
-                let of_reads = RowsMut::new(scratch.add(room.reads), room.sample);
-                weights
-                    .below
-                    .multiply::<S>(group, rows, Initial::Zero, of_reads);
-            } else {
-                let below = scratch.add(self.of_hidden(layer - 1));
-                let below = RowsMut::new(below, room.sample);
-                weights
-                    .below
-                    .multiply::<S>(group, rows, below.as_initial(), below);
-            }
-            if layout.has_state() {
-                let state = RowsMut::new(scratch.add(self.of_hidden(layer)), room.sample);
-                weights
-                    .recurrent
-                    .multiply::<S>(group, rows, Initial::Zero, state);
-            }
-        }
-    }
-
-    /// What the projected input of step `t` receives.
-    #[inline(always)]
-    unsafe fn write_projected<S: Simd>(&self, sample: usize, t: usize, gates: *const T) {
-        let (layout, hidden) = (&self.layout, self.layout.hidden);
-        let n_gates = layout.controller.n_gates();
-        let first = (sample * layout.seq_length + t) * n_gates;
-        for gate in 0..n_gates {
-            // SAFETY: as in `run`.
-            unsafe {
-                let to = self.input.at((first + gate) * hidden.units);
-                hidden.copy_units::<S, T>(gates.add(gate * hidden.width), to);
-            }
         }
     }
 

@@ -1,0 +1,135 @@
+//! The controller's layers.
+
+use core::ops::Range;
+
+use super::super::layout::LayerKind;
+use super::Pass;
+use crate::ops::cpu::cell::{self, SlopeRows};
+use crate::ops::cpu::{Initial, Real, RowsMut, Simd, Strided, load, splat, store, tanh_slope};
+use crate::ops::{Activation, CellKind};
+
+impl<T: Real> Pass<'_, T> {
+    /// A layer of the controller in step `t`.
+    #[inline(always)]
+    pub(super) unsafe fn layer<S: Simd>(
+        &self,
+        layer: usize,
+        t: usize,
+        samples: Range<usize>,
+        n_pairs: usize,
+        scratch: *mut T,
+    ) {
+        let (layout, room, hidden) = (&self.layout, &self.room, self.layout.hidden);
+        let pairs = room.layers[layer];
+        let gates = layout.gates_width();
+        let (group, first_sample) = (samples.len(), samples.start);
+        // SAFETY: as in `run`.
+        unsafe {
+            let tape = self.call.tape.numbers.as_ptr().cast_const();
+            let common = scratch.add(layout.group * room.sample);
+            let right = common.add(pairs.right + n_pairs * gates);
+            let left = common.add(pairs.left + n_pairs * pairs.left_width);
+            for (g, sample) in samples.enumerate() {
+                let piece = tape.add(sample * layout.sample);
+                let own = scratch.add(g * room.sample);
+                let of_hidden = own.add(self.of_hidden(layer));
+                let of_gates = right.add(g * gates);
+                let left = left.add(g * pairs.left_width);
+                let (input, below) = (layout.input_row(layer), layout.below(layer));
+                if input.units > 0 {
+                    let first = (sample * layout.seq_length + t) * input.units;
+                    let from = self.call.problem.input[first..].as_ptr();
+                    input.copy_units::<S, T>(from, left);
+                }
+                let left = left.add(input.units);
+                below.copy_units::<S, T>(piece.add(layout.input(layer, t)), left);
+                match layout.controller {
+                    LayerKind::Lstm => {
+                        let state = piece.add(layout.hidden(layer, t));
+                        hidden.copy_units::<S, T>(state, left.add(below.units));
+                        cell::step_back::<S, T>(
+                            CellKind::Lstm,
+                            hidden,
+                            SlopeRows {
+                                gates: piece.add(layout.gates(layer, t)),
+                                prev_hidden: state,
+                                prev_carry: piece.add(layout.carry(layer, t)),
+                                carry: piece.add(layout.carry(layer, t + 1)),
+                                candidate: of_hidden,
+                                carried: own.add(self.of_carry(layer)),
+                                from_hidden: of_gates,
+                                from_input: of_gates,
+                                hidden: of_hidden,
+                            },
+                        );
+                    }
+                    LayerKind::FeedForward(activation) => {
+                        let state = piece.add(layout.hidden(layer, t + 1));
+                        let zero = splat::<S, T>(T::zero());
+                        for lane in hidden.starts() {
+                            let slope = load::<S, T>(of_hidden.add(lane));
+                            let y = load::<S, T>(state.add(lane));
+                            let slope = match activation {
+                                Activation::Tanh => slope * tanh_slope(y),
+                                // Not where it is above 0: that would hide a NaN.
+                                Activation::Relu => y.le(zero).select(zero, slope),
+                            };
+                            store::<S, T>(of_gates.add(lane), slope);
+                            store::<S, T>(of_hidden.add(lane), zero);
+                        }
+                    }
+                }
+                if layer == 0 && layout.d_input == 0 && self.call.wanted.input {
+                    self.write_projected::<S>(sample, t, of_gates);
+                }
+            }
+            let weights = &self.transposed.layers[layer];
+            let rows = Strided::new(right, gates, 1);
+            if layer == 0 && layout.d_input > 0 && self.call.wanted.input {
+                let input = layout.input_row(0);
+                let to = common.add(room.input);
+                let to_rows = RowsMut::new(to, input.width);
+                weights
+                    .input
+                    .multiply::<S>(group, rows, Initial::Zero, to_rows);
+                for g in 0..group {
+                    let first = ((first_sample + g) * layout.seq_length + t) * input.units;
+                    input.copy_units::<S, T>(to.add(g * input.width), self.input.at(first));
+                }
+            }
+            if layer == 0 {
+                let of_reads = RowsMut::new(scratch.add(room.reads), room.sample);
+                weights
+                    .below
+                    .multiply::<S>(group, rows, Initial::Zero, of_reads);
+            } else {
+                let below = scratch.add(self.of_hidden(layer - 1));
+                let below = RowsMut::new(below, room.sample);
+                weights
+                    .below
+                    .multiply::<S>(group, rows, below.as_initial(), below);
+            }
+            if layout.has_state() {
+                let state = RowsMut::new(scratch.add(self.of_hidden(layer)), room.sample);
+                weights
+                    .recurrent
+                    .multiply::<S>(group, rows, Initial::Zero, state);
+            }
+        }
+    }
+
+    /// What the projected input of step `t` receives.
+    #[inline(always)]
+    unsafe fn write_projected<S: Simd>(&self, sample: usize, t: usize, gates: *const T) {
+        let (layout, hidden) = (&self.layout, self.layout.hidden);
+        let n_gates = layout.controller.n_gates();
+        let first = (sample * layout.seq_length + t) * n_gates;
+        for gate in 0..n_gates {
+            // SAFETY: as in `run`.
+            unsafe {
+                let to = self.input.at((first + gate) * hidden.units);
+                hidden.copy_units::<S, T>(gates.add(gate * hidden.width), to);
+            }
+        }
+    }
+}
