@@ -59,6 +59,10 @@ pub enum Error {
         advice: String,
     },
 
+    /// Some runs of a comparison failed or could not be read; the rest of it is there.
+    #[error("{0}")]
+    Incomplete(String),
+
     /// A figure could not be drawn.
     #[error("cannot draw {}: {problem}", path.display())]
     Figure {
@@ -76,6 +80,17 @@ impl Error {
             Error::Usage(_) | Error::Layer(_) => 2,
             _ => 1,
         }
+    }
+
+    /// The error and its causes, in a line.
+    pub fn in_full(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(reason) = cause {
+            text += &format!(": {reason}");
+            cause = reason.source();
+        }
+        text
     }
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {

@@ -9,9 +9,9 @@ use crate::Error;
 use crate::models::ModelConfig;
 use crate::settings::{self, Section};
 use crate::tasks::TaskConfig;
-use crate::training::{Curriculum, OptimizerConfig, TrainingConfig};
+use crate::training::{Curriculum, OptimizerConfig, TestConfig, TrainingConfig};
 
-/// A validated experiment: the four sections of a TOML file, every default filled in.
+/// A validated experiment: the sections of a TOML file, every default filled in.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Experiment {
     /// `[task]`
@@ -22,9 +22,26 @@ pub struct Experiment {
     pub optimizer: OptimizerConfig,
     /// `[training]`
     pub training: TrainingConfig,
+    /// `[test]`
+    #[serde(skip_serializing_if = "TestConfig::is_empty")]
+    pub test: TestConfig,
     /// The easier tasks that training begins with, as `[training.curriculum]` says.
     #[serde(skip)]
     pub easier: Vec<TaskConfig>,
+    /// The tasks that the trained model is also tested on, as `[test]` says.
+    #[serde(skip)]
+    pub slices: Vec<SliceOfTask>,
+}
+
+/// The task with another value of one of its settings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SliceOfTask {
+    /// The name of the setting.
+    pub setting: String,
+    /// Its value.
+    pub value: Value,
+    /// The task with it.
+    pub task: TaskConfig,
 }
 
 /// The experiment of `train` without a file.
@@ -51,10 +68,11 @@ impl Experiment {
         let model = Section::take(&mut document, "model")?;
         let optimizer = Section::take(&mut document, "optimizer")?;
         let training = Section::take(&mut document, "training")?;
+        let test = Section::take(&mut document, "test")?;
         if let Some(unknown) = document.keys().next() {
             return Err(Error::usage(format!(
                 "[{unknown}] is not a section of an experiment; \
-                 the sections are [task], [model], [optimizer] and [training]"
+                 the sections are [task], [model], [optimizer], [training] and [test]"
             )));
         }
         let training = TrainingConfig::from_section(training)?;
@@ -62,24 +80,31 @@ impl Experiment {
             Some(curriculum) => curriculum.tasks(&task)?,
             None => Vec::new(),
         };
+        let test: TestConfig = test.parse()?;
+        let slices = test.slices(&task)?;
         let task = TaskConfig::from_section(task)?;
         let format = task.task().format();
-        if let Some(other) = easier
-            .iter()
-            .position(|easier| easier.task().format() != format)
-        {
-            return Err(Error::usage(format!(
-                "the value at place {} of training.curriculum.values changes what the model reads or answers; it must \
-                 leave that as it is",
-                other + 1
-            )));
+        let keeps = |other: &TaskConfig, whose: String| match other.task().format() == format {
+            true => Ok(()),
+            false => Err(Error::usage(format!(
+                "{whose} changes what the model reads or answers; it must leave that as it is"
+            ))),
+        };
+        for (place, easier) in easier.iter().enumerate() {
+            let n = place + 1;
+            keeps(easier, format!("the value at place {n} of training.curriculum.values"))?;
+        }
+        for slice in &slices {
+            keeps(&slice.task, format!("test.{} = {}", slice.setting, slice.value))?;
         }
         Ok(Experiment {
             model: ModelConfig::from_section(model, format)?,
             task,
             optimizer: OptimizerConfig::from_section(optimizer)?,
             training,
+            test,
             easier,
+            slices,
         })
     }
 
@@ -91,6 +116,26 @@ impl Experiment {
     /// The experiment as TOML, every default written out.
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("an experiment can be written as TOML")
+    }
+}
+
+impl TestConfig {
+    /// The task with each value of each setting.
+    fn slices(&self, task: &Section) -> Result<Vec<SliceOfTask>, Error> {
+        let assignments = self.sweep.iter().flat_map(|(setting, values)| {
+            let values = values.iter();
+            values.map(move |value| (setting.clone(), value.clone()))
+        });
+        let slice = |(setting, value): (String, Value)| {
+            let task = TaskConfig::from_section(task.with(&setting, value.clone()));
+            let of_sweep = |error| Error::usage(format!("test.{setting} = {value}: {error}"));
+            Ok(SliceOfTask {
+                task: task.map_err(of_sweep)?,
+                setting,
+                value,
+            })
+        };
+        assignments.map(slice).collect()
     }
 }
 
@@ -175,6 +220,14 @@ mod tests {
             (
                 "training.curriculum = { setting = 'pairs', values = [2], until = { error = 2.0 } }",
                 "training.curriculum.until.error is 2; it must lie in [0, 1]",
+            ),
+            (
+                "test.pairs = [3, 40]",
+                "test.pairs = 40: task.pairs is 40; it must lie between 1 and 26",
+            ),
+            (
+                "test.pairs = 3",
+                "in [test]: invalid type: integer `3`, expected a sequence",
             ),
             (
                 "training.evaluate_every = 150",

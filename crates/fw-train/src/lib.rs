@@ -8,11 +8,13 @@
 //! | [`tasks`] | where samples come from |
 //! | [`models`] | what is trained: layers of `fw-core` between an embedding and a head |
 //! | [`training`] | the loop, checkpoints, the run's folder |
-//! | [`report`] | learning curves |
+//! | [`compare`] | many trainings at once |
+//! | [`report`] | figures, and a report of many runs |
 //! | [`cli`] | what was typed |
 #![deny(missing_docs)]
 
 pub mod cli;
+pub mod compare;
 mod device;
 mod error;
 mod experiment;

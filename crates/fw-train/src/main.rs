@@ -16,13 +16,7 @@ fn main() -> ExitCode {
     match rayon::scope(|_| cli.run()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprint!("error: {error}");
-            let mut cause = std::error::Error::source(&error);
-            while let Some(reason) = cause {
-                eprint!(": {reason}");
-                cause = reason.source();
-            }
-            eprintln!();
+            eprintln!("error: {}", error.in_full());
             ExitCode::from(error.exit_code())
         }
     }

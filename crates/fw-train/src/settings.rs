@@ -1,5 +1,6 @@
 //! Reading settings from TOML with errors that name the section and the field.
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
@@ -73,6 +74,11 @@ impl Section {
     }
 }
 
+/// A section's value as a table, every default written out.
+pub(crate) fn table_of(section: &impl Serialize) -> Table {
+    Table::try_from(section).expect("a section can be written as TOML")
+}
+
 /// The error for a `kind` that nothing is called by.
 pub(crate) fn unknown_kind(section: &str, kind: &str, kinds: &[(&str, &str)]) -> Error {
     let names: Vec<&str> = kinds.iter().map(|(name, _)| *name).collect();
@@ -84,7 +90,7 @@ pub(crate) fn unknown_kind(section: &str, kind: &str, kinds: &[(&str, &str)]) ->
 
 /// Sets `section.field` to a value written as in TOML; what is not TOML is taken as text. Another `kind` begins its section
 /// anew, since the fields were those of the kind before; another kind of task also begins the model anew, but for its kind,
-/// since what stands around the layer depends on the task, and ends the curriculum, whose setting was the other task's.
+/// since what stands around the layer depends on the task, and ends the curriculum and the tests, whose settings were the other task's.
 pub(crate) fn set(document: &mut Table, assignment: &str) -> Result<(), Error> {
     let malformed = || {
         Error::usage(format!(
@@ -121,6 +127,7 @@ pub(crate) fn set(document: &mut Table, assignment: &str) -> Result<(), Error> {
     }
     table.insert(field.to_owned(), value);
     if is_new_kind && path.trim() == "task.kind" {
+        document.remove("test");
         if let Some(Value::Table(model)) = document.get_mut("model") {
             model.retain(|field, _| field == "kind");
         }
@@ -190,7 +197,7 @@ mod tests {
 
     #[test]
     fn another_kind_of_task_leaves_only_the_kind_of_the_model_and_no_curriculum() {
-        let mut document: Table = "task.kind = 'one'\nmodel.kind = 'gru'\nmodel.d_embedding = 2\n\
+        let mut document: Table = "task.kind = 'one'\ntest.x = [1]\nmodel.kind = 'gru'\nmodel.d_embedding = 2\n\
                                    training = { steps = 1, curriculum = { setting = 'x' } }"
             .parse()
             .expect("TOML");

@@ -1,10 +1,12 @@
 //! What was typed.
 
+mod compare;
 mod data;
 mod list;
 mod loaded;
 mod output;
 mod plot;
+mod report;
 mod sample;
 mod test;
 mod train;
@@ -30,6 +32,8 @@ enum Command {
     Test(test::TestArgs),
     Sample(sample::SampleArgs),
     Plot(plot::PlotArgs),
+    Compare(compare::CompareArgs),
+    Report(report::ReportArgs),
     List(list::ListArgs),
     Data(data::DataArgs),
 }
@@ -42,6 +46,8 @@ impl Cli {
             Command::Test(args) => args.run(),
             Command::Sample(args) => args.run(),
             Command::Plot(args) => args.run(),
+            Command::Compare(args) => args.run(),
+            Command::Report(args) => args.run(),
             Command::List(args) => args.run(),
             Command::Data(args) => args.run(),
         }

@@ -2,15 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use burn::tensor::activation::{sigmoid, softmax};
 use clap::Args;
 
 use crate::cli::loaded::{Loaded, ModelArgs};
 use crate::cli::output;
 use crate::error::require;
-use crate::models::{Model, WithModel};
-use crate::report::{SampleTrace, check_figure_name, draw_curves, draw_heat_maps};
-use crate::tasks::{Answer, AnswerFormat, Input, InputFormat, Split};
+use crate::models::{Model, SampleTrace, WithModel};
+use crate::report::{check_figure_name, draw_curves, draw_heat_maps};
+use crate::tasks::Split;
 use crate::training::RunFolder;
 use crate::{CheckpointChoice, Error};
 
@@ -118,9 +117,16 @@ impl PlotArgs {
             split,
             index,
         })?;
+        let title = format!(
+            "{} on {}: sample {index} of the {} split, checkpoint of step {}",
+            loaded.experiment.model.layer.kind(),
+            loaded.experiment.task.kind(),
+            split.name(),
+            loaded.checkpoint.step
+        );
         paths
             .iter()
-            .try_for_each(|path| draw_heat_maps(&trace, path))
+            .try_for_each(|path| draw_heat_maps(&title, &trace, path))
     }
 }
 
@@ -144,76 +150,8 @@ impl WithModel for Trace<'_> {
     type Output = SampleTrace;
 
     fn run<M: Model>(self, model: M) -> Result<SampleTrace, Error> {
-        let experiment = &self.loaded.experiment;
-        let task = experiment.task.task();
-        let format = task.format();
-        let batch = task.batch(self.split, [self.index], &self.loaded.device);
-        let sample = task.sample(self.split, self.index);
-        let n_steps = sample.input.seq_length();
-
-        let answers = model.logits(batch.inputs.clone());
-        let answers = match format.answer {
-            AnswerFormat::Bits { .. } => sigmoid(answers),
-            AnswerFormat::Number => answers,
-            _ => softmax(answers, 2),
-        };
-        let numbers: Vec<f32> = answers
-            .try_into_vec_as()
-            .expect("a tensor that was computed can be read");
-        let answers = numbers.chunks_exact(format.d_output());
-        let answers: Vec<Option<Vec<f32>>> = answers.map(|row| Some(row.to_vec())).collect();
-        let at_the_end = |last| {
-            let mut steps = vec![None; n_steps];
-            steps[n_steps - 1] = last;
-            steps
-        };
-        let one_hot = |class: u32, n: usize| {
-            let places = (0..n).map(|place| f32::from(u8::from(place == class as usize)));
-            places.collect::<Vec<f32>>()
-        };
-        let class = |class| one_hot(class, format.d_output());
-        Ok(SampleTrace {
-            title: format!(
-                "{} on {}: sample {} of the {} split, checkpoint of step {}",
-                experiment.model.layer.kind(),
-                experiment.task.kind(),
-                self.index,
-                self.split.name(),
-                self.loaded.checkpoint.step
-            ),
-            inputs: match (sample.input, format.input) {
-                (Input::Tokens(tokens), InputFormat::Tokens { n_tokens }) => {
-                    let steps = tokens.iter().map(|&token| one_hot(token, n_tokens));
-                    steps.collect()
-                }
-                (Input::Vectors(vectors), _) => vectors,
-                (Input::Tokens(_), InputFormat::Vectors { .. }) => {
-                    unreachable!("samples are of their task's format")
-                }
-            },
-            input_rows: match format.input {
-                InputFormat::Tokens { .. } => "token",
-                InputFormat::Vectors { .. } => "number",
-            },
-            targets: match sample.answer {
-                Answer::Bits(targets) => targets,
-                Answer::Class(target) => at_the_end(Some(class(target))),
-                Answer::Number(target) => at_the_end(Some(vec![target])),
-                Answer::Classes(steps) => steps
-                    .into_iter()
-                    .map(|step| Some(class(step.filter(|step| step.counts)?.class)))
-                    .collect(),
-            },
-            answers: match format.is_answered_at_the_end() {
-                true => at_the_end(answers.into_iter().next().flatten()),
-                false => answers,
-            },
-            answer_rows: match format.answer {
-                AnswerFormat::Bits { .. } => "bit",
-                AnswerFormat::Number => "number",
-                _ => "class",
-            },
-            heat_maps: model.heat_maps(batch.inputs),
-        })
+        let task = self.loaded.experiment.task.task();
+        let device = &self.loaded.device;
+        Ok(SampleTrace::new(&model, task, self.split, self.index, device))
     }
 }

@@ -45,10 +45,21 @@ pub(super) struct TrainArgs {
     /// Where to compute: flex, ndarray, wgpu or cuda [default: the first of them that is in this build]
     #[arg(long, conflicts_with = "resume")]
     device: Option<DeviceName>,
+
+    /// Stop when standard input ends: whoever started this has ended
+    #[arg(long, hide = true)]
+    until_input_ends: bool,
 }
 
 impl TrainArgs {
     pub fn run(self) -> Result<(), Error> {
+        if self.until_input_ends {
+            std::thread::spawn(|| {
+                // Whatever is there to be read is not looked at; a failure to read is an end as well.
+                let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+                std::process::exit(1)
+            });
+        }
         if let Some(run) = &self.resume {
             let result = training::resume(run)?;
             let experiment = RunFolder::open(run)?.experiment(&[])?;

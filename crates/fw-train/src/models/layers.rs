@@ -198,6 +198,11 @@ pub(super) trait WithLayer {
 }
 
 impl LayerConfig {
+    /// What a report calls the mechanism.
+    pub fn name(&self) -> &str {
+        self.kind()
+    }
+
     /// Width of the recurrent layer, or of its controller.
     pub fn d_hidden(&self) -> usize {
         match self {

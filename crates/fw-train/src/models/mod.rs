@@ -3,6 +3,7 @@
 mod heat_map;
 mod layers;
 mod recall;
+mod sample_trace;
 mod sequence_model;
 
 use burn::module::{Module, ModuleVisitor, Param};
@@ -20,6 +21,7 @@ pub use layers::{
     NtmLstmSettings, RnnSettings, WidthSettings,
 };
 pub use recall::{CellKind, Limit, SabSettings, SelfAttentionSettings, TbpttSettings};
+pub use sample_trace::SampleTrace;
 pub use sequence_model::{EmbeddingSettings, SequenceModel, SequenceModelConfig};
 
 /// What the training loop asks of a model.

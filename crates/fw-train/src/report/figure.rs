@@ -1,5 +1,6 @@
 //! A figure as a file: SVG, or the same as PNG.
 
+use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use resvg::usvg::{Options, Tree, fontdb};
 
 use crate::Error;
 use crate::files::write_atomically;
+use crate::report::chart::Chart;
 
 /// Pixels of a PNG for each unit of the SVG.
 const PNG_SCALE: f32 = 2.0;
@@ -35,6 +37,22 @@ fn extension(path: &Path) -> &str {
 }
 
 impl Figure {
+    /// Charts beside each other, as high as the highest.
+    pub fn side_by_side(charts: &[Chart]) -> Self {
+        let height = charts.iter().map(Chart::height).fold(0.0, f64::max);
+        let width = Chart::WIDTH * charts.len() as f64;
+        // What is written to a string cannot fail.
+        let mut svg = format!(
+            r##"<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}"><rect width="100%" height="100%" fill="#fff"/>"##
+        );
+        for (column, chart) in charts.iter().enumerate() {
+            let x = Chart::WIDTH * column as f64;
+            let _ = write!(svg, r#"<g transform="translate({x} 0)">{}</g>"#, chart.svg());
+        }
+        svg.push_str("</svg>\n");
+        Figure(svg)
+    }
+
     /// Writes the figure in the format that the file's name ends with, SVG unless it is `.png`.
     pub fn write(&self, path: &Path) -> Result<(), Error> {
         match extension(path) {
@@ -68,4 +86,12 @@ impl Figure {
         resvg::render(&tree, scale, &mut pixmap.as_mut());
         pixmap.encode_png().map_err(|error| error.to_string())
     }
+}
+
+/// Text inside SVG or HTML, attributes included.
+pub(super) fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }

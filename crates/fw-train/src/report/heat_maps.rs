@@ -4,27 +4,8 @@ use std::fmt::Write;
 use std::path::Path;
 
 use crate::Error;
-use crate::models::HeatMap;
-use crate::report::figure::Figure;
-
-/// What a model did on one sample.
-#[derive(Clone, Debug)]
-pub struct SampleTrace {
-    /// What the figure is of: a line above it.
-    pub title: String,
-    /// What it read, `[seq_length][rows]`, and what a row is.
-    pub inputs: Vec<Vec<f32>>,
-    /// See `inputs`.
-    pub input_rows: &'static str,
-    /// What was asked for: a vector of bits, or a 1 at the class, or a number; nothing at steps that are not looked at.
-    pub targets: Vec<Option<Vec<f32>>>,
-    /// What was answered, probabilities or a number; nothing at steps without an answer.
-    pub answers: Vec<Option<Vec<f32>>>,
-    /// What a row of targets and answers is.
-    pub answer_rows: &'static str,
-    /// What its layer did, by rows of the figure.
-    pub heat_maps: Vec<[Option<HeatMap>; 2]>,
-}
+use crate::models::{HeatMap, SampleTrace};
+use crate::report::figure::{Figure, escaped};
 
 const WIDTH: f64 = 1100.0;
 const MARGIN: f64 = 16.0;
@@ -59,15 +40,15 @@ enum Scale {
     Signed(f32),
 }
 
-/// Draws target, answer and error side by side, then input, answer and the layer's heat maps over all steps.
+/// Draws target, answer and error side by side, then input, answer and the layer's heat maps over all steps, under a title.
 ///
 /// # Errors
 /// If the file cannot be written.
-pub fn draw_heat_maps(trace: &SampleTrace, path: &Path) -> Result<(), Error> {
-    Figure(draw(trace)).write(path)
+pub fn draw_heat_maps(title: &str, trace: &SampleTrace, path: &Path) -> Result<(), Error> {
+    Figure(draw(title, trace)).write(path)
 }
 
-fn draw(trace: &SampleTrace) -> String {
+fn draw(title: &str, trace: &SampleTrace) -> String {
     let mut rows: Vec<Vec<Option<Panel>>> = vec![compared(trace), over_all_steps(trace)];
     let of_layer =
         |pair: &[Option<HeatMap>; 2]| pair.iter().map(|map| map.as_ref().map(of_layer)).collect();
@@ -81,7 +62,7 @@ fn draw(trace: &SampleTrace) -> String {
     let _ = write!(
         svg,
         r##"<svg width="{WIDTH}" height="{total}" viewBox="0 0 {WIDTH} {total}" xmlns="http://www.w3.org/2000/svg" font-family="sans-serif" font-size="13" fill="#3c3c3c"><rect width="100%" height="100%" fill="#ffffff"/><text x="{MARGIN}" y="24" font-size="16">{}</text>"##,
-        escaped(&trace.title)
+        escaped(title)
     );
     let mut top = TITLE;
     for (row, height) in rows.iter().zip(heights) {
@@ -293,10 +274,6 @@ fn runs(
     }
     runs.into_iter()
         .filter_map(|(first, n, color)| Some((first, n, color?)))
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;")
 }
 
 #[cfg(test)]

@@ -1,9 +1,13 @@
-//! Figures from run folders.
+//! Figures and reports from run folders.
 
+mod chart;
+mod comparison;
 mod curves;
 mod figure;
 mod heat_maps;
 
+pub use chart::{Axis, Chart, Point, Series, Stroke};
+pub use comparison::{Comparison, Row, Run, Section, Threshold};
 pub use curves::draw_curves;
 pub use figure::check_figure_name;
-pub use heat_maps::{SampleTrace, draw_heat_maps};
+pub use heat_maps::draw_heat_maps;

@@ -9,6 +9,7 @@ mod copy_memory;
 mod generated;
 mod images;
 mod mnist;
+mod mqar;
 mod n_grams;
 mod priority_sort;
 mod repeat_copy;
@@ -31,6 +32,7 @@ pub use copy_memory::CopyMemory;
 pub use generated::{Generated, Generator, Range, Splits};
 pub use images::Images;
 pub use mnist::PixelMnist;
+pub use mqar::MultiQueryRecall;
 pub use n_grams::NGrams;
 pub use priority_sort::PrioritySort;
 pub use repeat_copy::RepeatCopy;
@@ -185,11 +187,16 @@ macro_rules! tasks {
                 }
             }
 
+            /// The kind's name and a line about it.
+            pub fn kind_and_about(&self) -> (&'static str, &'static str) {
+                match self {
+                    $(TaskConfig::$variant(_) => ($kind, $about),)*
+                }
+            }
+
             /// The kind's name.
             pub fn kind(&self) -> &'static str {
-                match self {
-                    $(TaskConfig::$variant(_) => $kind,)*
-                }
+                self.kind_and_about().0
             }
         }
     };
@@ -210,6 +217,8 @@ tasks! {
         "vectors with priorities: say the highest in order (Graves et al. 2014)";
     CopyMemory(Generated<CopyMemory>), "copy-memory",
         "ten symbols, many blanks: say the symbols again (Hochreiter, Schmidhuber 1997)";
+    MultiQueryRecall(Generated<MultiQueryRecall>), "mqar",
+        "key-value pairs, then every key again: answer each with its value (Arora et al. 2023)";
     Adding(Generated<Adding>), "adding",
         "numbers, two of them marked: say their sum (Hochreiter, Schmidhuber 1997)";
     PixelMnist(PixelMnist), "pixel-mnist",

@@ -18,6 +18,12 @@ pub struct Progress {
     pub step: usize,
     /// Time spent, in seconds, over all sessions.
     pub seconds: f64,
+    /// Of these, the time spent on evaluations and checkpoints.
+    #[serde(default)]
+    pub evaluation_seconds: f64,
+    /// The most memory that a process of this run has held, in bytes, where the system tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_memory: Option<u64>,
     /// Tasks of the curriculum that are mastered.
     #[serde(default)]
     pub stage: usize,

@@ -6,9 +6,13 @@ mod evaluate;
 mod measure;
 mod optimizer;
 mod order;
+mod peak_memory;
 mod progress;
 mod run_folder;
+mod samples;
 mod trainer;
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,8 +23,11 @@ use crate::settings::Section;
 pub use checkpoint::{Best, Checkpoint, Progress};
 pub use clip::Clip;
 pub use evaluate::{Evaluation, evaluate};
+pub(crate) use evaluate::loss_number;
+pub(crate) use run_folder::pretty_json;
 pub use optimizer::{OptimizerConfig, OptimizerKind, Schedule};
-pub use run_folder::{Environment, Record, RecordSplit, RunFolder, RunResult};
+pub use run_folder::{Environment, Record, RecordSplit, RunFolder, RunResult, SliceResult};
+pub use samples::{KeptMap, KeptSample};
 pub use trainer::{resume, train};
 
 /// The `[training]` section of an experiment.
@@ -57,6 +64,22 @@ pub struct Curriculum {
     pub values: Vec<toml::Value>,
     /// When a value is mastered.
     pub until: Mastered,
+}
+
+/// The `[test]` section of an experiment: values of the task's settings, such as `length = [20, 60, 120]`. The best
+/// checkpoint is also tested on the task with each of them, one setting at a time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TestConfig {
+    /// By the setting's name.
+    pub sweep: BTreeMap<String, Vec<toml::Value>>,
+}
+
+impl TestConfig {
+    /// Whether there is nothing to test on but the task itself.
+    pub fn is_empty(&self) -> bool {
+        self.sweep.is_empty()
+    }
 }
 
 /// When a task of a curriculum is mastered, looked at after each evaluation.

@@ -12,12 +12,14 @@ use crate::experiment::Experiment;
 use crate::files::{parent, readable_by_others, sync_folder, write_atomically};
 use crate::training::checkpoint::{Checkpoint, Progress};
 use crate::training::evaluate::Evaluation;
+use crate::training::samples::KeptSample;
 use crate::{CheckpointChoice, Error};
 
 const CONFIG: &str = "config.toml";
 const ENVIRONMENT: &str = "environment.json";
 const METRICS: &str = "metrics.jsonl";
 const RESULT: &str = "result.json";
+const SAMPLES: &str = "samples.json";
 
 /// A run's folder.
 ///
@@ -27,6 +29,7 @@ const RESULT: &str = "result.json";
 /// metrics.jsonl        a record a line: training every log_every steps, validation every evaluate_every
 /// checkpoints/         the newest and the best: model, optimiser, progress
 /// result.json          the result, once training has ended
+/// samples.json         what the best checkpoint did on the first samples of the test split
 /// ```
 #[derive(Clone, Debug)]
 pub struct RunFolder {
@@ -124,8 +127,17 @@ pub struct RunResult {
     pub steps: usize,
     /// The step of the best checkpoint.
     pub best_step: usize,
+    /// With the best checkpoint, on the test split of the task with other settings, as `[test]` says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slices: Vec<SliceResult>,
     /// Training time, evaluations included, in seconds.
     pub seconds: f64,
+    /// Time of an update, evaluations left out, in milliseconds; the mean of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub milliseconds_per_step: Option<f64>,
+    /// The most memory that a process of this run has held, in bytes, where the system tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_memory: Option<u64>,
     /// Numbers that are learned.
     pub parameters: usize,
     /// Numbers carried for each sample at the end of a sequence.
@@ -138,6 +150,18 @@ pub struct RunResult {
     pub d_hidden: usize,
     /// The model seed.
     pub seed: u64,
+}
+
+/// How a model does on the task with another value of a setting.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SliceResult {
+    /// The setting's name.
+    pub setting: String,
+    /// Its value.
+    pub value: Value,
+    /// How the model does there.
+    #[serde(flatten)]
+    pub evaluation: Evaluation,
 }
 
 impl RunFolder {
@@ -216,7 +240,8 @@ impl RunFolder {
         if assignments.is_empty() {
             return Experiment::from_document(document, &[]).map_err(damaged);
         }
-        // Another task need not have easier ones.
+        // Another task need not have easier ones, or those that this one was tested on.
+        document.remove("test");
         if let Some(Value::Table(training)) = document.get_mut("training") {
             training.remove("curriculum");
         }
@@ -323,6 +348,23 @@ impl RunFolder {
     /// Writes `result.json`.
     pub(super) fn write_result(&self, result: &RunResult) -> Result<(), Error> {
         write_atomically(&self.file(RESULT), &pretty_json(result))
+    }
+
+    /// Writes `samples.json`.
+    pub(super) fn write_samples(&self, samples: &[KeptSample]) -> Result<(), Error> {
+        let json = serde_json::to_vec(samples).expect("plain data can be written as JSON");
+        write_atomically(&self.file(SAMPLES), &json)
+    }
+
+    /// What the best checkpoint did on the first samples of the test split, once training has ended; nothing, where sequences are too
+    /// long to be looked at.
+    pub fn samples(&self) -> Result<Vec<KeptSample>, Error> {
+        if !self.file(SAMPLES).is_file() {
+            return Ok(Vec::new());
+        }
+        let bytes = self.read(SAMPLES)?;
+        serde_json::from_slice(&bytes)
+            .map_err(|error| Error::run(&self.path, format!("{SAMPLES} is damaged ({error})")))
     }
 
     /// The result, once training has ended.

@@ -17,8 +17,12 @@ use crate::training::clip::gradient_norm;
 use crate::training::evaluate::{Evaluation, evaluate};
 use crate::training::measure::{Means, Totals, measure};
 use crate::training::order::TrainingOrder;
+use crate::training::peak_memory::peak_memory;
 use crate::training::progress::ProgressDisplay;
-use crate::training::run_folder::{Environment, Record, RecordSplit, RunFolder, RunResult};
+use crate::training::run_folder::{
+    Environment, Record, RecordSplit, RunFolder, RunResult, SliceResult,
+};
+use crate::training::samples::keep_samples;
 use crate::{CheckpointChoice, Error};
 
 /// Trains a new run in a folder that does not exist yet.
@@ -138,6 +142,7 @@ impl WithModel for Session<'_> {
                 display.trained(step, latest);
             }
             if is_last || step.is_multiple_of(config.evaluate_every) {
+                let evaluating = Instant::now();
                 let task = self.task_now(&progress);
                 let evaluation = evaluate(&model.valid(), task, Split::Validation, &self.device);
                 self.check_finite(step, "validation loss", evaluation.loss, &model)?;
@@ -154,6 +159,8 @@ impl WithModel for Session<'_> {
                     order = TrainingOrder::new(self.task_now(&progress));
                     display.began_stage(&progress, self.experiment);
                 }
+                progress.peak_memory = progress.peak_memory.max(peak_memory());
+                progress.evaluation_seconds += evaluating.elapsed().as_secs_f64();
                 Checkpoint::write(&self.run.checkpoints(), &model, &optimizer, &progress)?;
             }
         }
@@ -171,6 +178,8 @@ impl Session<'_> {
             let progress = Progress {
                 step: 0,
                 seconds: 0.0,
+                evaluation_seconds: 0.0,
+                peak_memory: None,
                 stage: 0,
                 best: None,
                 evaluations_without_improvement: 0,
@@ -245,20 +254,33 @@ impl Session<'_> {
     fn finish<M: Model>(&self, model: M, progress: &Progress) -> Result<RunResult, Error> {
         let checkpoint = self.run.checkpoint(CheckpointChoice::Best)?;
         let model = checkpoint.load_model(model)?;
-        let evaluate = |split| evaluate(&model.valid(), self.task, split, &self.device);
-        let test = evaluate(Split::Test);
+        let on = |task, split| evaluate(&model.valid(), task, split, &self.device);
+        let test = on(self.task, Split::Test);
         self.check_finite(progress.step, "test loss", test.loss, &model)?;
         let validation = match progress.best {
             Some(best) => best.evaluation,
             // A curriculum that was never mastered.
-            None => evaluate(Split::Validation),
+            None => on(self.task, Split::Validation),
         };
+        let slices = self.experiment.slices.iter().map(|slice| SliceResult {
+            setting: slice.setting.clone(),
+            value: slice.value.clone(),
+            evaluation: on(slice.task.task(), Split::Test),
+        });
+        let slices = slices.collect();
+        let samples = keep_samples(&model.valid(), self.task, &self.device);
+        self.run.write_samples(&samples)?;
         let result = RunResult {
             test,
             validation,
             steps: progress.step,
             best_step: checkpoint.step,
+            slices,
             seconds: progress.seconds,
+            milliseconds_per_step: Some(
+                1000.0 * (progress.seconds - progress.evaluation_seconds) / progress.step as f64,
+            ),
+            peak_memory: progress.peak_memory.max(peak_memory()),
             parameters: learned_parameters(&model),
             state_size: model.state_size(self.task.seq_length()),
             task: self.experiment.task.kind().to_owned(),

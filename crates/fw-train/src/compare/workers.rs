@@ -1,0 +1,158 @@
+//! The processes that train: several at a time, each with its share of the threads.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::Error;
+use crate::compare::display::Display;
+use crate::compare::{Plan, PlannedRun, RunState};
+use crate::device::DeviceName;
+use crate::training::RunFolder;
+
+/// How the runs of a plan are made.
+#[derive(Clone, Debug)]
+pub struct Workers {
+    /// This program.
+    pub program: PathBuf,
+    /// Changes of every experiment.
+    pub assignments: Vec<String>,
+    /// Where new runs compute.
+    pub device: DeviceName,
+    /// Trainings at a time.
+    pub jobs: usize,
+    /// Threads for all of them together.
+    pub threads: usize,
+}
+
+/// A run that failed.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The run.
+    pub run: PlannedRun,
+    /// Why, in its own words.
+    pub reason: String,
+}
+
+/// How often it is looked whether a training has ended.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// A training that runs.
+struct Job {
+    run: PlannedRun,
+    child: Child,
+    started: Instant,
+    first_step: usize,
+}
+
+impl Workers {
+    /// Makes every run of a plan that has not ended yet. One that fails does not keep the others from being made.
+    ///
+    /// # Errors
+    /// If a process cannot be started, or a log cannot be written.
+    pub fn run(&self, plan: &Plan) -> Result<Vec<Failure>, Error> {
+        let waiting = plan.runs.iter().filter(|run| run.state != RunState::Finished);
+        let mut waiting: Vec<PlannedRun> = waiting.cloned().collect();
+        // The next one is taken from the end.
+        waiting.reverse();
+        let jobs = self.jobs.min(waiting.len()).max(1);
+        let threads = (self.threads / jobs).max(1);
+        let mut display = Display::new(plan, jobs);
+        let mut running: Vec<Job> = Vec::new();
+        let mut failures = Vec::new();
+        while !waiting.is_empty() || !running.is_empty() {
+            while running.len() < jobs
+                && let Some(run) = waiting.pop()
+            {
+                running.push(self.start(run, threads)?);
+            }
+            std::thread::sleep(GLANCE);
+            let mut index = 0;
+            while index < running.len() {
+                let job = &mut running[index];
+                let Some(status) = job.child.try_wait().map_err(Error::file("wait for", &self.program))?
+                else {
+                    index += 1;
+                    continue;
+                };
+                let job = running.swap_remove(index);
+                let reason = (!status.success()).then(|| reason(&job.run));
+                display.ended(&job.run, reason.as_deref());
+                failures.extend(reason.map(|reason| Failure {
+                    run: job.run,
+                    reason,
+                }));
+            }
+            let progress = running.iter().map(|job| {
+                let step = last_step(&job.run.path);
+                let seconds = job.started.elapsed().as_secs_f64();
+                (&job.run, step, step.saturating_sub(job.first_step) as f64 / seconds)
+            });
+            display.show(progress, &waiting);
+        }
+        display.finish();
+        Ok(failures)
+    }
+
+    fn start(&self, run: PlannedRun, threads: usize) -> Result<Job, Error> {
+        let path = log_path(&run.path);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(Error::file("create", folder))?;
+        }
+        let log = File::options().create(true).append(true).open(&path);
+        let log = log.map_err(Error::file("write", &path))?;
+        let more = log.try_clone().map_err(Error::file("write", &path))?;
+        let mut command = Command::new(&self.program);
+        // The pipe closes when this process ends, however it ends, and so ends the training.
+        command
+            .arg("train")
+            .arg("--until-input-ends")
+            .env("RAYON_NUM_THREADS", threads.to_string())
+            .stdin(Stdio::piped())
+            .stdout(more)
+            .stderr(log);
+        match run.state {
+            RunState::Begun => {
+                command.arg("--resume").arg(&run.path);
+            }
+            _ => {
+                command.arg(&run.file).arg("--out").arg(&run.path);
+                command.args(["--seed", &run.seed.to_string()]);
+                command.args(["--device", self.device.name()]);
+                for assignment in &self.assignments {
+                    command.args(["--set", assignment]);
+                }
+            }
+        }
+        let child = command.spawn();
+        Ok(Job {
+            child: child.map_err(Error::file("start", &self.program))?,
+            started: Instant::now(),
+            first_step: last_step(&run.path),
+            run,
+        })
+    }
+}
+
+/// `NAME-seedN.log`, beside the run's folder.
+fn log_path(run: &Path) -> PathBuf {
+    run.with_added_extension("log")
+}
+
+/// The last thing that a run said, which is why it failed.
+fn reason(run: &PlannedRun) -> String {
+    let path = log_path(&run.path);
+    let log = std::fs::read_to_string(&path).unwrap_or_default();
+    let mut lines = log.lines().rev();
+    let last = lines.find(|line| !line.trim().is_empty());
+    let last = last.map(|line| line.trim_start_matches("error: "));
+    let last = last.unwrap_or("it was stopped without a word");
+    format!("{last} (see {})", path.display())
+}
+
+fn last_step(run: &Path) -> usize {
+    let records = RunFolder::open(run).and_then(|run| run.records());
+    let last = records.ok().and_then(|records| records.last().map(|record| record.step));
+    last.unwrap_or(0)
+}

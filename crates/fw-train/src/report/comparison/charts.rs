@@ -1,0 +1,235 @@
+//! The figures of a report.
+
+use std::collections::BTreeMap;
+
+use crate::report::chart::{Axis, Chart, Point, Series};
+use crate::report::comparison::numbers::Summary;
+use crate::report::comparison::{Comparison, Row, Run, Section};
+use crate::training::{Record, RecordSplit, SliceResult};
+
+/// Points of a curve: as many as can be told apart.
+const MOST_POINTS: usize = 240;
+
+impl Comparison {
+    /// Every figure, by its name.
+    pub(super) fn figures(&self) -> Vec<(String, Chart)> {
+        let sections = self.sections.iter().enumerate();
+        let figures = sections.flat_map(|(index, section)| {
+            let charts = section.charts().into_iter();
+            charts.map(move |(name, chart)| (section.figure_name(index, name), chart))
+        });
+        figures.collect()
+    }
+}
+
+impl Section {
+    pub(super) fn figure_name(&self, index: usize, chart: String) -> String {
+        format!("{}-{chart}", index + 1)
+    }
+
+    /// The section's figures, by their names: score by state size, by slice, and curves along three axes.
+    pub(super) fn charts(&self) -> Vec<(String, Chart)> {
+        let mut charts = Vec::new();
+        charts.extend(self.by_state_size().map(|chart| ("state-size".to_owned(), chart)));
+        charts.extend(self.by_slice());
+        for (name, along) in [
+            ("steps", Along::Steps),
+            ("sequences", Along::Sequences),
+            ("seconds", Along::Seconds),
+        ] {
+            charts.push((format!("curve-{name}"), self.curves(along)));
+        }
+        charts
+    }
+
+    /// Accuracy where answers are right or wrong, else the loss: what is drawn of a score.
+    fn drawn(&self, score: f64) -> f64 {
+        match self.format().is_ranked_by_error() {
+            true => 100.0 * (1.0 - score),
+            false => score,
+        }
+    }
+
+    fn y_axis(&self) -> Axis {
+        match self.format().is_ranked_by_error() {
+            true => Axis::linear("accuracy, %").showing(&[0.0, 100.0]),
+            false => Axis::log(self.score_name()),
+        }
+    }
+
+    fn y_title(&self) -> &'static str {
+        match self.format().is_ranked_by_error() {
+            true => "Accuracy",
+            false => "Loss",
+        }
+    }
+
+    fn point(&self, x: f64, scores: &[f64]) -> Option<Point> {
+        let drawn: Vec<f64> = scores.iter().map(|&score| self.drawn(score)).collect();
+        let summary = Summary::of(&drawn)?;
+        Some(Point {
+            x,
+            y: summary.mean,
+            spread: [summary.lowest, summary.highest],
+        })
+    }
+
+    /// Test score by the size of the state, a line for each kind of model; nothing, unless one has several sizes.
+    fn by_state_size(&self) -> Option<Chart> {
+        let mut kinds: BTreeMap<String, Vec<Point>> = BTreeMap::new();
+        for row in &self.rows {
+            let Some(first) = row.results().next() else {
+                continue;
+            };
+            let scores: Vec<f64> = row.results().map(|result| self.score(&result.test)).collect();
+            let point = self.point(first.state_size as f64, &scores);
+            kinds.entry(kind(row)).or_default().extend(point);
+        }
+        let several = kinds.values().any(|points| points.len() > 1);
+        let series = kinds.into_iter().enumerate().map(|(look, (kind, mut points))| {
+            points.sort_by(|one, other| one.x.total_cmp(&other.x));
+            Series {
+                label: Some(kind),
+                look,
+                points,
+                marks: true,
+                ..Series::default()
+            }
+        });
+        several.then(|| Chart {
+            title: format!("{} by the size of the state", self.y_title()),
+            x: Axis::log("state, numbers for each sample"),
+            y: self.y_axis(),
+            series: series.collect(),
+        })
+    }
+
+    /// Test score along each setting that rows were tested along, where its values are numbers.
+    fn by_slice(&self) -> Vec<(String, Chart)> {
+        let tables = self.slice_tables().into_iter();
+        let charts = tables.filter_map(|(setting, table)| {
+            let series = table.rows.iter().map(|(index, _)| {
+                let mut scores: BTreeMap<i64, Vec<f64>> = BTreeMap::new();
+                let slices = self.rows[*index].results().flat_map(|result| &result.slices);
+                for slice in slices.filter(|slice| slice.setting == setting) {
+                    let value = number(slice)?;
+                    let of_value = scores.entry(value).or_default();
+                    of_value.push(self.score(&slice.evaluation));
+                }
+                let points = scores.iter();
+                let points = points.filter_map(|(&x, scores)| self.point(x as f64, scores));
+                Some(Series {
+                    label: Some(self.rows[*index].name.clone()),
+                    look: *index,
+                    points: points.collect(),
+                    marks: true,
+                    ..Series::default()
+                })
+            });
+            let series = series.collect::<Option<Vec<Series>>>()?;
+            let name = setting.replace('_', " ");
+            let chart = Chart {
+                title: format!("{} by {name}, on the test split", self.y_title()),
+                x: Axis::linear(name),
+                y: self.y_axis(),
+                series,
+            };
+            Some((format!("by-{}", setting.replace('_', "-")), chart))
+        });
+        charts.collect()
+    }
+
+    /// Validation score while training: the mean over seeds, and from the worst to the best of them.
+    fn curves(&self, along: Along) -> Chart {
+        let series = self.rows.iter().enumerate().map(|(look, row)| {
+            let curves: Vec<Vec<(f64, f64)>> = row
+                .runs
+                .iter()
+                .chain(&row.unfinished)
+                .map(|run| self.curve(run, along))
+                .filter(|curve| !curve.is_empty())
+                .collect();
+            Series {
+                label: Some(row.name.clone()),
+                look,
+                points: self.over_seeds(&curves),
+                ..Series::default()
+            }
+        });
+        Chart {
+            title: format!("{} on the validation split", self.y_title()),
+            x: Axis::linear(along.name()).showing(&[0.0]),
+            y: self.y_axis(),
+            series: series.collect(),
+        }
+    }
+
+    /// Validation scores of a run.
+    fn curve(&self, run: &Run, along: Along) -> Vec<(f64, f64)> {
+        let batch_size = run.experiment.training.batch_size as f64;
+        let score = |record: &Record| match self.format().is_ranked_by_error() {
+            true => record.error,
+            false => record.loss,
+        };
+        let validation = |record: &&Record| record.split == RecordSplit::Validation;
+        let records = run.records.iter().filter(validation);
+        let x = |record: &Record| match along {
+            Along::Steps => record.step as f64,
+            Along::Sequences => record.step as f64 * batch_size,
+            Along::Seconds => record.seconds,
+        };
+        records.map(|record| (x(record), score(record))).collect()
+    }
+
+    /// Where seeds end at different places, a run that has ended stays at its last value.
+    fn over_seeds(&self, curves: &[Vec<(f64, f64)>]) -> Vec<Point> {
+        let first = curves.iter().map(|curve| curve[0].0).fold(0.0, f64::max);
+        let mut places: Vec<f64> = curves.iter().flatten().map(|point| point.0).collect();
+        places.retain(|&place| place >= first);
+        places.sort_by(f64::total_cmp);
+        places.dedup();
+        let every = places.len().div_ceil(MOST_POINTS).max(1);
+        let last = places.len().saturating_sub(1);
+        let kept = places
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| index % every == 0 || *index == last);
+        let points = kept.filter_map(|(_, &place)| {
+            let at = |curve: &Vec<(f64, f64)>| {
+                let until = curve.partition_point(|point| point.0 <= place);
+                curve[until - 1].1
+            };
+            let scores: Vec<f64> = curves.iter().map(at).collect();
+            self.point(place, &scores)
+        });
+        points.collect()
+    }
+}
+
+/// What the x axis of a curve counts.
+#[derive(Clone, Copy)]
+enum Along {
+    Steps,
+    Sequences,
+    Seconds,
+}
+
+impl Along {
+    fn name(self) -> &'static str {
+        match self {
+            Along::Steps => "updates",
+            Along::Sequences => "sequences seen",
+            Along::Seconds => "seconds",
+        }
+    }
+}
+
+/// The model's kind, or the own name of a layer that has no other.
+fn kind(row: &Row) -> String {
+    row.any().experiment.model.layer.name().to_owned()
+}
+
+/// The value of a slice, if it is a whole number.
+fn number(slice: &SliceResult) -> Option<i64> {
+    slice.value.as_integer()
+}

@@ -1,0 +1,398 @@
+//! Several runs beside each other: which belong together, what they come to, and a report of it.
+
+mod charts;
+mod html;
+mod markdown;
+mod numbers;
+mod records;
+mod table;
+mod threshold;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::experiment::Experiment;
+use crate::files::write_atomically;
+use crate::tasks::{Format, TaskConfig};
+use crate::training::{Environment, KeptSample, Record, RunFolder, RunResult};
+use crate::{Error, settings};
+
+pub use threshold::Threshold;
+
+/// Runs beside each other: a section for each task, in it a row for each experiment, in it a run for each seed.
+#[derive(Clone, Debug)]
+pub struct Comparison {
+    /// In the order of the tasks' names.
+    pub sections: Vec<Section>,
+    /// What a reader has to know besides.
+    pub notes: Vec<String>,
+    /// Runs that could not be read, and why.
+    pub skipped: Vec<String>,
+}
+
+/// The runs on one task.
+#[derive(Clone, Debug)]
+pub struct Section {
+    /// The task, with the settings in which it differs from the others of its kind.
+    pub title: String,
+    /// The task.
+    pub task: TaskConfig,
+    /// What a reader has to know of it.
+    pub notes: Vec<String>,
+    /// In the order of their names.
+    pub rows: Vec<Row>,
+    threshold: Option<Threshold>,
+}
+
+/// The runs of one experiment: all that differs between them is the seed.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The experiment's name, with what it differs in from another of that name.
+    pub name: String,
+    /// Those that have ended, in the order of their seeds; at least one, or one in `unfinished`.
+    pub runs: Vec<Run>,
+    /// Those that have not; they count nowhere.
+    pub unfinished: Vec<Run>,
+}
+
+/// One run, as its folder has it.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Its folder.
+    pub path: PathBuf,
+    /// The folder's name without the seed.
+    pub name: String,
+    /// The experiment.
+    pub experiment: Experiment,
+    /// Where and when it was made.
+    pub environment: Environment,
+    /// Its records.
+    pub records: Vec<Record>,
+    /// What the best checkpoint did on a few samples.
+    pub samples: Vec<KeptSample>,
+    /// What it came to; nothing, before its end.
+    pub result: Option<RunResult>,
+}
+
+impl Run {
+    fn read(path: &Path) -> Result<Self, Error> {
+        let folder = RunFolder::open(path)?;
+        let experiment = folder.experiment(&[])?;
+        let name = path.file_name().unwrap_or(path.as_os_str());
+        let name = name.to_string_lossy();
+        let seed = format!("-seed{}", experiment.training.seed);
+        Ok(Run {
+            name: name.strip_suffix(&seed).unwrap_or(&name).to_owned(),
+            path: path.to_owned(),
+            environment: folder.environment()?,
+            records: folder.records()?,
+            samples: folder.samples()?,
+            result: folder.result()?,
+            experiment,
+        })
+    }
+
+    fn seed(&self) -> u64 {
+        self.experiment.training.seed
+    }
+
+    /// Its settings without the seed.
+    fn settings(&self) -> String {
+        let mut experiment = self.experiment.clone();
+        experiment.training.seed = 0;
+        experiment.to_toml()
+    }
+
+    /// What has to be alike for two runs to be averaged.
+    fn group(&self) -> [String; 5] {
+        let environment = &self.environment;
+        [
+            self.name.clone(),
+            self.settings(),
+            environment.version.clone(),
+            environment.burn.clone(),
+            environment.device.to_string(),
+        ]
+    }
+}
+
+impl Row {
+    /// One of its runs, for what they have in common.
+    pub fn any(&self) -> &Run {
+        let mut runs = self.runs.iter().chain(&self.unfinished);
+        runs.next().expect("a row has a run")
+    }
+
+    fn results(&self) -> impl Iterator<Item = &RunResult> {
+        self.runs.iter().filter_map(|run| run.result.as_ref())
+    }
+
+    fn seeds(&self) -> Vec<u64> {
+        self.runs.iter().map(Run::seed).collect()
+    }
+}
+
+impl Section {
+    fn format(&self) -> Format {
+        self.task.task().format()
+    }
+}
+
+impl Comparison {
+    /// Reads runs: folders of runs, or folders that hold such. A run that cannot be read is named in
+    /// [`skipped`](Self::skipped), and left out.
+    ///
+    /// # Errors
+    /// If a folder cannot be read, or there is no run in one.
+    pub fn read(folders: &[PathBuf], threshold: Option<Threshold>) -> Result<Self, Error> {
+        let mut runs = Vec::new();
+        let mut skipped = Vec::new();
+        for path in run_folders(folders)? {
+            match Run::read(&path) {
+                Ok(run) => runs.push(run),
+                Err(error) => skipped.push(error.in_full()),
+            }
+        }
+        let mut notes = Vec::new();
+        let rows = rows(runs, &mut notes);
+        Ok(Comparison {
+            sections: sections(rows, threshold),
+            notes,
+            skipped,
+        })
+    }
+
+    /// Writes `report.html`, `report.md` with its figures, `results.json` and `results.csv`, each replaced if it exists.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<(), Error> {
+        let figures = folder.join("figures");
+        std::fs::create_dir_all(&figures).map_err(Error::file("create", &figures))?;
+        for (name, chart) in self.figures() {
+            let path = figures.join(format!("{name}.svg"));
+            write_atomically(&path, chart.svg().as_bytes())?;
+        }
+        for (name, content) in [
+            ("report.html", self.html()),
+            ("report.md", self.markdown()),
+            ("results.json", self.json()),
+            ("results.csv", self.csv()),
+        ] {
+            write_atomically(&folder.join(name), content.as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+/// The run folders among, or directly inside, some folders.
+fn run_folders(folders: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
+    let is_run = |path: &Path| path.join("config.toml").is_file();
+    let mut found = Vec::new();
+    for folder in folders {
+        if is_run(folder) {
+            found.push(folder.clone());
+            continue;
+        }
+        let entries = std::fs::read_dir(folder).map_err(Error::file("read", folder))?;
+        let mut inside: Vec<PathBuf> = entries
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| is_run(path))
+            .collect();
+        if inside.is_empty() {
+            return Err(Error::usage(format!(
+                "{} is no run and holds none; give a folder that `fw-train train` or `fw-train compare` has made",
+                folder.display()
+            )));
+        }
+        inside.sort();
+        found.extend(inside);
+    }
+    Ok(found)
+}
+
+/// Runs that differ in their seeds alone, together.
+fn rows(runs: Vec<Run>, notes: &mut Vec<String>) -> Vec<Row> {
+    let mut groups: BTreeMap<[String; 5], Vec<Run>> = BTreeMap::new();
+    for run in runs {
+        groups.entry(run.group()).or_default().push(run);
+    }
+    let mut rows: Vec<Row> = Vec::new();
+    for mut runs in groups.into_values() {
+        runs.sort_by_key(Run::seed);
+        runs.dedup_by(|again, first| {
+            let is_again = again.seed() == first.seed();
+            if is_again {
+                let [again, first] = [&again.path, &first.path].map(|path| path.display());
+                notes.push(format!("{again} is the same experiment and seed as {first}: left out."));
+            }
+            is_again
+        });
+        let (runs, unfinished) = runs.into_iter().partition(|run| run.result.is_some());
+        let mut row = Row {
+            name: String::new(),
+            runs,
+            unfinished,
+        };
+        row.name = row.any().name.clone();
+        rows.push(row);
+    }
+    let names: Vec<String> = rows.iter().map(|row| row.name.clone()).collect();
+    for (index, row) in rows.iter_mut().enumerate() {
+        let alike = names.iter().enumerate().filter(|(_, name)| **name == row.name);
+        let place = alike.clone().take_while(|(other, _)| *other < index).count();
+        if alike.count() > 1 {
+            let environment = &row.any().environment;
+            let told = format!(
+                "{} ({}: version {}, Burn {}, {})",
+                row.name,
+                place + 1,
+                environment.version,
+                environment.burn,
+                environment.device
+            );
+            row.name = told;
+        }
+    }
+    let versions: Vec<String> = rows
+        .iter()
+        .map(|row| {
+            let environment = &row.any().environment;
+            format!("version {} with Burn {}", environment.version, environment.burn)
+        })
+        .collect();
+    if let Some(other) = versions.iter().find(|version| **version != versions[0]) {
+        notes.push(format!(
+            "The runs are of different versions ({}, {other}): they stand in rows of their own, and are not averaged.",
+            versions[0]
+        ));
+    }
+    rows
+}
+
+/// A section for each task.
+fn sections(rows: Vec<Row>, threshold: Option<Threshold>) -> Vec<Section> {
+    let mut sections: Vec<Section> = Vec::new();
+    for row in rows {
+        let task = &row.any().experiment.task;
+        let known = sections.iter().position(|section| section.task == *task);
+        let section = match known {
+            Some(index) => &mut sections[index],
+            None => {
+                sections.push(Section {
+                    title: String::new(),
+                    task: task.clone(),
+                    notes: Vec::new(),
+                    rows: Vec::new(),
+                    threshold,
+                });
+                sections.last_mut().expect("one was pushed")
+            }
+        };
+        section.rows.push(row);
+    }
+    let settings: Vec<toml::Table> = sections
+        .iter()
+        .map(|section| settings::table_of(&section.task))
+        .collect();
+    for (index, section) in sections.iter_mut().enumerate() {
+        section.title = title(&settings, index);
+        section.notes = section_notes(section);
+    }
+    sections.sort_by_cached_key(|section| numbers::natural_order(&section.title));
+    for section in &mut sections {
+        section.rows.sort_by_cached_key(|row| numbers::natural_order(&row.name));
+    }
+    sections
+}
+
+/// The task's kind, and the settings that tell it from the others of that kind.
+fn title(tasks: &[toml::Table], index: usize) -> String {
+    let task = &tasks[index];
+    let kind = |task: &toml::Table| task.get("kind").cloned();
+    let of_kind = tasks.iter().filter(|other| kind(other) == kind(task));
+    let others: Vec<&toml::Table> = of_kind.collect();
+    let differs = |(field, value): &(&String, &toml::Value)| {
+        others.iter().any(|other| other.get(*field) != Some(*value))
+    };
+    let mut title = match task.get("kind").and_then(toml::Value::as_str) {
+        Some(kind) => kind.to_owned(),
+        None => String::new(),
+    };
+    for (field, value) in task.iter().filter(differs) {
+        title += &format!(", {} = {value}", field.replace('_', " "));
+    }
+    title
+}
+
+fn section_notes(section: &Section) -> Vec<String> {
+    let mut notes = Vec::new();
+    let seeds = |row: &Row| numbers::list(&row.seeds());
+    let finished: Vec<&Row> = section.rows.iter().filter(|row| !row.runs.is_empty()).collect();
+    let most = finished.iter().max_by_key(|row| row.runs.len());
+    if let Some(most) = most {
+        let fewer = finished.iter().filter(|row| row.seeds() != most.seeds());
+        let fewer: Vec<String> = fewer
+            .map(|row| format!("{} has {}", row.name, seeds(row)))
+            .collect();
+        if !fewer.is_empty() {
+            notes.push(format!(
+                "Not every row has the seeds {}: {}.",
+                seeds(most),
+                fewer.join("; ")
+            ));
+        }
+    }
+    let unfinished: Vec<String> = section
+        .rows
+        .iter()
+        .flat_map(|row| &row.unfinished)
+        .map(|run| {
+            let step = run.records.last().map_or(0, |record| record.step);
+            format!(
+                "{} seed {} (step {step} of {})",
+                run.name,
+                run.seed(),
+                run.experiment.training.steps
+            )
+        })
+        .collect();
+    if !unfinished.is_empty() {
+        notes.push(format!(
+            "Not finished, and counted nowhere: {}.",
+            unfinished.join(", ")
+        ));
+    }
+    let budget = |row: &Row| {
+        let training = &row.any().experiment.training;
+        format!("{} x {}", training.steps, training.batch_size)
+    };
+    let mut budgets: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for row in &section.rows {
+        budgets.entry(budget(row)).or_default().push(&row.name);
+    }
+    if budgets.len() > 1 {
+        let told = budgets
+            .iter()
+            .map(|(budget, names)| format!("{budget} for {}", names.join(", ")));
+        notes.push(format!(
+            "The budgets differ (updates x batch size): {}.",
+            told.collect::<Vec<_>>().join("; ")
+        ));
+    }
+    let has_curriculum = |row: &&Row| row.any().experiment.training.curriculum.is_some();
+    let with: Vec<&str> = section
+        .rows
+        .iter()
+        .filter(has_curriculum)
+        .map(|row| row.name.as_str())
+        .collect();
+    if !with.is_empty() {
+        notes.push(format!(
+            "Trained with a curriculum, whose curves begin on easier tasks: {}.",
+            with.join(", ")
+        ));
+    }
+    notes
+}

@@ -1,0 +1,139 @@
+//! A comparison as data: JSON and CSV.
+
+use serde_json::{Value, json};
+
+use crate::report::comparison::numbers::Summary;
+use crate::report::comparison::{Comparison, Row, Run, Section};
+use crate::training::pretty_json;
+
+impl Comparison {
+    /// `results.json`: sections, rows, runs.
+    pub(super) fn json(&self) -> String {
+        let sections = self.sections.iter().map(|section| {
+            let rows = section.rows.iter().map(|row| row.json(section));
+            json!({
+                "task": section.title,
+                "settings": section.task,
+                "score": section.score_name(),
+                "threshold": section.threshold().map(|threshold| threshold.to_string()),
+                "notes": section.notes,
+                "rows": rows.collect::<Vec<Value>>(),
+            })
+        });
+        let all = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "notes": self.notes,
+            "skipped": self.skipped,
+            "sections": sections.collect::<Vec<Value>>(),
+        });
+        String::from_utf8(pretty_json(&all)).expect("JSON is UTF-8")
+    }
+
+    /// `results.csv`: a line for each run that has ended.
+    pub(super) fn csv(&self) -> String {
+        let mut lines = vec![HEADER.join(",")];
+        for section in &self.sections {
+            for row in &section.rows {
+                lines.extend(row.runs.iter().filter_map(|run| run.csv(section, row)));
+            }
+        }
+        lines.join("\n") + "\n"
+    }
+}
+
+const HEADER: [&str; 23] = [
+    "task",
+    "name",
+    "model",
+    "seed",
+    "version",
+    "burn",
+    "device",
+    "threads",
+    "started",
+    "steps",
+    "best_step",
+    "batch_size",
+    "test_error",
+    "test_loss",
+    "test_perfect",
+    "validation_error",
+    "validation_loss",
+    "parameters",
+    "state_size",
+    "seconds",
+    "milliseconds_per_step",
+    "peak_memory",
+    "steps_to_threshold",
+];
+
+impl Row {
+    fn json(&self, section: &Section) -> Value {
+        let scores: Vec<f64> = self
+            .results()
+            .map(|result| section.score(&result.test))
+            .collect();
+        let summary = Summary::of(&scores);
+        let runs = self.runs.iter().chain(&self.unfinished).map(|run| {
+            json!({
+                "path": run.path,
+                "seed": run.seed(),
+                "environment": run.environment,
+                "result": run.result,
+                "steps_to_threshold": section.threshold().and_then(|threshold| threshold.step_of(run)),
+            })
+        });
+        json!({
+            "name": self.name,
+            "model": self.any().experiment.model.layer.kind(),
+            "experiment": self.any().experiment,
+            "mean": summary.map(|summary| summary.mean),
+            "standard_deviation": summary.and_then(|summary| summary.deviation),
+            "runs": runs.collect::<Vec<Value>>(),
+        })
+    }
+}
+
+impl Run {
+    fn csv(&self, section: &Section, row: &Row) -> Option<String> {
+        let result = self.result.as_ref()?;
+        let environment = &self.environment;
+        let or_empty = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
+        let threshold = section.threshold();
+        let fields = [
+            section.title.clone(),
+            row.name.clone(),
+            result.model.clone(),
+            result.seed.to_string(),
+            environment.version.clone(),
+            environment.burn.clone(),
+            environment.device.to_string(),
+            environment.threads.to_string(),
+            environment.started.clone(),
+            result.steps.to_string(),
+            result.best_step.to_string(),
+            self.experiment.training.batch_size.to_string(),
+            result.test.error.to_string(),
+            result.test.loss.to_string(),
+            or_empty(result.test.perfect),
+            result.validation.error.to_string(),
+            result.validation.loss.to_string(),
+            result.parameters.to_string(),
+            result.state_size.to_string(),
+            result.seconds.to_string(),
+            or_empty(result.milliseconds_per_step),
+            or_empty(result.peak_memory.map(|bytes| bytes as f64)),
+            or_empty(threshold.and_then(|threshold| Some(threshold.step_of(self)? as f64))),
+        ];
+        const { assert!(HEADER.len() == 23) };
+        Some(fields.map(|field| quoted(&field)).join(","))
+    }
+}
+
+/// A field of a CSV file, in quotes where it needs them.
+fn quoted(field: &str) -> String {
+    match field.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", field.replace('"', "\"\"")),
+        false => field.to_owned(),
+    }
+}

@@ -1,0 +1,236 @@
+//! The tables of a report, whatever they are then written as.
+
+use crate::report::comparison::numbers::{
+    self, Summary, best, count, duration, loss, percent, short,
+};
+use crate::report::comparison::{Row, Section, Threshold};
+use crate::training::{Evaluation, RunResult, SliceResult};
+
+/// A table: a name, then cells, for each row.
+pub(super) struct Table {
+    /// Above each column.
+    pub columns: Vec<String>,
+    /// As many cells as there are columns but the first; the row's place in its section.
+    pub rows: Vec<(usize, Vec<Cell>)>,
+    /// What a reader has to know to read it.
+    pub legend: Vec<String>,
+}
+
+/// A number as text.
+pub(super) struct Cell {
+    pub text: String,
+    /// Whether it is better than all others of its column beyond doubt.
+    pub is_best: bool,
+}
+
+const NONE: &str = "-";
+
+impl Section {
+    /// What a run is judged by, of which lower is better; and what its chart is called.
+    pub(super) fn score(&self, evaluation: &Evaluation) -> f64 {
+        match self.format().is_ranked_by_error() {
+            true => evaluation.error,
+            false => evaluation.loss,
+        }
+    }
+
+    pub(super) fn score_text(&self, score: f64) -> String {
+        match self.format().is_ranked_by_error() {
+            true => percent(score),
+            false => loss(score),
+        }
+    }
+
+    pub(super) fn score_name(&self) -> String {
+        let format = self.format();
+        match format.is_ranked_by_error() {
+            true => format!("{}, %", format.error_name()),
+            false => format!("loss, {}", format.loss_unit()),
+        }
+    }
+
+    pub(super) fn threshold(&self) -> Option<Threshold> {
+        self.threshold
+            .or_else(|| Threshold::default_of(self.format()))
+    }
+
+    /// Results, sizes and costs.
+    pub(super) fn table(&self) -> Table {
+        let format = self.format();
+        let by_error = format.is_ranked_by_error();
+        let has = |value: fn(&RunResult) -> Option<f64>| {
+            let mut results = self.rows.iter().flat_map(Row::results);
+            results.any(|result| value(result).is_some())
+        };
+        let mut columns = vec!["".to_owned(), "seeds".to_owned(), self.score_name()];
+        columns.push(match by_error {
+            true => format!("loss, {}", format.loss_unit()),
+            false => format!("{}, %", format.error_name()),
+        });
+        let has_counted = has(|result| result.test.counted_loss);
+        let has_perfect = has(|result| result.test.perfect);
+        if has_counted {
+            columns.push(format!("loss where errors count, {}", format.loss_unit()));
+        }
+        if has_perfect {
+            columns.push("perfect sequences, %".to_owned());
+        }
+        let costs = [
+            "parameters",
+            "state, numbers a sample",
+            "updates",
+        ];
+        columns.extend(costs.map(str::to_owned));
+        let threshold = self.threshold();
+        if let Some(threshold) = threshold {
+            columns.push(format!("updates to an {threshold}").replace("an loss", "a loss"));
+        }
+        let costs = ["training time", "ms an update", "peak memory, MiB"];
+        columns.extend(costs.map(str::to_owned));
+
+        let scores: Vec<Vec<f64>> = self
+            .rows
+            .iter()
+            .map(|row| row.results().map(|result| self.score(&result.test)).collect())
+            .collect();
+        let best = best(&scores);
+        let rows = self.rows.iter().enumerate().map(|(index, row)| {
+            let over_seeds = |value: &dyn Fn(&RunResult) -> Option<f64>,
+                              write: &dyn Fn(f64) -> String| {
+                let values: Vec<f64> = row.results().filter_map(value).collect();
+                plain(Summary::of(&values).map(|summary| summary.text(write)))
+            };
+            let mean = |value: &dyn Fn(&RunResult) -> Option<f64>, write: &dyn Fn(f64) -> String| {
+                let values: Vec<f64> = row.results().filter_map(value).collect();
+                plain(Summary::of(&values).map(|summary| write(summary.mean)))
+            };
+            let mut cells = vec![plain(Some(row.runs.len().to_string()))];
+            let score = Summary::of(&scores[index]);
+            cells.push(Cell {
+                text: text(score.map(|summary| summary.text(|score| self.score_text(score)))),
+                is_best: best == Some(index),
+            });
+            cells.push(match by_error {
+                true => over_seeds(&|result| Some(result.test.loss), &loss),
+                false => over_seeds(&|result| Some(result.test.error), &percent),
+            });
+            if has_counted {
+                cells.push(over_seeds(&|result| result.test.counted_loss, &loss));
+            }
+            if has_perfect {
+                let share = |share: f64| format!("{:.1}", 100.0 * share);
+                cells.push(over_seeds(&|result| result.test.perfect, &share));
+            }
+            cells.push(mean(&|result| Some(result.parameters as f64), &count));
+            cells.push(mean(&|result| Some(result.state_size as f64), &count));
+            cells.push(mean(&|result| Some(result.steps as f64), &count));
+            if let Some(threshold) = threshold {
+                cells.push(plain(Some(steps_to(row, threshold))));
+            }
+            cells.push(mean(&|result| Some(result.seconds), &duration));
+            cells.push(mean(&|result| result.milliseconds_per_step, &short));
+            let mebibytes = |result: &RunResult| Some(result.peak_memory? as f64 / 1_048_576.0);
+            cells.push(mean(&mebibytes, &count));
+            (index, cells)
+        });
+        let rows = rows.collect();
+        let mut legend = vec![
+            "Test split, with the checkpoint that was best on the validation split; mean ± standard deviation over seeds."
+                .to_owned(),
+        ];
+        if best.is_some() {
+            legend.push(
+                "Bold: each of its seeds, three or more, is better than every seed of every other row.".to_owned(),
+            );
+        }
+        let optimal: Vec<f64> = self
+            .rows
+            .iter()
+            .flat_map(Row::results)
+            .filter_map(|result| result.test.optimal)
+            .collect();
+        if let Some(optimal) = Summary::of(&optimal) {
+            legend.push(format!(
+                "The best loss there is: {}.",
+                loss(optimal.mean)
+            ));
+        }
+        Table {
+            columns,
+            rows,
+            legend,
+        }
+    }
+
+    /// For each setting that rows were tested along: its name, its values, and the score at each.
+    pub(super) fn slice_tables(&self) -> Vec<(String, Table)> {
+        let all = || self.rows.iter().flat_map(Row::results).flat_map(|result| &result.slices);
+        let mut settings: Vec<&str> = all().map(|slice| slice.setting.as_str()).collect();
+        settings.sort_unstable();
+        settings.dedup();
+        let tables = settings.into_iter().map(|setting| {
+            let of_setting = |slice: &&SliceResult| slice.setting == setting;
+            let mut values: Vec<String> =
+                all().filter(of_setting).map(|slice| slice.value.to_string()).collect();
+            values.sort_by_cached_key(|value| numbers::natural_order(value));
+            values.dedup();
+            let scores = |row: &Row, value: &String| -> Vec<f64> {
+                let slices = row.results().flat_map(|result| &result.slices);
+                let there = slices.filter(of_setting).filter(|slice| slice.value.to_string() == *value);
+                there.map(|slice| self.score(&slice.evaluation)).collect()
+            };
+            let bests: Vec<Option<usize>> = values
+                .iter()
+                .map(|value| {
+                    let rows = self.rows.iter().map(|row| scores(row, value));
+                    best(&rows.collect::<Vec<_>>())
+                })
+                .collect();
+            let tested = |row: &Row| row.results().any(|result| result.slices.iter().any(|slice| slice.setting == setting));
+            let rows = self.rows.iter().enumerate().filter(|(_, row)| tested(row));
+            let rows = rows.map(|(index, row)| {
+                let cells = values.iter().zip(&bests).map(|(value, best)| Cell {
+                    text: text(Summary::of(&scores(row, value)).map(|summary| {
+                        summary.text(|score| self.score_text(score))
+                    })),
+                    is_best: *best == Some(index),
+                });
+                (index, cells.collect())
+            });
+            let name = setting.replace('_', " ");
+            let table = Table {
+                rows: rows.collect(),
+                columns: std::iter::once(name.clone()).chain(values).collect(),
+                legend: vec![format!("{} on the test split with another {name}.", self.score_name())],
+            };
+            (setting.to_owned(), table)
+        });
+        tables.collect()
+    }
+}
+
+/// Mean over the seeds that reached it; how many, if not all did.
+fn steps_to(row: &Row, threshold: Threshold) -> String {
+    let steps: Vec<f64> = row
+        .runs
+        .iter()
+        .filter_map(|run| Some(threshold.step_of(run)? as f64))
+        .collect();
+    let (reached, all) = (steps.len(), row.runs.len());
+    match Summary::of(&steps) {
+        None => NONE.to_owned(),
+        Some(summary) if reached == all => count(summary.mean),
+        Some(summary) => format!("{} ({reached} of {all} seeds)", count(summary.mean)),
+    }
+}
+
+fn text(text: Option<String>) -> String {
+    text.unwrap_or_else(|| NONE.to_owned())
+}
+
+fn plain(value: Option<String>) -> Cell {
+    Cell {
+        text: text(value),
+        is_best: false,
+    }
+}

@@ -1,0 +1,23 @@
+//! How much memory this process has taken at most.
+
+/// The most physical memory that this process has held at once so far, in bytes; where the system tells (Linux).
+pub fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(1024 * kibibytes)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_was_written_to_counts() {
+        let before = peak_memory().expect("Linux tells");
+        let block = vec![1_u8; 300 << 20];
+        assert!(block.iter().any(|&byte| byte == 1));
+        let after = peak_memory().expect("Linux tells");
+        assert!(after >= (300 << 20), "{before} and then {after}");
+    }
+}
