@@ -92,13 +92,19 @@ impl Experiment {
         };
         for (place, easier) in easier.iter().enumerate() {
             let n = place + 1;
-            keeps(easier, format!("the value at place {n} of training.curriculum.values"))?;
+            keeps(
+                easier,
+                format!("the value at place {n} of training.curriculum.values"),
+            )?;
         }
         for slice in &slices {
-            keeps(&slice.task, format!("test.{} = {}", slice.setting, slice.value))?;
+            keeps(
+                &slice.task,
+                format!("test.{} = {}", slice.setting, slice.value),
+            )?;
         }
         Ok(Experiment {
-            model: ModelConfig::from_section(model, format)?,
+            model: ModelConfig::from_section(model, task.task())?,
             task,
             optimizer: OptimizerConfig::from_section(optimizer)?,
             training,

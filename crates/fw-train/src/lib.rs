@@ -9,12 +9,14 @@
 //! | [`models`] | what is trained: layers of `fw-core` between an embedding and a head |
 //! | [`training`] | the loop, checkpoints, the run's folder |
 //! | [`compare`] | many trainings at once |
+//! | [`cost`] | time and memory of a forward and a backward pass |
 //! | [`report`] | figures, and a report of many runs |
 //! | [`cli`] | what was typed |
 #![deny(missing_docs)]
 
 pub mod cli;
 pub mod compare;
+pub mod cost;
 mod device;
 mod error;
 mod experiment;

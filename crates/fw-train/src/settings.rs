@@ -79,6 +79,28 @@ pub(crate) fn table_of(section: &impl Serialize) -> Table {
     Table::try_from(section).expect("a section can be written as TOML")
 }
 
+/// Where two documents differ first: `model.d_hidden is 20 there and 64 here`.
+pub(crate) fn first_difference(section: &str, made: &Table, wanted: &Table) -> String {
+    let fields = made.keys().chain(wanted.keys());
+    for field in fields {
+        let name = format!("{section}{field}");
+        match (made.get(field), wanted.get(field)) {
+            (Some(Value::Table(made)), Some(Value::Table(wanted))) if made != wanted => {
+                return first_difference(&format!("{name}."), made, wanted);
+            }
+            (made, wanted) if made != wanted => {
+                let text = |value: Option<&Value>| match value {
+                    Some(value) => value.to_string(),
+                    None => "not set".to_owned(),
+                };
+                return format!("{name} is {} there and {} here", text(made), text(wanted));
+            }
+            _ => {}
+        }
+    }
+    "they read other data".to_owned()
+}
+
 /// The error for a `kind` that nothing is called by.
 pub(crate) fn unknown_kind(section: &str, kind: &str, kinds: &[(&str, &str)]) -> Error {
     let names: Vec<&str> = kinds.iter().map(|(name, _)| *name).collect();
@@ -197,15 +219,32 @@ mod tests {
 
     #[test]
     fn another_kind_of_task_leaves_only_the_kind_of_the_model_and_no_curriculum() {
-        let mut document: Table = "task.kind = 'one'\ntest.x = [1]\nmodel.kind = 'gru'\nmodel.d_embedding = 2\n\
+        let mut document: Table =
+            "task.kind = 'one'\ntest.x = [1]\nmodel.kind = 'gru'\nmodel.d_embedding = 2\n\
                                    training = { steps = 1, curriculum = { setting = 'x' } }"
-            .parse()
-            .expect("TOML");
+                .parse()
+                .expect("TOML");
         let assignments = ["model.d_hidden=3".to_owned(), "task.kind=two".to_owned()];
         set_all(&mut document, &assignments).expect("assignments");
         assert_eq!(
             document.to_string(),
             "[model]\nd_hidden = 3\nkind = \"gru\"\n\n[task]\nkind = \"two\"\n\n[training]\nsteps = 1\n"
+        );
+    }
+
+    #[test]
+    fn the_first_difference_is_named_with_its_section() {
+        let table = |text: &str| text.parse::<Table>().expect("TOML");
+        let made = table("model = { kind = 'gru', d_hidden = 20 }");
+        let wanted = table("model = { kind = 'gru', d_hidden = 64 }");
+        assert_eq!(
+            first_difference("", &made, &wanted),
+            "model.d_hidden is 20 there and 64 here"
+        );
+        let more = table("model = { kind = 'gru', d_hidden = 20, layer_norm = true }");
+        assert_eq!(
+            first_difference("", &made, &more),
+            "model.layer_norm is not set there and true here"
         );
     }
 

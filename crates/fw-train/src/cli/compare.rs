@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::Error;
 use crate::cli::report::write_report;
 use crate::compare::{Plan, RunState, Workers};
 use crate::device::DeviceName;
 use crate::report::Threshold;
-use crate::Error;
 
 /// Train every experiment with every seed, several at a time, and make one report of all.
 ///
@@ -91,9 +91,12 @@ impl CompareArgs {
         if let Err(error) = report {
             eprintln!("error: {}", error.in_full());
         }
-        let told = failures
-            .iter()
-            .map(|failure| format!("\n  {} seed {}: {}", failure.run.name, failure.run.seed, failure.reason));
+        let told = failures.iter().map(|failure| {
+            format!(
+                "\n  {} seed {}: {}",
+                failure.run.name, failure.run.seed, failure.reason
+            )
+        });
         Err(Error::Incomplete(format!(
             "{} of {} runs failed:{}",
             failures.len(),

@@ -1,6 +1,7 @@
 //! What was typed.
 
 mod compare;
+mod cost;
 mod data;
 mod list;
 mod loaded;
@@ -33,6 +34,7 @@ enum Command {
     Sample(sample::SampleArgs),
     Plot(plot::PlotArgs),
     Compare(compare::CompareArgs),
+    Cost(cost::CostArgs),
     Report(report::ReportArgs),
     List(list::ListArgs),
     Data(data::DataArgs),
@@ -47,6 +49,7 @@ impl Cli {
             Command::Sample(args) => args.run(),
             Command::Plot(args) => args.run(),
             Command::Compare(args) => args.run(),
+            Command::Cost(args) => args.run(),
             Command::Report(args) => args.run(),
             Command::List(args) => args.run(),
             Command::Data(args) => args.run(),

@@ -152,6 +152,8 @@ impl WithModel for Trace<'_> {
     fn run<M: Model>(self, model: M) -> Result<SampleTrace, Error> {
         let task = self.loaded.experiment.task.task();
         let device = &self.loaded.device;
-        Ok(SampleTrace::new(&model, task, self.split, self.index, device))
+        Ok(SampleTrace::new(
+            &model, task, self.split, self.index, device,
+        ))
     }
 }

@@ -63,7 +63,10 @@ impl Display {
         let (n, all) = (self.n_ended, self.n_runs);
         let text = match failure {
             None => format!("{n}/{all}  {} seed {}: done", run.name, run.seed),
-            Some(reason) => format!("{n}/{all}  {} seed {}: FAILED: {reason}", run.name, run.seed),
+            Some(reason) => format!(
+                "{n}/{all}  {} seed {}: FAILED: {reason}",
+                run.name, run.seed
+            ),
         };
         match &self.bars {
             // A bar that cannot be drawn is no reason to stop.
@@ -91,7 +94,9 @@ impl Display {
             self.rates.insert(run.name.clone(), *rate);
         }
         let left = self.time_left(&running, waiting);
-        let left = left.map_or(String::new(), |left| format!("{} left", HumanDuration(left)));
+        let left = left.map_or(String::new(), |left| {
+            format!("{} left", HumanDuration(left))
+        });
         match &self.bars {
             Some(bars) => {
                 bars.total.set_position(self.n_ended as u64);
@@ -112,7 +117,12 @@ impl Display {
                     format!("{} seed {} at {step}/{}", run.name, run.seed, run.steps)
                 });
                 let now: Vec<String> = now.collect();
-                eprintln!("{}/{} runs, {}  {left}", self.n_ended, self.n_runs, now.join(", "));
+                eprintln!(
+                    "{}/{} runs, {}  {left}",
+                    self.n_ended,
+                    self.n_runs,
+                    now.join(", ")
+                );
             }
         }
     }

@@ -2,7 +2,9 @@
 
 mod display;
 mod plan;
+mod study;
 mod workers;
 
 pub use plan::{Plan, PlannedRun, RunState};
+pub use study::Study;
 pub use workers::{Failure, Workers};

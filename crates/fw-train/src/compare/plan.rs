@@ -63,11 +63,12 @@ impl Plan {
                 let mut document = Experiment::read_document(file)?;
                 settings::set(&mut document, &format!("training.seed={seed}"))?;
                 let experiment = Experiment::from_document(document, assignments);
-                let experiment = experiment
-                    .map_err(|error| Error::usage(format!("{}: {}", file.display(), error.in_full())))?;
+                let experiment = experiment.map_err(|error| {
+                    Error::usage(format!("{}: {}", file.display(), error.in_full()))
+                })?;
                 let path = out.join(format!("{name}-seed{seed}"));
                 runs.push(PlannedRun {
-                    state: state(&path, file, &experiment)?,
+                    state: state(&path, &experiment)?,
                     name: name.clone(),
                     file: file.clone(),
                     seed,
@@ -97,7 +98,10 @@ fn experiment_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
         let mut inside: Vec<PathBuf> = entries
             .flatten()
             .map(|entry| entry.path())
-            .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+            .filter(|path| {
+                path.extension()
+                    .is_some_and(|extension| extension == "toml")
+            })
             .collect();
         if inside.is_empty() {
             return Err(Error::usage(format!(
@@ -114,7 +118,12 @@ fn experiment_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
 /// A name for each file, without its ending.
 fn names(files: &[PathBuf]) -> Result<Vec<String>, Error> {
     let mut known: BTreeMap<String, &Path> = BTreeMap::new();
-    let name = |file: &PathBuf| file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let name = |file: &PathBuf| {
+        file.file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    };
     for file in files {
         if let Some(other) = known.insert(name(file), file) {
             return Err(Error::usage(format!(
@@ -127,68 +136,21 @@ fn names(files: &[PathBuf]) -> Result<Vec<String>, Error> {
     Ok(files.iter().map(name).collect())
 }
 
-fn state(path: &Path, file: &Path, experiment: &Experiment) -> Result<RunState, Error> {
+fn state(path: &Path, experiment: &Experiment) -> Result<RunState, Error> {
     if !path.exists() {
         return Ok(RunState::New);
     }
     let run = RunFolder::open(path)?;
-    let made = run.experiment(&[])?;
-    if made != *experiment {
-        let [made, wanted] = [&made, experiment].map(settings::table_of);
-        return Err(Error::usage(format!(
-            "{} was made with other settings than {} says: {}. Choose another --out, or remove that run",
-            path.display(),
-            file.display(),
-            first_difference("", &made, &wanted)
-        )));
-    }
+    run.require_settings(experiment)?;
     Ok(match run.result()? {
         Some(_) => RunState::Finished,
         None => RunState::Begun,
     })
 }
 
-/// `model.d_hidden is 20 there and 64 here`
-fn first_difference(section: &str, made: &toml::Table, wanted: &toml::Table) -> String {
-    let fields = made.keys().chain(wanted.keys());
-    for field in fields {
-        let name = format!("{section}{field}");
-        match (made.get(field), wanted.get(field)) {
-            (Some(toml::Value::Table(made)), Some(toml::Value::Table(wanted))) if made != wanted => {
-                return first_difference(&format!("{name}."), made, wanted);
-            }
-            (made, wanted) if made != wanted => {
-                let text = |value: Option<&toml::Value>| match value {
-                    Some(value) => value.to_string(),
-                    None => "not set".to_owned(),
-                };
-                return format!("{name} is {} there and {} here", text(made), text(wanted));
-            }
-            _ => {}
-        }
-    }
-    "they read other data".to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_first_difference_is_named_with_its_section() {
-        let table = |text: &str| text.parse::<toml::Table>().expect("TOML");
-        let made = table("model = { kind = 'gru', d_hidden = 20 }");
-        let wanted = table("model = { kind = 'gru', d_hidden = 64 }");
-        assert_eq!(
-            first_difference("", &made, &wanted),
-            "model.d_hidden is 20 there and 64 here"
-        );
-        let more = table("model = { kind = 'gru', d_hidden = 20, layer_norm = true }");
-        assert_eq!(
-            first_difference("", &made, &more),
-            "model.layer_norm is not set there and true here"
-        );
-    }
 
     #[test]
     fn experiments_are_the_files_and_those_in_folders_and_share_no_name() {

@@ -52,7 +52,10 @@ impl Workers {
     /// # Errors
     /// If a process cannot be started, or a log cannot be written.
     pub fn run(&self, plan: &Plan) -> Result<Vec<Failure>, Error> {
-        let waiting = plan.runs.iter().filter(|run| run.state != RunState::Finished);
+        let waiting = plan
+            .runs
+            .iter()
+            .filter(|run| run.state != RunState::Finished);
         let mut waiting: Vec<PlannedRun> = waiting.cloned().collect();
         // The next one is taken from the end.
         waiting.reverse();
@@ -71,7 +74,10 @@ impl Workers {
             let mut index = 0;
             while index < running.len() {
                 let job = &mut running[index];
-                let Some(status) = job.child.try_wait().map_err(Error::file("wait for", &self.program))?
+                let Some(status) = job
+                    .child
+                    .try_wait()
+                    .map_err(Error::file("wait for", &self.program))?
                 else {
                     index += 1;
                     continue;
@@ -87,7 +93,11 @@ impl Workers {
             let progress = running.iter().map(|job| {
                 let step = last_step(&job.run.path);
                 let seconds = job.started.elapsed().as_secs_f64();
-                (&job.run, step, step.saturating_sub(job.first_step) as f64 / seconds)
+                (
+                    &job.run,
+                    step,
+                    step.saturating_sub(job.first_step) as f64 / seconds,
+                )
             });
             display.show(progress, &waiting);
         }
@@ -153,6 +163,8 @@ fn reason(run: &PlannedRun) -> String {
 
 fn last_step(run: &Path) -> usize {
     let records = RunFolder::open(run).and_then(|run| run.records());
-    let last = records.ok().and_then(|records| records.last().map(|record| record.step));
+    let last = records
+        .ok()
+        .and_then(|records| records.last().map(|record| record.step));
     last.unwrap_or(0)
 }

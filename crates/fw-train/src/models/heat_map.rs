@@ -30,12 +30,16 @@ impl HeatMap {
     }
 }
 
+/// Maps by rows of a figure. Pairs, since what is written stands beside what is read.
+pub type MapPairs = Vec<[Option<HeatMap>; 2]>;
+
 /// A recurrent layer that can tell what it did.
 pub trait Layer: Recurrent {
-    /// What each step of one sample did: `[1, seq_length, d_input]`. Pairs, since what is written stands beside what is
-    /// read. Nothing, for a layer without a memory to look at.
-    fn heat_maps(&self, _input: Tensor<3>) -> Vec<[Option<HeatMap>; 2]> {
-        Vec::new()
+    /// What each step of one sample did, `[1, seq_length, d_input]`, from a state or else from the start; and the state after it.
+    /// No maps, for a layer without a memory to look at.
+    fn trace(&self, input: Tensor<3>, state: Option<Self::State>) -> (MapPairs, Self::State) {
+        let (_, state) = self.forward(input, state);
+        (Vec::new(), state)
     }
 }
 
@@ -46,20 +50,20 @@ impl Layer for AssociativeLstm {}
 impl<R: Recurrent> Layer for Stack<R> {}
 
 impl Layer for FastWeights {
-    fn heat_maps(&self, input: Tensor<3>) -> Vec<[Option<HeatMap>; 2]> {
-        let attention = self.forward_traced(input, None).attention;
+    fn trace(&self, input: Tensor<3>, state: Option<Self::State>) -> (MapPairs, Self::State) {
+        let trace = self.forward_traced(input, state);
         let map = HeatMap::new(
             "attention to earlier steps",
             "step",
-            attention.squeeze_dim(0),
+            trace.attention.squeeze_dim(0),
         );
-        vec![[Some(map), None]]
+        (vec![[Some(map), None]], trace.state)
     }
 }
 
 impl Layer for Ntm {
-    fn heat_maps(&self, input: Tensor<3>) -> Vec<[Option<HeatMap>; 2]> {
-        let trace = self.forward_traced(input, None);
+    fn trace(&self, input: Tensor<3>, state: Option<Self::State>) -> (MapPairs, Self::State) {
+        let trace = self.forward_traced(input, state);
         let [adds, writes, reads, looks] = [
             ("adds", "number", trace.adds),
             ("write weightings", "location", trace.write_weights),
@@ -69,13 +73,13 @@ impl Layer for Ntm {
         .map(|(title, rows, steps)| of_heads(title, rows, steps));
         let mut pairs = pairs(adds, reads);
         pairs.extend(self::pairs(writes, looks));
-        pairs
+        (pairs, trace.state)
     }
 }
 
 impl<C: Cell> Layer for Sab<C> {
-    fn heat_maps(&self, input: Tensor<3>) -> Vec<[Option<HeatMap>; 2]> {
-        let trace = self.forward_traced(input, None);
+    fn trace(&self, input: Tensor<3>, state: Option<Self::State>) -> (MapPairs, Self::State) {
+        let trace = self.forward_traced(input, state);
         let seq_length = trace.output.dims()[1];
         let mut attention = vec![vec![0.0; seq_length]; seq_length];
         for (step, weights) in trace.attention_map(0).into_iter().enumerate() {
@@ -101,7 +105,7 @@ impl<C: Cell> Layer for Sab<C> {
             rows: "step",
             values: (0..seq_length).map(reached).collect(),
         };
-        vec![[Some(attention), Some(replay)]]
+        (vec![[Some(attention), Some(replay)]], trace.state)
     }
 }
 
@@ -121,7 +125,7 @@ fn of_heads(title: &str, rows: &'static str, steps: Tensor<4>) -> Vec<HeatMap> {
 }
 
 /// The first of each, the second of each, and so on to the end of the longer.
-fn pairs(left: Vec<HeatMap>, right: Vec<HeatMap>) -> Vec<[Option<HeatMap>; 2]> {
+fn pairs(left: Vec<HeatMap>, right: Vec<HeatMap>) -> MapPairs {
     let (mut left, mut right) = (left.into_iter(), right.into_iter());
     let n_pairs = left.len().max(right.len());
     (0..n_pairs).map(|_| [left.next(), right.next()]).collect()

@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::error::require;
 use crate::models::Layer;
+use crate::models::encoder_decoder::EncoderDecoderSettings;
 use crate::models::recall::{SabSettings, SelfAttentionSettings, TbpttSettings};
 use crate::settings::{Section, unknown_kind};
+use crate::tasks::Task;
 
 /// Declares the layers: their kinds on the command line and a line about each.
 macro_rules! layers {
@@ -68,6 +70,10 @@ layers! {
         "a cell with attention to all its past states, trained by full backpropagation";
     Tbptt(TbpttSettings), "tbptt",
         "a cell trained by truncated backpropagation through time";
+    EncoderDecoder(EncoderDecoderSettings), "encoder-decoder",
+        "one net reads the source, another says the target; what it reaches of the source is model.interface";
+    Own(OwnSettings), "own",
+        "a layer of a program of one's own, see examples/own-layer; only that program can train or run it";
 }
 
 /// Declares a layer's settings with their defaults; each field means what it means in `fw-core`.
@@ -190,6 +196,23 @@ settings! {
 
 pub(super) use settings;
 
+settings! {
+    /// A layer that a program of one's own has made: see [`Study`](crate::compare::Study).
+    OwnSettings {
+        name: String = String::new(),
+        d_hidden: usize = 0,
+    }
+}
+
+/// Where the source of a task ends, for a model that reads it with a net of its own.
+fn source_length(task: &dyn Task) -> Result<usize, Error> {
+    task.source_length().ok_or_else(|| {
+        Error::usage(
+            "model.kind is encoder-decoder; the task must turn a source into a target, as transduction and copy-memory do",
+        )
+    })
+}
+
 /// What to do with a layer whose type depends on the configuration.
 pub(super) trait WithLayer {
     type Output;
@@ -198,9 +221,15 @@ pub(super) trait WithLayer {
 }
 
 impl LayerConfig {
-    /// What a report calls the mechanism.
-    pub fn name(&self) -> &str {
-        self.kind()
+    /// What a report calls the mechanism: its kind, or the name that tells more.
+    pub fn name(&self) -> String {
+        match self {
+            LayerConfig::Own(settings) => settings.name.clone(),
+            LayerConfig::EncoderDecoder(settings) => {
+                format!("{} with {}", self.kind(), settings.interface.name())
+            }
+            _ => self.kind().to_owned(),
+        }
     }
 
     /// Width of the recurrent layer, or of its controller.
@@ -217,6 +246,8 @@ impl LayerConfig {
             LayerConfig::Sab(settings) => settings.d_hidden,
             LayerConfig::SelfAttention(settings) => settings.d_hidden,
             LayerConfig::Tbptt(settings) => settings.d_hidden,
+            LayerConfig::EncoderDecoder(settings) => settings.d_hidden,
+            LayerConfig::Own(settings) => settings.d_hidden,
         }
     }
 
@@ -224,6 +255,7 @@ impl LayerConfig {
     pub(super) fn with_layer<A: WithLayer>(
         &self,
         d_input: usize,
+        task: &dyn Task,
         device: &Device,
         action: A,
     ) -> Result<A::Output, Error> {
@@ -245,11 +277,18 @@ impl LayerConfig {
                 settings.wrapped().with_layer(d_input, device, action)
             }
             LayerConfig::Tbptt(settings) => settings.wrapped().with_layer(d_input, device, action),
+            LayerConfig::EncoderDecoder(settings) => {
+                settings.with_layer(d_input, source_length(task)?, device, action)
+            }
+            LayerConfig::Own(settings) => Err(Error::usage(format!(
+                "model.kind is own: the layer {} exists in the program that trained it alone",
+                settings.name
+            ))),
         }
     }
 
-    /// Checks the settings, with an input width that is known to be fine.
-    pub(super) fn validate(&self) -> Result<(), Error> {
+    /// Checks the settings, with an input width that is known to be fine, and whether they fit the task.
+    pub(super) fn validate(&self, task: &dyn Task) -> Result<(), Error> {
         match self {
             LayerConfig::FastWeights(settings) => settings.layer(1).validate(),
             LayerConfig::Rnn(settings) => settings.layer(1).validate(),
@@ -272,6 +311,14 @@ impl LayerConfig {
             LayerConfig::Sab(settings) => return settings.wrapped().validate(),
             LayerConfig::SelfAttention(settings) => return settings.wrapped().validate(),
             LayerConfig::Tbptt(settings) => return settings.wrapped().validate(),
+            LayerConfig::EncoderDecoder(settings) => {
+                source_length(task)?;
+                return settings.validate();
+            }
+            LayerConfig::Own(settings) => {
+                let name = &settings.name;
+                return require(!name.is_empty(), "model.name", "empty", "be a name");
+            }
         }?;
         Ok(())
     }

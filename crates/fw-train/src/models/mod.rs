@@ -1,5 +1,6 @@
 //! Models: what an experiment trains.
 
+mod encoder_decoder;
 mod heat_map;
 mod layers;
 mod recall;
@@ -14,11 +15,12 @@ use crate::Error;
 use crate::settings::Section;
 use crate::tasks::{Format, Inputs, Task};
 
-pub use heat_map::{HeatMap, Layer};
+pub use encoder_decoder::{EncoderDecoder, EncoderDecoderSettings, EncoderDecoderState, Interface};
+pub use heat_map::{HeatMap, Layer, MapPairs};
 use layers::WithLayer;
 pub use layers::{
     ALstmSettings, FastWeightsSettings, GruSettings, LayerConfig, LstmSettings, NtmFfSettings,
-    NtmLstmSettings, RnnSettings, WidthSettings,
+    NtmLstmSettings, OwnSettings, RnnSettings, WidthSettings,
 };
 pub use recall::{CellKind, Limit, SabSettings, SelfAttentionSettings, TbpttSettings};
 pub use sample_trace::SampleTrace;
@@ -36,7 +38,7 @@ pub trait Model: Module {
     fn state_size(&self, seq_length: usize) -> usize;
 
     /// What each step did on a batch of one sample, for pictures; nothing where there is nothing to look at.
-    fn heat_maps(&self, _inputs: Inputs) -> Vec<[Option<HeatMap>; 2]> {
+    fn heat_maps(&self, _inputs: Inputs) -> MapPairs {
         Vec::new()
     }
 }
@@ -62,11 +64,11 @@ pub struct ModelConfig {
 }
 
 impl ModelConfig {
-    pub(crate) fn from_section(mut section: Section, format: Format) -> Result<Self, Error> {
+    pub(crate) fn from_section(mut section: Section, task: &dyn Task) -> Result<Self, Error> {
         let kind = section.take_kind()?;
-        let around = SequenceModelConfig::take(&mut section, format)?;
+        let around = SequenceModelConfig::take(&mut section, task.format())?;
         let layer = LayerConfig::from_section(&kind, section)?;
-        layer.validate()?;
+        layer.validate(task)?;
         Ok(ModelConfig { layer, around })
     }
 
@@ -79,17 +81,37 @@ impl ModelConfig {
         action: A,
     ) -> Result<A::Output, Error> {
         device.seed(seed);
-        let format = task.format();
-        self.layer.with_layer(
-            self.around.d_layer_input(format),
+        let surround = self.surround(task, device, action);
+        let d_input = self.around.d_layer_input(task.format());
+        self.layer.with_layer(d_input, task, device, surround)
+    }
+
+    /// The same around a layer of the caller's own, which `init` makes for the width that it has to read.
+    pub(crate) fn with_own_layer<A: WithModel, R: Layer>(
+        &self,
+        task: &dyn Task,
+        seed: u64,
+        device: &Device,
+        init: impl FnOnce(usize, &Device) -> R,
+        action: A,
+    ) -> Result<A::Output, Error> {
+        device.seed(seed);
+        let layer = init(self.around.d_layer_input(task.format()), device);
+        self.surround(task, device, action).run(layer)
+    }
+
+    fn surround<'a, A>(
+        &'a self,
+        task: &dyn Task,
+        device: &'a Device,
+        action: A,
+    ) -> Surround<'a, A> {
+        Surround {
+            around: &self.around,
+            format: task.format(),
             device,
-            Surround {
-                around: &self.around,
-                format,
-                device,
-                action,
-            },
-        )
+            action,
+        }
     }
 }
 

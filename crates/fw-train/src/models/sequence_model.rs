@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::error::require;
-use crate::models::heat_map::HeatMap;
+use crate::models::heat_map::MapPairs;
 use crate::models::{Layer, Model};
 use crate::settings::Section;
 use crate::tasks::{AnswerFormat, Format, InputFormat, Inputs};
@@ -192,7 +192,7 @@ impl<R: Layer> Model for SequenceModel<R> {
         self.layer.state_size(seq_length)
     }
 
-    fn heat_maps(&self, inputs: Inputs) -> Vec<[Option<HeatMap>; 2]> {
-        self.layer.heat_maps(self.vectors(inputs))
+    fn heat_maps(&self, inputs: Inputs) -> MapPairs {
+        self.layer.trace(self.vectors(inputs), None).0
     }
 }

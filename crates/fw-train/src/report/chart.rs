@@ -314,10 +314,7 @@ impl Chart {
         for &tick in &x.ticks {
             let (at, text) = (x.place(tick), tick_text(tick));
             let half = LETTER * text.len() as f64 / 2.0 + 3.0;
-            let _ = write!(
-                svg,
-                r#"<path class="axis" d="M{at:.1} {bottom}v4"/>"#
-            );
+            let _ = write!(svg, r#"<path class="axis" d="M{at:.1} {bottom}v4"/>"#);
             if at - half < free_from {
                 continue;
             }
@@ -388,7 +385,8 @@ impl Series {
 
     fn draw(&self, svg: &mut String, points: &[&Point], y_axis: &Axis, x: &Scale, y: &Scale) {
         let color = self.color();
-        let at = |point: &Point, value: f64| format!("{:.1} {:.1}", x.place(point.x), y.place(value));
+        let at =
+            |point: &Point, value: f64| format!("{:.1} {:.1}", x.place(point.x), y.place(value));
         let shown = |value: f64, point: &Point| match y_axis.can_show(value) {
             true => value,
             false => point.y,
@@ -406,7 +404,10 @@ impl Series {
             }
         } else if is_spread {
             let upper = points.iter().map(|point| at(point, spread(1)(&point)));
-            let lower = points.iter().rev().map(|point| at(point, spread(0)(&point)));
+            let lower = points
+                .iter()
+                .rev()
+                .map(|point| at(point, spread(0)(&point)));
             let outline: Vec<String> = upper.chain(lower).collect();
             let _ = write!(
                 svg,
@@ -427,7 +428,12 @@ impl Series {
         if self.marks || line.len() == 1 {
             for point in points {
                 let (x, y) = (x.place(point.x), y.place(point.y));
-                self.draw_mark(svg, x, y, &format!("{}, {}", tick_text(point.x), tick_text(point.y)));
+                self.draw_mark(
+                    svg,
+                    x,
+                    y,
+                    &format!("{}, {}", tick_text(point.x), tick_text(point.y)),
+                );
             }
         }
     }
@@ -435,7 +441,10 @@ impl Series {
     /// A shape for each colour, so that colours are not all that tells lines apart.
     fn draw_mark(&self, svg: &mut String, x: f64, y: f64, text: &str) {
         let shape = match self.look % 4 {
-            0 => format!("M{:.1} {y:.1}a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0 -9 0Z", x - 4.5),
+            0 => format!(
+                "M{:.1} {y:.1}a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0 -9 0Z",
+                x - 4.5
+            ),
             1 => format!("M{:.1} {:.1}h8v8h-8Z", x - 4.0, y - 4.0),
             2 => format!("M{x:.1} {:.1}l5.2 9h-10.4Z", y - 5.5),
             _ => format!("M{x:.1} {:.1}l5.5 5.5l-5.5 5.5l-5.5 -5.5Z", y - 5.5),
@@ -489,8 +498,14 @@ mod tests {
     #[test]
     fn ticks_are_round_numbers_around_what_is_shown() {
         assert_eq!(linear_ticks(0.0, 9.0), [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
-        assert_eq!(linear_ticks(0.0, 100.0), [0.0, 20.0, 40.0, 60.0, 80.0, 100.0]);
-        assert_eq!(log_ticks(1.0, 100.0), [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0]);
+        assert_eq!(
+            linear_ticks(0.0, 100.0),
+            [0.0, 20.0, 40.0, 60.0, 80.0, 100.0]
+        );
+        assert_eq!(
+            log_ticks(1.0, 100.0),
+            [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0]
+        );
         assert_eq!(log_ticks(0.5, 2e3), [1.0, 10.0, 100.0, 1000.0]);
         let texts = [0.0, 0.05, 1e-5, 20_000.0, 1.5e6, 128.0, 2.0].map(tick_text);
         assert_eq!(texts, ["0", "0.05", "1e-5", "20k", "1.5M", "128", "2"]);
@@ -504,7 +519,11 @@ mod tests {
             y: Axis::linear("%").showing(&[0.0, 100.0]),
             series: vec![Series {
                 label: Some("one".to_owned()),
-                points: vec![Point::new(1.0, 0.0), Point::new(10.0, 50.0), Point::new(100.0, 100.0)],
+                points: vec![
+                    Point::new(1.0, 0.0),
+                    Point::new(10.0, 50.0),
+                    Point::new(100.0, 100.0),
+                ],
                 ..Series::default()
             }],
         };
@@ -522,6 +541,9 @@ mod tests {
             series: Vec::new(),
             ..chart
         };
-        assert!(empty.svg().ends_with("</svg>\n"), "nothing to draw is no panic");
+        assert!(
+            empty.svg().ends_with("</svg>\n"),
+            "nothing to draw is no panic"
+        );
     }
 }

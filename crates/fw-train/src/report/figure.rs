@@ -47,7 +47,11 @@ impl Figure {
         );
         for (column, chart) in charts.iter().enumerate() {
             let x = Chart::WIDTH * column as f64;
-            let _ = write!(svg, r#"<g transform="translate({x} 0)">{}</g>"#, chart.svg());
+            let _ = write!(
+                svg,
+                r#"<g transform="translate({x} 0)">{}</g>"#,
+                chart.svg()
+            );
         }
         svg.push_str("</svg>\n");
         Figure(svg)

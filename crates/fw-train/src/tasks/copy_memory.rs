@@ -67,6 +67,10 @@ impl Generator for CopyMemory {
         2 * self.symbols + self.steps
     }
 
+    fn source_length(&self) -> Option<usize> {
+        Some(self.symbols + self.steps)
+    }
+
     fn draw(&self, _split: Split, rng: &mut ChaCha8Rng) -> Sample {
         let symbols: Vec<u32> = (0..self.symbols).map(|_| below(rng, N_SYMBOLS)).collect();
         let blanks = |n| std::iter::repeat_n(BLANK, n);

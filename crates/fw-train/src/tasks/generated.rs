@@ -62,6 +62,11 @@ pub trait Generator: Send + Sync {
     /// Steps of the longest sequence that training draws.
     fn longest(&self) -> usize;
 
+    /// See [`Task::source_length`].
+    fn source_length(&self) -> Option<usize> {
+        None
+    }
+
     /// A sample of a split.
     fn draw(&self, split: Split, rng: &mut ChaCha8Rng) -> Self::Drawn;
 
@@ -140,6 +145,10 @@ impl<G: Generator> Task for Generated<G> {
             Split::Validation => Some(self.splits.validation_samples),
             Split::Test => Some(self.splits.test_samples),
         }
+    }
+
+    fn source_length(&self) -> Option<usize> {
+        self.generator.source_length()
     }
 
     fn sample(&self, split: Split, index: u64) -> Sample {

@@ -15,6 +15,7 @@ mod priority_sort;
 mod repeat_copy;
 mod sample;
 mod text;
+mod transduction;
 
 use burn::tensor::Device;
 use serde::Serialize;
@@ -41,6 +42,7 @@ pub use sample::{
     StepClass, Targets, VectorSample,
 };
 pub use text::CharacterLanguage;
+pub use transduction::{Transduction, Transform};
 
 /// Which part of a task's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]
@@ -99,6 +101,11 @@ pub trait Task: Send + Sync {
 
     /// Sample `index` of a split.
     fn sample(&self, split: Split, index: u64) -> Sample;
+
+    /// The steps of the source in every sample, where a task turns a source into a target that is said after it.
+    fn source_length(&self) -> Option<usize> {
+        None
+    }
 
     /// The data seed.
     fn seed(&self) -> u64;
@@ -227,6 +234,8 @@ tasks! {
         "a small photograph pixel by pixel: say what it shows";
     CharacterLanguage(CharacterLanguage), "characters",
         "a text: predict the next character";
+    Transduction(Transduction), "transduction",
+        "a line of text: say it backwards, or with the vowels that were left out";
 }
 
 #[cfg(test)]

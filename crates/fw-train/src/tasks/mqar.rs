@@ -71,7 +71,11 @@ impl MultiQueryRecall {
         let draw = |_| {
             let mut point = unit(rng) * left;
             let mut drawn = None;
-            for (place, &weight) in weights.iter().enumerate().filter(|(_, weight)| **weight > 0.0) {
+            for (place, &weight) in weights
+                .iter()
+                .enumerate()
+                .filter(|(_, weight)| **weight > 0.0)
+            {
                 // The last one there is, where rounding leaves the point behind all of them.
                 drawn = Some(place);
                 point -= weight;
@@ -203,8 +207,10 @@ mod tests {
             for index in 0..100 {
                 let (tokens, classes) = drawn(&task, index);
                 assert_eq!((tokens.len(), classes.len()), (100, 100));
-                let pairs: Vec<(u32, u32)> =
-                    tokens[..40].chunks(2).map(|pair| (pair[0], pair[1])).collect();
+                let pairs: Vec<(u32, u32)> = tokens[..40]
+                    .chunks(2)
+                    .map(|pair| (pair[0], pair[1]))
+                    .collect();
                 assert!(classes[..40].iter().all(Option::is_none));
                 let mut asked = Vec::new();
                 for (token, class) in tokens.iter().zip(&classes).skip(40) {
@@ -244,7 +250,10 @@ mod tests {
             let mut counts = [0; 32];
             for index in 0..n {
                 let (_, classes) = drawn(&task, index);
-                let place = classes.iter().position(Option::is_some).expect("a question");
+                let place = classes
+                    .iter()
+                    .position(Option::is_some)
+                    .expect("a question");
                 counts[place - 2] += 1;
             }
             for (place, count) in counts.into_iter().enumerate() {
@@ -261,9 +270,15 @@ mod tests {
     fn what_cannot_be_drawn_is_refused() {
         for (settings, message) in [
             ("vocabulary = 7", "task.vocabulary is 7; it must be even"),
-            ("pairs = 33", "task.pairs is 33; it must lie between 1 and 32"),
+            (
+                "pairs = 33",
+                "task.pairs is 33; it must lie between 1 and 32",
+            ),
             ("length = 23", "task.length is 23; it must lie between 24"),
-            ("power = 0.0", "task.power is 0; it must be a number above 0"),
+            (
+                "power = 0.0",
+                "task.power is 0; it must be a number above 0",
+            ),
         ] {
             let error = task::<MultiQueryRecall>(settings).expect_err(settings);
             assert!(error.contains(message), "{settings}: {error}");

@@ -98,20 +98,7 @@ impl CharacterLanguage {
 
 impl Corpus {
     fn read(path: &Path, alphabet: Option<&str>) -> Result<Self, Error> {
-        let texts = match path.is_dir() {
-            true => ["train", "valid", "test"]
-                .into_iter()
-                .map(|part| read_text(&part_of(path, part)?))
-                .collect::<Result<Vec<_>, _>>()?,
-            false => {
-                let text = read_text(path)?;
-                let characters: Vec<char> = text.chars().collect();
-                let twentieth = characters.len() / 20;
-                let (rest, test) = characters.split_at(characters.len() - twentieth);
-                let (train, validation) = rest.split_at(rest.len() - twentieth);
-                [train, validation, test].map(String::from_iter).to_vec()
-            }
-        };
+        let texts = texts_of(path)?;
         let mut all: Vec<char> = match alphabet {
             Some(alphabet) => alphabet.chars().collect(),
             None => texts.iter().flat_map(|text| text.chars()).collect(),
@@ -135,6 +122,20 @@ impl Corpus {
             splits,
         })
     }
+}
+
+/// Train, validation and test: the last twentieths of a file are the last two; a folder has a file for each.
+pub(super) fn texts_of(path: &Path) -> Result<Vec<String>, Error> {
+    if path.is_dir() {
+        let texts = ["train", "valid", "test"].into_iter();
+        return texts.map(|part| read_text(&part_of(path, part)?)).collect();
+    }
+    let text = read_text(path)?;
+    let characters: Vec<char> = text.chars().collect();
+    let twentieth = characters.len() / 20;
+    let (rest, test) = characters.split_at(characters.len() - twentieth);
+    let (train, validation) = rest.split_at(rest.len() - twentieth);
+    Ok([train, validation, test].map(String::from_iter).to_vec())
 }
 
 fn read_text(path: &Path) -> Result<String, Error> {

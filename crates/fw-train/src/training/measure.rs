@@ -8,7 +8,7 @@ use burn::tensor::{Bool, Int, Tensor};
 use crate::tasks::{AnswerFormat, Format, NUMBER_TOLERANCE, Targets};
 
 /// Loss and errors of a batch, on the device that computed them.
-pub(super) struct Measure {
+pub(crate) struct Measure {
     /// What training lowers: the mean cross entropy of an answer or of a bit, in nats, or the mean squared error, `[1]`.
     pub objective: Tensor<1>,
     /// What is reported, without gradients.
@@ -16,7 +16,7 @@ pub(super) struct Measure {
 }
 
 /// Sums over sequences, of one batch or of many.
-pub(super) struct Totals {
+pub(crate) struct Totals {
     /// Loss, the loss of the answers that count, wrong ones of these, sequences with one: `[4]`.
     sums: Tensor<1>,
     counts: Counts,
@@ -34,13 +34,13 @@ struct Counts {
 
 /// [`Totals`] as numbers.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Numbers {
+pub(crate) struct Numbers {
     sums: [f64; 4],
     counts: Counts,
 }
 
 /// What the sums come to for one sequence or answer.
-pub(super) struct Means {
+pub(crate) struct Means {
     /// In the task's unit.
     pub loss: f64,
     /// The loss of the answers that count, where others are asked for too.
@@ -52,7 +52,7 @@ pub(super) struct Means {
 }
 
 /// Compares what a model has answered with what it should have.
-pub(super) fn measure(answers: Tensor<3>, targets: Targets) -> Measure {
+pub(crate) fn measure(answers: Tensor<3>, targets: Targets) -> Measure {
     match targets {
         Targets::Classes {
             classes,

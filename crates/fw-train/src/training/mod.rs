@@ -4,9 +4,9 @@ mod checkpoint;
 mod clip;
 mod evaluate;
 mod measure;
+mod memory;
 mod optimizer;
 mod order;
-mod peak_memory;
 mod progress;
 mod run_folder;
 mod samples;
@@ -22,13 +22,15 @@ use crate::settings::Section;
 
 pub use checkpoint::{Best, Checkpoint, Progress};
 pub use clip::Clip;
-pub use evaluate::{Evaluation, evaluate};
 pub(crate) use evaluate::loss_number;
-pub(crate) use run_folder::pretty_json;
+pub use evaluate::{Evaluation, evaluate};
+pub(crate) use measure::measure;
+pub(crate) use memory::{memory_now, peak_memory};
 pub use optimizer::{OptimizerConfig, OptimizerKind, Schedule};
+pub(crate) use run_folder::pretty_json;
 pub use run_folder::{Environment, Record, RecordSplit, RunFolder, RunResult, SliceResult};
 pub use samples::{KeptMap, KeptSample};
-pub use trainer::{resume, train};
+pub use trainer::{resume, train, train_layer};
 
 /// The `[training]` section of an experiment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ use crate::files::{parent, readable_by_others, sync_folder, write_atomically};
 use crate::training::checkpoint::{Checkpoint, Progress};
 use crate::training::evaluate::Evaluation;
 use crate::training::samples::KeptSample;
-use crate::{CheckpointChoice, Error};
+use crate::{CheckpointChoice, Error, settings};
 
 const CONFIG: &str = "config.toml";
 const ENVIRONMENT: &str = "environment.json";
@@ -246,6 +246,20 @@ impl RunFolder {
             training.remove("curriculum");
         }
         Experiment::from_document(document, assignments)
+    }
+
+    /// Refuses another experiment than that of this run.
+    pub(crate) fn require_settings(&self, experiment: &Experiment) -> Result<(), Error> {
+        let made = self.experiment(&[])?;
+        if made == *experiment {
+            return Ok(());
+        }
+        let [made, wanted] = [&made, experiment].map(settings::table_of);
+        Err(Error::usage(format!(
+            "{} was made with other settings than are asked for: {}. Choose another folder, or remove that run",
+            self.path.display(),
+            settings::first_difference("", &made, &wanted)
+        )))
     }
 
     /// Keeps other processes from training this run until the lock is dropped or the process ends.

@@ -50,7 +50,11 @@ const MOST_SAMPLES: u64 = 6;
 const MOST_TEXT: usize = 500_000;
 
 /// The first samples of the test split: as many as there is room for, none if one is too long.
-pub(super) fn keep_samples<M: Model>(model: &M, task: &dyn Task, device: &Device) -> Vec<KeptSample> {
+pub(super) fn keep_samples<M: Model>(
+    model: &M,
+    task: &dyn Task,
+    device: &Device,
+) -> Vec<KeptSample> {
     let mut kept = Vec::new();
     let mut room = MOST_TEXT;
     let n_samples = task.n_samples(Split::Test).unwrap_or(MOST_SAMPLES);
@@ -108,8 +112,17 @@ impl KeptSample {
         KeptSample {
             index,
             tokens: tokens.iter().map(|&token| task.token_text(token)).collect(),
-            targets: trace.targets.iter().map(|row| text(row.as_ref()?)).collect(),
-            answers: trace.answers.iter().zip(&trace.targets).map(asked).collect(),
+            targets: trace
+                .targets
+                .iter()
+                .map(|row| text(row.as_ref()?))
+                .collect(),
+            answers: trace
+                .answers
+                .iter()
+                .zip(&trace.targets)
+                .map(asked)
+                .collect(),
             maps,
         }
     }
@@ -121,7 +134,11 @@ impl KeptMap {
         let is_signed = all().any(|value| value < 0.0);
         let most = all().fold(0.0, |most: f32, value| most.max(value.abs()));
         // Weights and bits keep their own scale, so that two pictures can be compared.
-        let most = if !is_signed && most <= 1.0 + 1e-6 { 1.0 } else { most };
+        let most = if !is_signed && most <= 1.0 + 1e-6 {
+            1.0
+        } else {
+            most
+        };
         let byte = |value: f32| match is_signed {
             true => (128.0 + 127.0 * value / most).round() as u8,
             false => (255.0 * value / most).round() as u8,

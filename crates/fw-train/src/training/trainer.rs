@@ -9,15 +9,15 @@ use burn::tensor::{Device, Tensor};
 
 use crate::device::DeviceName;
 use crate::experiment::Experiment;
-use crate::models::{Model, WithModel};
+use crate::models::{Layer, Model, WithModel};
 use crate::tasks::{Format, Split, Task};
 use crate::training::EarlyStop;
 use crate::training::checkpoint::{Best, Checkpoint, Progress};
 use crate::training::clip::gradient_norm;
 use crate::training::evaluate::{Evaluation, evaluate};
 use crate::training::measure::{Means, Totals, measure};
+use crate::training::memory::peak_memory;
 use crate::training::order::TrainingOrder;
-use crate::training::peak_memory::peak_memory;
 use crate::training::progress::ProgressDisplay;
 use crate::training::run_folder::{
     Environment, Record, RecordSplit, RunFolder, RunResult, SliceResult,
@@ -50,6 +50,39 @@ pub fn resume(path: &Path) -> Result<RunResult, Error> {
     let experiment = run.experiment(&[])?;
     let device = run.environment()?.device.open()?;
     run_to_end(&run, &experiment, &device)
+}
+
+/// Trains a layer of the caller's own, which `init` makes for the width that it has to read; `[model]` is of kind `own`. A run that
+/// is there is continued, or left as it is if it has ended.
+///
+/// # Errors
+/// As [`train`] and [`resume`], and if the run that is there was made with another experiment.
+pub fn train_layer<R: Layer>(
+    path: &Path,
+    experiment: &Experiment,
+    device: DeviceName,
+    init: impl FnOnce(usize, &Device) -> R,
+) -> Result<RunResult, Error> {
+    let on = device.open()?;
+    let run = match path.exists() {
+        false => RunFolder::create(path, experiment, &Environment::now(device))?,
+        true => RunFolder::open(path)?,
+    };
+    run.require_settings(experiment)?;
+    if let Some(result) = run.result()? {
+        return Ok(result);
+    }
+    let _lock = run.lock()?;
+    let session = Session {
+        run: &run,
+        experiment,
+        task: experiment.task.task(),
+        device: on.clone(),
+    };
+    let seed = experiment.training.seed;
+    experiment
+        .model
+        .with_own_layer(session.task, seed, &on.autodiff(), init, session)
 }
 
 fn run_to_end(

@@ -30,7 +30,10 @@ impl Section {
     /// The section's figures, by their names: score by state size, by slice, and curves along three axes.
     pub(super) fn charts(&self) -> Vec<(String, Chart)> {
         let mut charts = Vec::new();
-        charts.extend(self.by_state_size().map(|chart| ("state-size".to_owned(), chart)));
+        charts.extend(
+            self.by_state_size()
+                .map(|chart| ("state-size".to_owned(), chart)),
+        );
         charts.extend(self.by_slice());
         for (name, along) in [
             ("steps", Along::Steps),
@@ -81,21 +84,27 @@ impl Section {
             let Some(first) = row.results().next() else {
                 continue;
             };
-            let scores: Vec<f64> = row.results().map(|result| self.score(&result.test)).collect();
+            let scores: Vec<f64> = row
+                .results()
+                .map(|result| self.score(&result.test))
+                .collect();
             let point = self.point(first.state_size as f64, &scores);
             kinds.entry(kind(row)).or_default().extend(point);
         }
         let several = kinds.values().any(|points| points.len() > 1);
-        let series = kinds.into_iter().enumerate().map(|(look, (kind, mut points))| {
-            points.sort_by(|one, other| one.x.total_cmp(&other.x));
-            Series {
-                label: Some(kind),
-                look,
-                points,
-                marks: true,
-                ..Series::default()
-            }
-        });
+        let series = kinds
+            .into_iter()
+            .enumerate()
+            .map(|(look, (kind, mut points))| {
+                points.sort_by(|one, other| one.x.total_cmp(&other.x));
+                Series {
+                    label: Some(kind),
+                    look,
+                    points,
+                    marks: true,
+                    ..Series::default()
+                }
+            });
         several.then(|| Chart {
             title: format!("{} by the size of the state", self.y_title()),
             x: Axis::log("state, numbers for each sample"),
@@ -110,7 +119,9 @@ impl Section {
         let charts = tables.filter_map(|(setting, table)| {
             let series = table.rows.iter().map(|(index, _)| {
                 let mut scores: BTreeMap<i64, Vec<f64>> = BTreeMap::new();
-                let slices = self.rows[*index].results().flat_map(|result| &result.slices);
+                let slices = self.rows[*index]
+                    .results()
+                    .flat_map(|result| &result.slices);
                 for slice in slices.filter(|slice| slice.setting == setting) {
                     let value = number(slice)?;
                     let of_value = scores.entry(value).or_default();
@@ -226,7 +237,7 @@ impl Along {
 
 /// The model's kind, or the own name of a layer that has no other.
 fn kind(row: &Row) -> String {
-    row.any().experiment.model.layer.name().to_owned()
+    row.any().experiment.model.layer.name()
 }
 
 /// The value of a slice, if it is a whole number.

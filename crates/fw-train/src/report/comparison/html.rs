@@ -19,7 +19,9 @@ impl Comparison {
             let _ = write!(body, r#"<p class="note">{}</p>"#, escaped(note));
         }
         if !self.skipped.is_empty() {
-            body.push_str(r#"<div class="note"><p>Left out, since they could not be read:</p><ul>"#);
+            body.push_str(
+                r#"<div class="note"><p>Left out, since they could not be read:</p><ul>"#,
+            );
             for skipped in &self.skipped {
                 let _ = write!(body, "<li>{}</li>", escaped(skipped));
             }
@@ -36,16 +38,17 @@ impl Comparison {
         for (index, section) in self.sections.iter().enumerate() {
             section.html(index, &mut body);
         }
-        page(&body)
+        page("Comparison", &body)
     }
 }
 
-/// The page around a report.
-pub(crate) fn page(body: &str) -> String {
+/// The page around a report; its title is not escaped.
+pub(in crate::report) fn page(title: &str, body: &str) -> String {
     include_str!("page.html")
         .replace("{{style}}", include_str!("page.css"))
         .replace("{{script}}", include_str!("page.js"))
         .replace("{{version}}", env!("CARGO_PKG_VERSION"))
+        .replace("{{title}}", title)
         .replace("{{body}}", body)
 }
 
@@ -58,7 +61,8 @@ impl Section {
             escaped(&self.title),
             escaped(about)
         );
-        self.table().html(self, index, "Results, sizes and costs", body);
+        self.table()
+            .html(self, index, "Results, sizes and costs", body);
         for note in &self.notes {
             let _ = write!(body, r#"<p class="note">{}</p>"#, escaped(note));
         }
@@ -68,7 +72,11 @@ impl Section {
         }
         self.figures_html(index, body);
         self.samples_html(index, body);
-        let _ = write!(body, "<h3>Where each number comes from</h3><p>{}</p>", escaped(&self.made()));
+        let _ = write!(
+            body,
+            "<h3>Where each number comes from</h3><p>{}</p>",
+            escaped(&self.made())
+        );
         for (row, of_row) in self.rows.iter().enumerate() {
             of_row.details_html(self, &format!("run-{index}-{row}"), body);
         }
@@ -99,7 +107,11 @@ impl Section {
         }
         body.push_str("</div>");
         for (place, (_, chart)) in curves.iter().enumerate() {
-            let _ = write!(body, r#"<div class="curve" data-place="{place}">{}</div>"#, chart.svg());
+            let _ = write!(
+                body,
+                r#"<div class="curve" data-place="{place}">{}</div>"#,
+                chart.svg()
+            );
         }
         body.push_str("<figcaption>Mean over seeds; the band goes from the worst to the best seed. A seed that has ended stays at its last value.</figcaption></figure></div>");
     }

@@ -49,13 +49,27 @@ impl Section {
             texts.dedup();
             texts.join(" or ")
         };
-        let runs = self.rows.iter().flat_map(|row| row.runs.iter().chain(&row.unfinished));
+        let runs = self
+            .rows
+            .iter()
+            .flat_map(|row| row.runs.iter().chain(&row.unfinished));
         let mut dates: Vec<&str> = runs
             .clone()
-            .map(|run| run.environment.started.split('T').next().unwrap_or_default())
+            .map(|run| {
+                run.environment
+                    .started
+                    .split('T')
+                    .next()
+                    .unwrap_or_default()
+            })
             .collect();
         dates.sort_unstable();
-        let seconds: f64 = self.rows.iter().flat_map(Row::results).map(|result| result.seconds).sum();
+        let seconds: f64 = self
+            .rows
+            .iter()
+            .flat_map(Row::results)
+            .map(|result| result.seconds)
+            .sum();
         let (first, last) = (dates.first().unwrap_or(&""), dates.last().unwrap_or(&""));
         format!(
             "Made {} with version {}, Burn {}, on {}, {} of {}; {} of training in all.",
@@ -67,7 +81,12 @@ impl Section {
             unique(environments().map(|of| of.version.clone()).collect()),
             unique(environments().map(|of| of.burn.clone()).collect()),
             unique(environments().map(|of| of.device.to_string()).collect()),
-            match unique(runs.map(|run| run.environment.threads.to_string()).collect()).as_str() {
+            match unique(
+                runs.map(|run| run.environment.threads.to_string())
+                    .collect()
+            )
+            .as_str()
+            {
                 "1" => "a thread a run".to_owned(),
                 threads => format!("{threads} threads a run"),
             },
@@ -88,7 +107,12 @@ impl Table {
                 false => cell.text.clone(),
             });
             let cells: Vec<String> = cells.collect();
-            let _ = writeln!(text, "| {} | {} |", section.rows[*row].name, cells.join(" | "));
+            let _ = writeln!(
+                text,
+                "| {} | {} |",
+                section.rows[*row].name,
+                cells.join(" | ")
+            );
         }
         format!("{text}\n{}\n\n", self.legend.join(" "))
     }

@@ -17,6 +17,7 @@ use crate::tasks::{Format, TaskConfig};
 use crate::training::{Environment, KeptSample, Record, RunFolder, RunResult};
 use crate::{Error, settings};
 
+pub(super) use html::page;
 pub use threshold::Threshold;
 
 /// Runs beside each other: a section for each task, in it a row for each experiment, in it a run for each seed.
@@ -225,7 +226,9 @@ fn rows(runs: Vec<Run>, notes: &mut Vec<String>) -> Vec<Row> {
             let is_again = again.seed() == first.seed();
             if is_again {
                 let [again, first] = [&again.path, &first.path].map(|path| path.display());
-                notes.push(format!("{again} is the same experiment and seed as {first}: left out."));
+                notes.push(format!(
+                    "{again} is the same experiment and seed as {first}: left out."
+                ));
             }
             is_again
         });
@@ -240,8 +243,14 @@ fn rows(runs: Vec<Run>, notes: &mut Vec<String>) -> Vec<Row> {
     }
     let names: Vec<String> = rows.iter().map(|row| row.name.clone()).collect();
     for (index, row) in rows.iter_mut().enumerate() {
-        let alike = names.iter().enumerate().filter(|(_, name)| **name == row.name);
-        let place = alike.clone().take_while(|(other, _)| *other < index).count();
+        let alike = names
+            .iter()
+            .enumerate()
+            .filter(|(_, name)| **name == row.name);
+        let place = alike
+            .clone()
+            .take_while(|(other, _)| *other < index)
+            .count();
         if alike.count() > 1 {
             let environment = &row.any().environment;
             let told = format!(
@@ -259,7 +268,10 @@ fn rows(runs: Vec<Run>, notes: &mut Vec<String>) -> Vec<Row> {
         .iter()
         .map(|row| {
             let environment = &row.any().environment;
-            format!("version {} with Burn {}", environment.version, environment.burn)
+            format!(
+                "version {} with Burn {}",
+                environment.version, environment.burn
+            )
         })
         .collect();
     if let Some(other) = versions.iter().find(|version| **version != versions[0]) {
@@ -302,7 +314,9 @@ fn sections(rows: Vec<Row>, threshold: Option<Threshold>) -> Vec<Section> {
     }
     sections.sort_by_cached_key(|section| numbers::natural_order(&section.title));
     for section in &mut sections {
-        section.rows.sort_by_cached_key(|row| numbers::natural_order(&row.name));
+        section
+            .rows
+            .sort_by_cached_key(|row| numbers::natural_order(&row.name));
     }
     sections
 }
@@ -329,7 +343,11 @@ fn title(tasks: &[toml::Table], index: usize) -> String {
 fn section_notes(section: &Section) -> Vec<String> {
     let mut notes = Vec::new();
     let seeds = |row: &Row| numbers::list(&row.seeds());
-    let finished: Vec<&Row> = section.rows.iter().filter(|row| !row.runs.is_empty()).collect();
+    let finished: Vec<&Row> = section
+        .rows
+        .iter()
+        .filter(|row| !row.runs.is_empty())
+        .collect();
     let most = finished.iter().max_by_key(|row| row.runs.len());
     if let Some(most) = most {
         let fewer = finished.iter().filter(|row| row.seeds() != most.seeds());

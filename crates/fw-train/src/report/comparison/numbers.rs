@@ -118,17 +118,32 @@ mod tests {
     fn the_best_is_best_with_every_seed_of_three() {
         let far = vec![vec![3.0, 2.0, 4.0], vec![0.1, 0.3, 0.2], vec![9.0]];
         assert_eq!(best(&far), Some(1));
-        assert_eq!(best(&[vec![0.1, 0.3, 0.2], vec![0.25, 0.9, 0.8]]), None, "they overlap");
-        assert_eq!(best(&[vec![0.1, 0.3], vec![2.0, 3.0, 4.0]]), None, "two seeds");
+        assert_eq!(
+            best(&[vec![0.1, 0.3, 0.2], vec![0.25, 0.9, 0.8]]),
+            None,
+            "they overlap"
+        );
+        assert_eq!(
+            best(&[vec![0.1, 0.3], vec![2.0, 3.0, 4.0]]),
+            None,
+            "two seeds"
+        );
         assert_eq!(best(&[vec![0.0; 3], vec![0.0; 3]]), None, "equals");
-        assert_eq!(best(&[vec![0.0; 3], vec![]]), None, "nothing to be better than");
+        assert_eq!(
+            best(&[vec![0.0; 3], vec![]]),
+            None,
+            "nothing to be better than"
+        );
     }
 
     #[test]
     fn numbers_are_written_with_the_digits_that_they_need() {
         let summary = Summary::of(&[0.01, 0.03]).expect("two numbers");
         assert_eq!(summary.text(percent), "2.00 ± 1.41");
-        assert_eq!(Summary::of(&[0.5]).map(|one| one.text(loss)), Some("0.5000".to_owned()));
+        assert_eq!(
+            Summary::of(&[0.5]).map(|one| one.text(loss)),
+            Some("0.5000".to_owned())
+        );
         assert_eq!(Summary::of(&[]), None);
         assert_eq!([count(1234567.0), count(999.0)], ["1,234,567", "999"]);
         let texts = [45.0, 192.0, 5400.0].map(duration);

@@ -75,11 +75,7 @@ impl Section {
         if has_perfect {
             columns.push("perfect sequences, %".to_owned());
         }
-        let costs = [
-            "parameters",
-            "state, numbers a sample",
-            "updates",
-        ];
+        let costs = ["parameters", "state, numbers a sample", "updates"];
         columns.extend(costs.map(str::to_owned));
         let threshold = self.threshold();
         if let Some(threshold) = threshold {
@@ -91,7 +87,11 @@ impl Section {
         let scores: Vec<Vec<f64>> = self
             .rows
             .iter()
-            .map(|row| row.results().map(|result| self.score(&result.test)).collect())
+            .map(|row| {
+                row.results()
+                    .map(|result| self.score(&result.test))
+                    .collect()
+            })
             .collect();
         let best = best(&scores);
         let rows = self.rows.iter().enumerate().map(|(index, row)| {
@@ -100,7 +100,8 @@ impl Section {
                 let values: Vec<f64> = row.results().filter_map(value).collect();
                 plain(Summary::of(&values).map(|summary| summary.text(write)))
             };
-            let mean = |value: &dyn Fn(&RunResult) -> Option<f64>, write: &dyn Fn(f64) -> String| {
+            let mean = |value: &dyn Fn(&RunResult) -> Option<f64>,
+                        write: &dyn Fn(f64) -> String| {
                 let values: Vec<f64> = row.results().filter_map(value).collect();
                 plain(Summary::of(&values).map(|summary| write(summary.mean)))
             };
@@ -150,10 +151,7 @@ impl Section {
             .filter_map(|result| result.test.optimal)
             .collect();
         if let Some(optimal) = Summary::of(&optimal) {
-            legend.push(format!(
-                "The best loss there is: {}.",
-                loss(optimal.mean)
-            ));
+            legend.push(format!("The best loss there is: {}.", loss(optimal.mean)));
         }
         Table {
             columns,
@@ -164,19 +162,28 @@ impl Section {
 
     /// For each setting that rows were tested along: its name, its values, and the score at each.
     pub(super) fn slice_tables(&self) -> Vec<(String, Table)> {
-        let all = || self.rows.iter().flat_map(Row::results).flat_map(|result| &result.slices);
+        let all = || {
+            self.rows
+                .iter()
+                .flat_map(Row::results)
+                .flat_map(|result| &result.slices)
+        };
         let mut settings: Vec<&str> = all().map(|slice| slice.setting.as_str()).collect();
         settings.sort_unstable();
         settings.dedup();
         let tables = settings.into_iter().map(|setting| {
             let of_setting = |slice: &&SliceResult| slice.setting == setting;
-            let mut values: Vec<String> =
-                all().filter(of_setting).map(|slice| slice.value.to_string()).collect();
+            let mut values: Vec<String> = all()
+                .filter(of_setting)
+                .map(|slice| slice.value.to_string())
+                .collect();
             values.sort_by_cached_key(|value| numbers::natural_order(value));
             values.dedup();
             let scores = |row: &Row, value: &String| -> Vec<f64> {
                 let slices = row.results().flat_map(|result| &result.slices);
-                let there = slices.filter(of_setting).filter(|slice| slice.value.to_string() == *value);
+                let there = slices
+                    .filter(of_setting)
+                    .filter(|slice| slice.value.to_string() == *value);
                 there.map(|slice| self.score(&slice.evaluation)).collect()
             };
             let bests: Vec<Option<usize>> = values
@@ -186,13 +193,17 @@ impl Section {
                     best(&rows.collect::<Vec<_>>())
                 })
                 .collect();
-            let tested = |row: &Row| row.results().any(|result| result.slices.iter().any(|slice| slice.setting == setting));
+            let tested = |row: &Row| {
+                row.results()
+                    .any(|result| result.slices.iter().any(|slice| slice.setting == setting))
+            };
             let rows = self.rows.iter().enumerate().filter(|(_, row)| tested(row));
             let rows = rows.map(|(index, row)| {
                 let cells = values.iter().zip(&bests).map(|(value, best)| Cell {
-                    text: text(Summary::of(&scores(row, value)).map(|summary| {
-                        summary.text(|score| self.score_text(score))
-                    })),
+                    text: text(
+                        Summary::of(&scores(row, value))
+                            .map(|summary| summary.text(|score| self.score_text(score))),
+                    ),
                     is_best: *best == Some(index),
                 });
                 (index, cells.collect())
@@ -201,7 +212,10 @@ impl Section {
             let table = Table {
                 rows: rows.collect(),
                 columns: std::iter::once(name.clone()).chain(values).collect(),
-                legend: vec![format!("{} on the test split with another {name}.", self.score_name())],
+                legend: vec![format!(
+                    "{} on the test split with another {name}.",
+                    self.score_name()
+                )],
             };
             (setting.to_owned(), table)
         });

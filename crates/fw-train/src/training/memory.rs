@@ -1,9 +1,18 @@
-//! How much memory this process has taken at most.
+//! How much memory this process takes.
 
 /// The most physical memory that this process has held at once so far, in bytes; where the system tells (Linux).
 pub fn peak_memory() -> Option<u64> {
+    of_status("VmHWM:")
+}
+
+/// The physical memory that this process holds now, in bytes; where the system tells (Linux).
+pub fn memory_now() -> Option<u64> {
+    of_status("VmRSS:")
+}
+
+fn of_status(field: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(1024 * kibibytes)
 }

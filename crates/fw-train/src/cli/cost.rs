@@ -1,0 +1,121 @@
+//! `fw-train cost`
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::Error;
+use crate::cli::output;
+use crate::cost::{Case, Cost};
+use crate::device::DeviceName;
+use crate::report::CostReport;
+use crate::training::Environment;
+
+/// Measure what models cost: time and memory of a forward and a backward pass, by the length of the sequence and by the size of the
+/// state.
+///
+/// It writes cost.html, cost.md with its figures, and cost.json. Each case runs in a process of its own, one after the other.
+#[derive(Debug, Args)]
+pub(super) struct CostArgs {
+    /// Which models, by the names that `fw-train list` shows
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "fast-weights,rnn,lstm,gru,ntm-lstm,sab,self-attention"
+    )]
+    models: Vec<String>,
+
+    /// Steps of the sequence, at the first of the widths
+    #[arg(long, value_delimiter = ',', default_value = "32,64,128,256,512,1024")]
+    lengths: Vec<usize>,
+
+    /// Units of the layer, at the first of the lengths that is 128 or more; of a Turing machine also locations of its memory
+    #[arg(long, value_delimiter = ',', default_value = "64,16,32,128,256")]
+    widths: Vec<usize>,
+
+    /// Sequences at once
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
+    batch_size: u16,
+
+    /// Where to write the report
+    #[arg(long, value_name = "DIR", default_value = "runs/cost")]
+    out: PathBuf,
+
+    /// Where to compute: flex, ndarray, wgpu or cuda [default: the first of them that is in this build]
+    #[arg(long)]
+    device: Option<DeviceName>,
+
+    /// Measure this one here, and print what it costs
+    #[arg(long, hide = true)]
+    case: Option<String>,
+}
+
+impl CostArgs {
+    pub fn run(self) -> Result<(), Error> {
+        let device = self.device.unwrap_or_else(DeviceName::default_of_build);
+        if let Some(case) = &self.case {
+            let case: Case = serde_json::from_str(case)
+                .map_err(|error| Error::usage(format!("--case {case} is no case ({error})")))?;
+            let cost = case.measure(device)?;
+            let json = serde_json::to_string(&cost).expect("plain data can be written as JSON");
+            return output::line(format_args!("{json}"));
+        }
+        device.open()?;
+        let (Some(&width), Some(&first)) = (self.widths.first(), self.lengths.first()) else {
+            return Err(Error::usage("--widths and --lengths need a number each"));
+        };
+        let length = self.lengths.iter().copied().find(|&length| length >= 128);
+        let length = length.unwrap_or(first);
+        let mut widths = self.widths.clone();
+        widths.sort_unstable();
+        let case = |model: &String, width, length| Case {
+            model: model.clone(),
+            width,
+            length,
+            batch_size: usize::from(self.batch_size),
+        };
+        let cases = |of: &dyn Fn(&String) -> Vec<Case>| -> Vec<Case> {
+            self.models.iter().flat_map(of).collect()
+        };
+        let by_length = cases(&|model| {
+            let lengths = self.lengths.iter();
+            lengths.map(|&length| case(model, width, length)).collect()
+        });
+        let by_size = cases(&|model| {
+            let widths = widths.iter();
+            widths.map(|&width| case(model, width, length)).collect()
+        });
+        // What is refused is refused before minutes are spent.
+        by_length
+            .iter()
+            .chain(&by_size)
+            .try_for_each(Case::validate)?;
+        let program = std::env::current_exe();
+        let program = program.map_err(Error::file("find", "this program".as_ref()))?;
+        let measure = |case: &Case| {
+            let cost = case.measure_apart(&program, device)?;
+            eprintln!(
+                "{} of width {}, {} steps: {:.2} ms",
+                case.model, case.width, case.length, cost.milliseconds
+            );
+            Ok(cost)
+        };
+        let measured = |cases: &[Case]| {
+            cases
+                .iter()
+                .map(measure)
+                .collect::<Result<Vec<Cost>, Error>>()
+        };
+        let (by_length, by_size) = (measured(&by_length)?, measured(&by_size)?);
+        let report = CostReport {
+            by_length: &by_length,
+            by_size: &by_size,
+            environment: &Environment::now(device),
+        };
+        report.write(&self.out)?;
+        for name in ["cost.html", "cost.md", "cost.json"] {
+            output::line(format_args!("{}", self.out.join(name).display()))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,226 @@
+//! What a model's forward and backward pass cost, by the length of the sequence and by the size of the state.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use crate::Error;
+use crate::device::DeviceName;
+use crate::experiment::Experiment;
+use crate::models::{Model, WithModel};
+use crate::tasks::{Split, Task};
+use crate::training::{measure, memory_now, peak_memory};
+
+/// What is measured: a kind of model of a width, on sequences of a length, copy memory as the task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Case {
+    /// The model's kind.
+    pub model: String,
+    /// Units of the layer; of a Turing machine the units of its controller, and as many locations in its memory.
+    pub width: usize,
+    /// Steps of a sequence.
+    pub length: usize,
+    /// Sequences at once.
+    pub batch_size: usize,
+}
+
+/// What it costs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// What was measured.
+    #[serde(flatten)]
+    pub case: Case,
+    /// Numbers carried for each sample at the end of a sequence.
+    pub state_size: usize,
+    /// Time of a forward and a backward pass, in milliseconds: the median of several.
+    pub milliseconds: f64,
+    /// Memory that these take at most, the parameters left out, in bytes; where the system tells.
+    pub memory: Option<u64>,
+}
+
+/// Symbols of the task, twice in a sequence.
+const SYMBOLS: usize = 10;
+/// The shortest sequence that the task has.
+pub const LEAST_LENGTH: usize = 2 * SYMBOLS + 1;
+
+impl Case {
+    fn experiment(&self) -> Result<Experiment, Error> {
+        let mut model = Table::new();
+        model.insert("kind".to_owned(), Value::from(self.model.as_str()));
+        let widths: &[&str] = match self.model.as_str() {
+            "ntm-lstm" | "ntm-ff" => &["d_controller", "memory_size"],
+            _ => &["d_hidden"],
+        };
+        for &field in widths {
+            model.insert(field.to_owned(), Value::from(self.width as i64));
+        }
+        let mut document: Table = "optimizer.kind = 'adam'\ntask.kind = 'copy-memory'"
+            .parse()
+            .expect("valid TOML");
+        document.insert("model".to_owned(), model.into());
+        let assignments = [
+            format!("task.symbols={SYMBOLS}"),
+            format!("task.steps={}", self.length.saturating_sub(2 * SYMBOLS)),
+        ];
+        Experiment::from_document(document, &assignments)
+    }
+
+    /// Whether it can be measured.
+    ///
+    /// # Errors
+    /// If there is no such model, it cannot have this width, or the sequence is too short.
+    pub fn validate(&self) -> Result<(), Error> {
+        crate::error::require(
+            self.length >= LEAST_LENGTH,
+            "a length",
+            self.length,
+            &format!("be at least {LEAST_LENGTH}"),
+        )?;
+        self.experiment().map(drop)
+    }
+
+    /// Measures it in this process, which should have done nothing else: what it held before counts as memory that was free.
+    ///
+    /// # Errors
+    /// As [`validate`](Self::validate), and if the device is not to be had.
+    pub fn measure(&self, device: DeviceName) -> Result<Cost, Error> {
+        let experiment = self.experiment()?;
+        let device = device.open()?.autodiff();
+        let task = experiment.task.task();
+        let passes = Passes {
+            case: self,
+            task,
+            device: &device,
+        };
+        experiment.model.with_model(task, 0, &device, passes)
+    }
+
+    /// Measures it in a process of its own, by `fw-train cost --case`.
+    ///
+    /// # Errors
+    /// If that process cannot be started, or fails.
+    pub fn measure_apart(&self, program: &Path, device: DeviceName) -> Result<Cost, Error> {
+        let case = serde_json::to_string(self).expect("plain data can be written as JSON");
+        let output = Command::new(program)
+            .args(["cost", "--device", device.name(), "--case", &case])
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit())
+            .output();
+        let output = output.map_err(Error::file("start", program))?;
+        let failed = || {
+            Error::Incomplete(format!(
+                "{} of width {} could not be measured at length {}",
+                self.model, self.width, self.length
+            ))
+        };
+        if !output.status.success() {
+            return Err(failed());
+        }
+        serde_json::from_slice(&output.stdout).map_err(|_| failed())
+    }
+}
+
+struct Passes<'a> {
+    case: &'a Case,
+    task: &'a dyn Task,
+    device: &'a Device,
+}
+
+/// Passes go on until so many are made and so much time is spent.
+const LEAST_PASSES: usize = 5;
+const LEAST_TIME: Duration = Duration::from_millis(400);
+
+impl WithModel for Passes<'_> {
+    type Output = Cost;
+
+    fn run<M: Model>(self, model: M) -> Result<Cost, Error> {
+        let indices = 0..self.case.batch_size as u64;
+        let batch = self.task.batch(Split::Train, indices, self.device);
+        let pass = || {
+            let started = Instant::now();
+            let objective =
+                measure(model.logits(batch.inputs.clone()), batch.targets.clone()).objective;
+            let loss = objective.clone().inner();
+            drop(objective.backward());
+            // Waits for the device.
+            let _: f32 = loss.into_scalar();
+            started.elapsed().as_secs_f64() * 1000.0
+        };
+        let before = memory_now();
+        // The first pass also makes ready what later ones find.
+        pass();
+        let started = Instant::now();
+        let mut times = Vec::new();
+        while times.len() < LEAST_PASSES || started.elapsed() < LEAST_TIME {
+            times.push(pass());
+        }
+        times.sort_by(f64::total_cmp);
+        let memory = peak_memory().zip(before);
+        Ok(Cost {
+            case: self.case.clone(),
+            state_size: model.state_size(self.case.length),
+            milliseconds: times[times.len() / 2],
+            memory: memory.map(|(peak, before)| peak.saturating_sub(before)),
+        })
+    }
+}
+
+/// The power p of `y ∝ x^p` that fits points best, by least squares of the logarithms over the upper half of them: below, what
+/// is the same at every x still shows. Nothing, of fewer than two.
+pub fn exponent(points: &[(f64, f64)]) -> Option<f64> {
+    let upper = &points[points.len() / 2..];
+    let upper = if upper.len() < 3 { points } else { upper };
+    let logs: Vec<(f64, f64)> = upper
+        .iter()
+        .filter(|(x, y)| *x > 0.0 && *y > 0.0)
+        .map(|(x, y)| (x.ln(), y.ln()))
+        .collect();
+    let n = logs.len() as f64;
+    let mean_x = logs.iter().map(|point| point.0).sum::<f64>() / n;
+    let mean_y = logs.iter().map(|point| point.1).sum::<f64>() / n;
+    let spread: f64 = logs.iter().map(|point| (point.0 - mean_x).powi(2)).sum();
+    let together: f64 = logs
+        .iter()
+        .map(|point| (point.0 - mean_x) * (point.1 - mean_y))
+        .sum();
+    (logs.len() >= 2 && spread > 0.0).then(|| together / spread)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_power_law_has_its_exponent() {
+        let points = |y: fn(f64) -> f64| {
+            let points = [16.0, 32.0, 64.0, 128.0, 256.0, 512.0].map(|x| (x, y(x)));
+            exponent(&points).expect("an exponent")
+        };
+        assert!((points(|x| 3.0 * x * x) - 2.0).abs() < 1e-9);
+        assert!((points(|x| 0.1 * x) - 1.0).abs() < 1e-9);
+        // A constant is left behind in the lower half.
+        assert!((points(|x| x + 10.0) - 1.0).abs() < 0.1);
+        assert_eq!(exponent(&[(1.0, 2.0)]), None);
+    }
+
+    #[test]
+    fn a_case_that_cannot_be_measured_says_why() {
+        let case = |model: &str, length| Case {
+            model: model.to_owned(),
+            width: 8,
+            length,
+            batch_size: 2,
+        };
+        assert!(case("gru", 21).validate().is_ok());
+        let error = |case: Case| case.validate().expect_err("refused").to_string();
+        assert_eq!(
+            error(case("gru", 20)),
+            "a length is 20; it must be at least 21"
+        );
+        assert!(error(case("gro", 30)).contains("model.kind is \"gro\"; it must be one of"));
+    }
+}
