@@ -1,6 +1,7 @@
 //! `fw-train compare`
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -20,7 +21,7 @@ pub(super) struct CompareArgs {
     #[arg(required = true)]
     experiments: Vec<PathBuf>,
 
-    /// How many seeds, from 0 on; or which, as 3,5,8
+    /// How many seeds, from 0 on; or which, as 3,5,8 (one alone as 3,)
     #[arg(long, default_value = "3", value_parser = parse_seeds)]
     seeds: Seeds,
 
@@ -28,7 +29,8 @@ pub(super) struct CompareArgs {
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
 
-    /// The folder of the runs, NAME-seedN, and of the report [default: runs/NAME of the only experiment or folder, else runs/compare]
+    /// The folder of the runs, NAME-seedN, and of the report of all runs in it [default: runs/FOLDER, where all experiments are of one
+    /// folder, else runs/compare]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 
@@ -51,13 +53,8 @@ struct Seeds(Vec<u64>);
 
 impl CompareArgs {
     pub fn run(self) -> Result<(), Error> {
-        let out = self.out.clone().unwrap_or_else(|| {
-            let name = match self.experiments.as_slice() {
-                [only] => only.file_stem(),
-                _ => None,
-            };
-            PathBuf::from("runs").join(name.unwrap_or("compare".as_ref()))
-        });
+        let out = self.out.clone();
+        let out = out.unwrap_or_else(|| Path::new("runs").join(common_folder(&self.experiments)));
         let device = self.device.unwrap_or_else(DeviceName::default_of_build);
         device.open()?;
         let plan = Plan::new(&self.experiments, &self.assignments, &self.seeds.0, &out)?;
@@ -79,11 +76,10 @@ impl CompareArgs {
             threads,
         };
         let failures = workers.run(&plan)?;
-        let made = plan.runs.iter().map(|run| run.path.clone());
-        let made: Vec<PathBuf> = made.filter(|path| path.is_dir()).collect();
-        let report = match made.is_empty() {
-            true => Ok(()),
-            false => write_report(&made, &out, self.threshold),
+        let has_runs = plan.runs.iter().any(|run| run.path.is_dir());
+        let report = match has_runs {
+            true => write_report(std::slice::from_ref(&out), &out, self.threshold),
+            false => Ok(()),
         };
         if failures.is_empty() {
             return report;
@@ -106,11 +102,25 @@ impl CompareArgs {
     }
 }
 
+/// The name of the folder that all experiments are of, `compare` if there is none.
+fn common_folder(experiments: &[PathBuf]) -> &OsStr {
+    fn folder(path: &PathBuf) -> Option<&OsStr> {
+        match path.is_dir() {
+            true => path.file_name(),
+            false => path.parent()?.file_name(),
+        }
+    }
+    let first = experiments.first().and_then(folder);
+    let is_common = experiments.iter().all(|path| folder(path) == first);
+    first.filter(|_| is_common).unwrap_or(OsStr::new("compare"))
+}
+
 fn parse_seeds(text: &str) -> Result<Seeds, String> {
     let rule = "it must be a number of seeds from 1 to 1000, or a list of seeds such as 3,5,8";
     let seeds: Vec<u64> = match text.split_once(',') {
         None => (0..text.trim().parse().map_err(|_| rule)?).collect(),
         Some(_) => text
+            .trim_end_matches(',')
             .split(',')
             .map(|seed| seed.trim().parse().map_err(|_| rule))
             .collect::<Result<_, _>>()?,

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use burn::tensor::Device;
 use toml::{Table, Value};
 
-use crate::Error;
 use crate::device::DeviceName;
 use crate::experiment::Experiment;
 use crate::models::Layer;
 use crate::report::Comparison;
 use crate::training::{self, RunResult};
+use crate::{Error, settings};
 
 /// Layers of a program's own, trained on one task with several seeds, and a report of them.
 ///
@@ -22,7 +22,7 @@ use crate::training::{self, RunResult};
 /// use fw_train::compare::Study;
 ///
 /// # fn main() -> Result<(), fw_train::Error> {
-/// let study = Study::new("runs/study", "task.kind = 'copy-memory'\noptimizer.kind = 'adam'")?.with_seeds(&[0, 1, 2]);
+/// let study = Study::new("runs/study", "task.kind = 'copy-memory'\noptimizer.kind = 'adam'", &[])?.with_seeds(&[0, 1, 2]);
 /// study.train("gru", |d_input, device| GruConfig::new(d_input, 64).init(device))?;
 /// study.train("lstm", |d_input, device| LstmConfig::new(d_input, 64).init(device))?;
 /// study.report()?;
@@ -38,16 +38,21 @@ pub struct Study {
 }
 
 impl Study {
-    /// A study in a folder, of an experiment written in TOML. Of `[model]` it may give `d_embedding`, `embedding_std` and `d_head`:
+    /// A study in a folder, of an experiment written in TOML, with `section.field=value` assignments after it. Of `[model]` it may give `d_embedding`, `embedding_std` and `d_head`:
     /// what stands around the layer.
     ///
     /// # Errors
     /// If the text is not TOML, or not an experiment.
-    pub fn new(folder: impl Into<PathBuf>, experiment: &str) -> Result<Self, Error> {
+    pub fn new(
+        folder: impl Into<PathBuf>,
+        experiment: &str,
+        assignments: &[String],
+    ) -> Result<Self, Error> {
         let document = experiment.parse();
-        let document = document.map_err(|error: toml::de::Error| {
+        let mut document: Table = document.map_err(|error: toml::de::Error| {
             Error::usage(format!("the experiment is not valid TOML\n{error}"))
         })?;
+        settings::set_all(&mut document, assignments)?;
         let study = Study {
             folder: folder.into(),
             document,

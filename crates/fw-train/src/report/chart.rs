@@ -4,10 +4,9 @@ use std::fmt::Write;
 
 use crate::report::figure::escaped;
 
-/// Colours that colour-blind readers can tell apart (Okabe, Ito 2008), without the yellow, which is faint on white.
-pub const COLORS: [&str; 7] = [
-    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000",
-];
+/// How many colours there are: those that colour-blind readers can tell apart (Okabe, Ito 2008), without the yellow, which is
+/// faint on white. `STYLE` has them.
+const COLORS: usize = 7;
 
 /// Lines against two axes.
 #[derive(Clone, Debug)]
@@ -38,14 +37,23 @@ pub struct Axis {
 pub struct Series {
     /// Its name in the legend; none, if it is not to stand there.
     pub label: Option<String>,
-    /// Which colour, mark and pattern of dashes.
-    pub look: usize,
+    /// Its colour and dashes.
+    pub look: Look,
     /// In the order of x.
     pub points: Vec<Point>,
     /// Whether each point has a mark.
     pub marks: bool,
     /// How it is drawn.
     pub stroke: Stroke,
+}
+
+/// What tells a line from the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    /// Its place among the colours, which begin again after the last; also the shape of its marks.
+    pub color: usize,
+    /// Its place among lines of this colour: the pattern of its dashes.
+    pub variant: usize,
 }
 
 /// How a line is drawn.
@@ -69,6 +77,21 @@ pub struct Point {
     pub y: f64,
     /// The lowest and the highest of what the point is the middle of.
     pub spread: [f64; 2],
+}
+
+impl Look {
+    /// The look of the n-th line, where each has a colour of its own as long as there are some.
+    pub fn nth(n: usize) -> Self {
+        Look {
+            color: n % COLORS,
+            variant: n / COLORS,
+        }
+    }
+
+    /// The name of its colour in style sheets.
+    pub fn class(self) -> String {
+        format!("c{}", self.color % COLORS)
+    }
 }
 
 impl Axis {
@@ -368,13 +391,9 @@ struct LegendItem<'a> {
 }
 
 impl Series {
-    fn color(&self) -> String {
-        format!("c{}", self.look % COLORS.len())
-    }
-
-    /// Lines beyond the colours are told apart by their dashes.
+    /// Lines of one colour are told apart by their dashes.
     fn dashes(&self) -> &'static str {
-        match (self.stroke, self.look / COLORS.len()) {
+        match (self.stroke, self.look.variant) {
             (Stroke::Dashed, _) => "7 5",
             (_, 0) => "none",
             (_, 1) => "6 3",
@@ -384,7 +403,7 @@ impl Series {
     }
 
     fn draw(&self, svg: &mut String, points: &[&Point], y_axis: &Axis, x: &Scale, y: &Scale) {
-        let color = self.color();
+        let color = self.look.class();
         let at =
             |point: &Point, value: f64| format!("{:.1} {:.1}", x.place(point.x), y.place(value));
         let shown = |value: f64, point: &Point| match y_axis.can_show(value) {
@@ -440,7 +459,7 @@ impl Series {
 
     /// A shape for each colour, so that colours are not all that tells lines apart.
     fn draw_mark(&self, svg: &mut String, x: f64, y: f64, text: &str) {
-        let shape = match self.look % 4 {
+        let shape = match self.look.color % 4 {
             0 => format!(
                 "M{:.1} {y:.1}a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0 -9 0Z",
                 x - 4.5
@@ -453,7 +472,7 @@ impl Series {
         let _ = write!(
             svg,
             r#"<path class="mark {}" d="{shape}"><title>{} {}</title></path>"#,
-            self.color(),
+            self.look.class(),
             escaped(label),
             escaped(text)
         );
@@ -464,7 +483,7 @@ impl Series {
             svg,
             r#"<path class="{} {}" stroke-dasharray="{}" d="M{left:.1} {top:.1}h28"/>"#,
             self.stroke.class(),
-            self.color(),
+            self.look.class(),
             self.dashes()
         );
         if self.marks {

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::Error;
 use crate::cost::{Cost, exponent};
 use crate::files::write_atomically;
-use crate::report::chart::{Axis, Chart, Point, Series};
+use crate::report::chart::{Axis, Chart, Look, Point, Series};
 use crate::report::comparison::page;
 use crate::report::figure::escaped;
 use crate::training::{Environment, pretty_json};
@@ -105,9 +105,9 @@ impl CostReport<'_> {
         for (along, costs) in self.sweeps() {
             for (name, unit, value) in MEASURES {
                 let series = by_model(costs).into_iter().enumerate();
-                let series = series.map(|(look, (model, costs))| Series {
+                let series = series.map(|(index, (model, costs))| Series {
                     label: Some(model.to_owned()),
-                    look,
+                    look: Look::nth(index),
                     points: points(&costs, along, value)
                         .into_iter()
                         .map(|(x, y)| Point::new(x, y))

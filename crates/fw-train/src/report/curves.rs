@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::Error;
-use crate::report::chart::{Axis, Chart, Point, Series, Stroke};
+use crate::report::chart::{Axis, Chart, Look, Point, Series, Stroke};
 use crate::report::figure::Figure;
 use crate::tasks::{AnswerFormat, Format};
 use crate::training::{Record, RecordSplit, RunFolder};
@@ -11,7 +11,7 @@ use crate::training::{Record, RecordSplit, RunFolder};
 /// One run's points and how it is drawn.
 struct Curve {
     label: String,
-    look: usize,
+    look: Look,
     records: Vec<Record>,
     /// What a step counts for on the x axis.
     per_step: f64,
@@ -63,7 +63,7 @@ fn counts_sequences(format: Format) -> bool {
 pub fn draw_curves(runs: &[RunFolder], paths: &[PathBuf]) -> Result<(), Error> {
     let mut curves = Vec::with_capacity(runs.len());
     let mut format: Option<Format> = None;
-    for (look, run) in runs.iter().enumerate() {
+    for (index, run) in runs.iter().enumerate() {
         let records = run.records()?;
         if records.is_empty() {
             let problem = "it has no records to draw yet; training writes the first after its first \
@@ -84,7 +84,7 @@ pub fn draw_curves(runs: &[RunFolder], paths: &[PathBuf]) -> Result<(), Error> {
         let name = run.path().file_name().unwrap_or(run.path().as_os_str());
         curves.push(Curve {
             label: name.to_string_lossy().into_owned(),
-            look,
+            look: Look::nth(index),
             records,
             per_step: match counts_sequences(its_format) {
                 true => experiment.training.batch_size as f64,
@@ -123,7 +123,8 @@ impl Panel {
             if let Some(optimal) = curve.optimal().filter(|_| self.shows_loss) {
                 let last_x = curve.records.last().map_or(1.0, |record| curve.x(record));
                 series.push(Series {
-                    label: Some("the best there is".to_owned()).filter(|_| curve.look == 0),
+                    label: Some("the best there is".to_owned())
+                        .filter(|_| curve.look == Look::default()),
                     look: curve.look,
                     points: vec![Point::new(0.0, optimal), Point::new(last_x, optimal)],
                     stroke: Stroke::Dashed,

@@ -1,5 +1,7 @@
 //! The real binary, from the outside.
 
+mod browser;
+mod compare;
 mod machines;
 mod recall;
 
@@ -77,8 +79,11 @@ fn json(path: PathBuf) -> Value {
 fn numbers(run: &Path) -> (Vec<Value>, Value) {
     let text = fs::read_to_string(run.join("metrics.jsonl")).expect("metrics");
     let without_seconds = |mut value: Value| {
-        let seconds = value.as_object_mut().expect("an object").remove("seconds");
+        let object = value.as_object_mut().expect("an object");
+        let seconds = object.remove("seconds");
         assert!(seconds.is_some_and(|seconds| seconds.is_number()));
+        object
+            .retain(|field, _| !["milliseconds_per_step", "peak_memory"].contains(&field.as_str()));
         value
     };
     let lines = text

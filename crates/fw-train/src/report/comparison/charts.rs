@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::report::chart::{Axis, Chart, Point, Series};
+use crate::report::chart::{Axis, Chart, Look, Point, Series};
 use crate::report::comparison::numbers::Summary;
 use crate::report::comparison::{Comparison, Row, Run, Section};
-use crate::training::{Record, RecordSplit, SliceResult};
+use crate::training::{Record, SliceResult};
 
 /// Points of a curve: as many as can be told apart.
 const MOST_POINTS: usize = 240;
@@ -92,19 +92,24 @@ impl Section {
             kinds.entry(kind(row)).or_default().extend(point);
         }
         let several = kinds.values().any(|points| points.len() > 1);
-        let series = kinds
-            .into_iter()
-            .enumerate()
-            .map(|(look, (kind, mut points))| {
-                points.sort_by(|one, other| one.x.total_cmp(&other.x));
-                Series {
-                    label: Some(kind),
-                    look,
-                    points,
-                    marks: true,
-                    ..Series::default()
-                }
-            });
+        let looks = self.looks();
+        let look = |kind: &str| {
+            let row = self.rows.iter().position(|row| self::kind(row) == kind);
+            row.map_or(Look::default(), |row| Look {
+                variant: 0,
+                ..looks[row]
+            })
+        };
+        let series = kinds.into_iter().map(|(kind, mut points)| {
+            points.sort_by(|one, other| one.x.total_cmp(&other.x));
+            Series {
+                look: look(&kind),
+                label: Some(kind),
+                points,
+                marks: true,
+                ..Series::default()
+            }
+        });
         several.then(|| Chart {
             title: format!("{} by the size of the state", self.y_title()),
             x: Axis::log("state, numbers for each sample"),
@@ -113,8 +118,30 @@ impl Section {
         })
     }
 
+    /// Rows of one kind of model share a colour, if there are not more kinds than colours.
+    pub(super) fn looks(&self) -> Vec<Look> {
+        let mut kinds: Vec<(String, usize)> = Vec::new();
+        let look = |row: &Row| {
+            let kind = kind(row);
+            let known = kinds.iter().position(|(known, _)| *known == kind);
+            let color = known.unwrap_or_else(|| {
+                kinds.push((kind, 0));
+                kinds.len() - 1
+            });
+            let variant = kinds[color].1;
+            kinds[color].1 += 1;
+            let again = Look::nth(color);
+            Look {
+                variant: variant + again.variant,
+                ..again
+            }
+        };
+        self.rows.iter().map(look).collect()
+    }
+
     /// Test score along each setting that rows were tested along, where its values are numbers.
     fn by_slice(&self) -> Vec<(String, Chart)> {
+        let looks = self.looks();
         let tables = self.slice_tables().into_iter();
         let charts = tables.filter_map(|(setting, table)| {
             let series = table.rows.iter().map(|(index, _)| {
@@ -131,7 +158,7 @@ impl Section {
                 let points = points.filter_map(|(&x, scores)| self.point(x as f64, scores));
                 Some(Series {
                     label: Some(self.rows[*index].name.clone()),
-                    look: *index,
+                    look: looks[*index],
                     points: points.collect(),
                     marks: true,
                     ..Series::default()
@@ -152,7 +179,8 @@ impl Section {
 
     /// Validation score while training: the mean over seeds, and from the worst to the best of them.
     fn curves(&self, along: Along) -> Chart {
-        let series = self.rows.iter().enumerate().map(|(look, row)| {
+        let looks = self.looks();
+        let series = self.rows.iter().zip(looks).map(|(row, look)| {
             let curves: Vec<Vec<(f64, f64)>> = row
                 .runs
                 .iter()
@@ -175,15 +203,14 @@ impl Section {
         }
     }
 
-    /// Validation scores of a run.
+    /// Validation scores of a run, from where its curriculum has reached the task itself.
     fn curve(&self, run: &Run, along: Along) -> Vec<(f64, f64)> {
         let batch_size = run.experiment.training.batch_size as f64;
         let score = |record: &Record| match self.format().is_ranked_by_error() {
             true => record.error,
             false => record.loss,
         };
-        let validation = |record: &&Record| record.split == RecordSplit::Validation;
-        let records = run.records.iter().filter(validation);
+        let records = run.validation_records();
         let x = |record: &Record| match along {
             Along::Steps => record.step as f64,
             Along::Sequences => record.step as f64 * batch_size,

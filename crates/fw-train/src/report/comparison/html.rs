@@ -4,7 +4,6 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use crate::report::chart::COLORS;
 use crate::report::comparison::numbers::{duration, loss, percent};
 use crate::report::comparison::table::Table;
 use crate::report::comparison::{Comparison, Row, Run, Section};
@@ -153,11 +152,12 @@ impl Table {
             let _ = write!(body, r#"<th scope="col">{}</th>"#, escaped(column));
         }
         body.push_str("</tr></thead><tbody>");
+        let looks = section.looks();
         for (row, cells) in &self.rows {
             let _ = write!(
                 body,
-                r##"<tr><th scope="row"><a href="#run-{index}-{row}"><span class="swatch c{}"></span>{}</a></th>"##,
-                row % COLORS.len(),
+                r##"<tr><th scope="row"><a href="#run-{index}-{row}"><span class="swatch {}"></span>{}</a></th>"##,
+                looks[*row].class(),
                 escaped(&section.rows[*row].name)
             );
             for cell in cells {

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use crate::experiment::Experiment;
 use crate::files::write_atomically;
 use crate::tasks::{Format, TaskConfig};
-use crate::training::{Environment, KeptSample, Record, RunFolder, RunResult};
+use crate::training::{Environment, KeptSample, Record, RecordSplit, RunFolder, RunResult};
 use crate::{Error, settings};
 
 pub(super) use html::page;
@@ -95,6 +95,15 @@ impl Run {
 
     fn seed(&self) -> u64 {
         self.experiment.training.seed
+    }
+
+    /// Evaluations while it trained, on the task itself: those on easier ones of its curriculum left out.
+    fn validation_records(&self) -> impl Iterator<Item = &Record> {
+        let last_stage = self.experiment.easier.len();
+        self.records.iter().filter(move |record| {
+            record.split == RecordSplit::Validation
+                && record.stage.is_none_or(|stage| stage == last_stage)
+        })
     }
 
     /// Its settings without the seed.
@@ -408,7 +417,7 @@ fn section_notes(section: &Section) -> Vec<String> {
         .collect();
     if !with.is_empty() {
         notes.push(format!(
-            "Trained with a curriculum, whose curves begin on easier tasks: {}.",
+            "Trained with a curriculum of easier tasks; their curves begin where they came to the task itself: {}.",
             with.join(", ")
         ));
     }

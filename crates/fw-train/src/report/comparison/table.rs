@@ -213,7 +213,7 @@ impl Section {
                 rows: rows.collect(),
                 columns: std::iter::once(name.clone()).chain(values).collect(),
                 legend: vec![format!(
-                    "{} on the test split with another {name}.",
+                    "{} on the test split with other values of {name}.",
                     self.score_name()
                 )],
             };

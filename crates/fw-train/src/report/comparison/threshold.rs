@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use crate::report::comparison::Run;
 use crate::tasks::{AnswerFormat, Format};
-use crate::training::{Record, RecordSplit};
+use crate::training::Record;
 
 /// A value on the validation split that a training is to reach: `error=0.05` or `loss=0.1`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,14 +37,9 @@ impl Threshold {
         }
     }
 
-    /// The step of the first evaluation on the task itself, not on an easier one of its curriculum, that reaches it.
+    /// The step of the first evaluation that reaches it.
     pub fn step_of(self, run: &Run) -> Option<usize> {
-        let last_stage = run.experiment.easier.len();
-        let counts = |record: &&Record| {
-            record.split == RecordSplit::Validation
-                && record.stage.is_none_or(|stage| stage == last_stage)
-        };
-        let mut records = run.records.iter().filter(counts);
+        let mut records = run.validation_records();
         let reached = records.find(|record| self.is_reached_by(record))?;
         Some(reached.step)
     }
