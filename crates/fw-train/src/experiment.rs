@@ -171,7 +171,14 @@ mod tests {
     #[test]
     fn an_experiment_written_out_reads_back_the_same() {
         for kind in LayerConfig::KINDS {
-            let text = SMALLEST.replace("lstm", kind.0);
+            // A task that every kind fits, and the name that one of them needs.
+            let name = if kind.0 == "own" {
+                "model.name = 'mine'"
+            } else {
+                ""
+            };
+            let text = SMALLEST.replace("lstm", kind.0) + name;
+            let text = text.replace("associative-retrieval", "copy-memory");
             let experiment = parse(&text).expect("a valid experiment");
             assert_eq!(
                 parse(&experiment.to_toml()).as_ref(),
@@ -243,6 +250,10 @@ mod tests {
             let error = parse(&format!("{SMALLEST}{more}")).expect_err(more);
             assert!(error.contains(message), "{more}: {error}");
         }
+        let unfit = parse(&SMALLEST.replace("lstm", "encoder-decoder")).expect_err("no source");
+        assert!(unfit.contains("the task must turn a source into a target"));
+        let nameless = parse(&SMALLEST.replace("lstm", "own")).expect_err("no name");
+        assert_eq!(nameless, "model.name is empty; it must be a name");
         let unknown = parse(&SMALLEST.replace("lstm", "lstn")).expect_err("no such kind");
         assert!(unknown.contains("model.kind is \"lstn\"; it must be one of: fast-weights, rnn"));
     }

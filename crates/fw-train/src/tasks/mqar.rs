@@ -11,8 +11,8 @@ use crate::tasks::{Answer, AnswerFormat, Format, Input, InputFormat, Sample, Spl
 /// Multi-query associative recall (Arora et al. 2023: Zoology, section 4).
 ///
 /// ```text
-/// input   k3 v1 k0 v5 k7 v1  .  . k0  . k3  .  .  . k7  .      3 pairs, 16 steps
-/// target                          v5    v1          v1         at each key that is asked for again, its value
+/// input   k5 v5 k6 v3 k0 v5 k6 k0 k5  .  .  .  .  .  .  .      3 pairs, 16 steps
+/// target                    v3 v5 v5                           at each key that is asked for again, its value
 /// ```
 ///
 /// Half of the vocabulary are keys, the other half values. The pairs come first: keys drawn without replacement, values with. Behind
@@ -235,7 +235,7 @@ mod tests {
         let task: Recall = task("vocabulary = 16\npairs = 3\nlength = 16").expect("a task");
         let (tokens, _) = drawn(&task, 0);
         let text: String = tokens.iter().map(|&token| task.token_text(token)).collect();
-        assert_eq!(text, "");
+        assert_eq!(text, " k5 v5 k6 v3 k0 v5 k6 k0 k5 . . . . . . .");
     }
 
     /// The first place is drawn first with its share of the weight.

@@ -171,7 +171,7 @@ fn one_that_fails_is_told_and_the_others_are_made() {
     let folder = TempDir::new().expect("a folder");
     let here = folder.path();
     two_experiments(here);
-    let diverges = experiment("model.kind = 'rnn'\noptimizer.learning_rate = 1e30");
+    let diverges = experiment("model.kind = 'irnn'\noptimizer.learning_rate = 1e30");
     fs::write(here.join("many/diverges.toml"), diverges).expect("an experiment");
     let message = fail(&mut compare(here, &["--seeds", "1"]), 1);
     assert!(message.contains("1 of 3 runs failed"), "{message}");
