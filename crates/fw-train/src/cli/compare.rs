@@ -104,13 +104,13 @@ impl CompareArgs {
 
 /// The name of the folder that all experiments are of, `compare` if there is none.
 fn common_folder(experiments: &[PathBuf]) -> &OsStr {
-    fn folder(path: &PathBuf) -> Option<&OsStr> {
+    fn folder(path: &Path) -> Option<&OsStr> {
         match path.is_dir() {
             true => path.file_name(),
             false => path.parent()?.file_name(),
         }
     }
-    let first = experiments.first().and_then(folder);
+    let first = experiments.first().map(PathBuf::as_path).and_then(folder);
     let is_common = experiments.iter().all(|path| folder(path) == first);
     first.filter(|_| is_common).unwrap_or(OsStr::new("compare"))
 }
