@@ -13,7 +13,7 @@ use crate::device::DeviceName;
 use crate::experiment::Experiment;
 use crate::models::{Model, WithModel};
 use crate::tasks::{Split, Task};
-use crate::training::{measure, memory_now, peak_memory};
+use crate::training::{measure, memory_now, peak_memory, reset_peak_memory};
 
 /// What is measured: a kind of model of a width, on sequences of a length, copy memory as the task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -76,7 +76,7 @@ impl Case {
     pub fn validate(&self) -> Result<(), Error> {
         crate::error::require(
             self.length >= LEAST_LENGTH,
-            "a length",
+            "--lengths",
             self.length,
             &format!("be at least {LEAST_LENGTH}"),
         )?;
@@ -89,14 +89,15 @@ impl Case {
     /// As [`validate`](Self::validate), and if the device is not to be had.
     pub fn measure(&self, device: DeviceName) -> Result<Cost, Error> {
         let experiment = self.experiment()?;
-        let device = device.open()?.autodiff();
+        let on = device.open()?.autodiff();
         let task = experiment.task.task();
         let passes = Passes {
             case: self,
             task,
-            device: &device,
+            device: &on,
+            is_on_cpu: device.is_cpu(),
         };
-        experiment.model.with_model(task, 0, &device, passes)
+        experiment.model.with_model(task, 0, &on, passes)
     }
 
     /// Measures it in a process of its own, by `fw-train cost --case`.
@@ -128,6 +129,7 @@ struct Passes<'a> {
     case: &'a Case,
     task: &'a dyn Task,
     device: &'a Device,
+    is_on_cpu: bool,
 }
 
 /// Passes go on until so many are made and so much time is spent.
@@ -150,6 +152,7 @@ impl WithModel for Passes<'_> {
             let _: f32 = loss.into_scalar();
             started.elapsed().as_secs_f64() * 1000.0
         };
+        reset_peak_memory();
         let before = memory_now();
         // The first pass also makes ready what later ones find.
         pass();
@@ -159,7 +162,7 @@ impl WithModel for Passes<'_> {
             times.push(pass());
         }
         times.sort_by(f64::total_cmp);
-        let memory = peak_memory().zip(before);
+        let memory = peak_memory().zip(before).filter(|_| self.is_on_cpu);
         Ok(Cost {
             case: self.case.clone(),
             state_size: model.state_size(self.case.length),
@@ -219,7 +222,7 @@ mod tests {
         let error = |case: Case| case.validate().expect_err("refused").to_string();
         assert_eq!(
             error(case("gru", 20)),
-            "a length is 20; it must be at least 21"
+            "--lengths is 20; it must be at least 21"
         );
         assert!(error(case("gro", 30)).contains("model.kind is \"gro\"; it must be one of"));
     }

@@ -51,6 +51,11 @@ impl DeviceName {
         }
     }
 
+    /// Whether tensors lie in the memory of the process.
+    pub fn is_cpu(self) -> bool {
+        matches!(self, DeviceName::Flex | DeviceName::Ndarray)
+    }
+
     /// Whether this build has it.
     pub fn is_in_build(self) -> bool {
         match self {

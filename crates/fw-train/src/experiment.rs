@@ -6,7 +6,8 @@ use serde::Serialize;
 use toml::{Table, Value};
 
 use crate::Error;
-use crate::models::ModelConfig;
+use crate::error::require;
+use crate::models::{LayerConfig, ModelConfig};
 use crate::settings::{self, Section};
 use crate::tasks::TaskConfig;
 use crate::training::{Curriculum, OptimizerConfig, TestConfig, TrainingConfig};
@@ -84,11 +85,20 @@ impl Experiment {
         let slices = test.slices(&task)?;
         let task = TaskConfig::from_section(task)?;
         let format = task.task().format();
-        let keeps = |other: &TaskConfig, whose: String| match other.task().format() == format {
-            true => Ok(()),
-            false => Err(Error::usage(format!(
-                "{whose} changes what the model reads or answers; it must leave that as it is"
-            ))),
+        let model = ModelConfig::from_section(model, task.task())?;
+        let keeps = |other: &TaskConfig, whose: String| {
+            let moves_source = matches!(model.layer, LayerConfig::EncoderDecoder(_))
+                && other.task().source_length() != task.task().source_length();
+            let changed = match () {
+                () if other.task().format() != format => "what the model reads or answers",
+                () if moves_source => {
+                    "where the source ends, which an encoder-decoder is built for"
+                }
+                () => return Ok(()),
+            };
+            Err(Error::usage(format!(
+                "{whose} changes {changed}; it must leave that as it is"
+            )))
         };
         for (place, easier) in easier.iter().enumerate() {
             let n = place + 1;
@@ -104,7 +114,7 @@ impl Experiment {
             )?;
         }
         Ok(Experiment {
-            model: ModelConfig::from_section(model, task.task())?,
+            model,
             task,
             optimizer: OptimizerConfig::from_section(optimizer)?,
             training,
@@ -128,6 +138,13 @@ impl Experiment {
 impl TestConfig {
     /// The task with each value of each setting.
     fn slices(&self, task: &Section) -> Result<Vec<SliceOfTask>, Error> {
+        for (setting, values) in &self.sweep {
+            let is_new = |(place, value): (usize, &Value)| !values[..place].contains(value);
+            let holds = !values.is_empty() && values.iter().enumerate().all(is_new);
+            let values = Value::from(values.clone());
+            let rule = "hold at least one value, and none twice";
+            require(holds, &format!("test.{setting}"), values, rule)?;
+        }
         let assignments = self.sweep.iter().flat_map(|(setting, values)| {
             let values = values.iter();
             values.map(move |value| (setting.clone(), value.clone()))
@@ -237,6 +254,10 @@ mod tests {
             (
                 "test.pairs = [3, 40]",
                 "test.pairs = 40: task.pairs is 40; it must lie between 1 and 26",
+            ),
+            (
+                "test.pairs = [3, 4, 3]",
+                "test.pairs is [3, 4, 3]; it must hold at least one value, and none twice",
             ),
             (
                 "test.pairs = 3",

@@ -79,26 +79,27 @@ pub(crate) fn table_of(section: &impl Serialize) -> Table {
     Table::try_from(section).expect("a section can be written as TOML")
 }
 
-/// Where two documents differ first: `model.d_hidden is 20 there and 64 here`.
-pub(crate) fn first_difference(section: &str, made: &Table, wanted: &Table) -> String {
-    let fields = made.keys().chain(wanted.keys());
+/// The first field in which two documents differ, with its section, and both values.
+pub(crate) fn difference(one: &Table, other: &Table) -> Option<(String, [String; 2])> {
+    let fields = one.keys().chain(other.keys());
     for field in fields {
-        let name = format!("{section}{field}");
-        match (made.get(field), wanted.get(field)) {
-            (Some(Value::Table(made)), Some(Value::Table(wanted))) if made != wanted => {
-                return first_difference(&format!("{name}."), made, wanted);
+        match (one.get(field), other.get(field)) {
+            (Some(Value::Table(one)), Some(Value::Table(other))) => {
+                if let Some((inner, values)) = difference(one, other) {
+                    return Some((format!("{field}.{inner}"), values));
+                }
             }
-            (made, wanted) if made != wanted => {
+            (one, other) if one != other => {
                 let text = |value: Option<&Value>| match value {
                     Some(value) => value.to_string(),
                     None => "not set".to_owned(),
                 };
-                return format!("{name} is {} there and {} here", text(made), text(wanted));
+                return Some((field.clone(), [text(one), text(other)]));
             }
             _ => {}
         }
     }
-    "they read other data".to_owned()
+    None
 }
 
 /// The error for a `kind` that nothing is called by.
@@ -235,16 +236,17 @@ mod tests {
     #[test]
     fn the_first_difference_is_named_with_its_section() {
         let table = |text: &str| text.parse::<Table>().expect("TOML");
-        let made = table("model = { kind = 'gru', d_hidden = 20 }");
-        let wanted = table("model = { kind = 'gru', d_hidden = 64 }");
+        let differ = |one: &str, other: &str| difference(&table(one), &table(other));
+        let found =
+            |field: &str, values: [&str; 2]| Some((field.to_owned(), values.map(str::to_owned)));
+        let gru = "model = { kind = 'gru', d_hidden = 20 }";
+        assert_eq!(differ(gru, gru), None);
+        let wider = "model = { kind = 'gru', d_hidden = 64 }";
+        assert_eq!(differ(gru, wider), found("model.d_hidden", ["20", "64"]));
+        let more = "model = { kind = 'gru', d_hidden = 20, layer_norm = true }";
         assert_eq!(
-            first_difference("", &made, &wanted),
-            "model.d_hidden is 20 there and 64 here"
-        );
-        let more = table("model = { kind = 'gru', d_hidden = 20, layer_norm = true }");
-        assert_eq!(
-            first_difference("", &made, &more),
-            "model.layer_norm is not set there and true here"
+            differ(gru, more),
+            found("model.layer_norm", ["not set", "true"])
         );
     }
 

@@ -21,7 +21,7 @@ use fw_train::models::Layer;
 const EXPERIMENT: &str = "
 [task]
 kind = 'adding'
-steps = 40
+length = 40
 
 [optimizer]
 kind = 'adam'
@@ -34,7 +34,7 @@ batch_size = 64
 evaluate_every = 200
 
 [test]
-steps = [40, 80, 160]
+length = [40, 80, 160]
 ";
 
 fn main() -> Result<(), Error> {

@@ -25,7 +25,7 @@ pub(super) struct CompareArgs {
     #[arg(long, default_value = "3", value_parser = parse_seeds)]
     seeds: Seeds,
 
-    /// Trainings at a time, which share the threads [default: as many as there are threads]
+    /// Trainings at a time, which share the threads [default: as many as there are threads; one on a GPU]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
 
@@ -55,6 +55,12 @@ impl CompareArgs {
     pub fn run(self) -> Result<(), Error> {
         let out = self.out.clone();
         let out = out.unwrap_or_else(|| Path::new("runs").join(common_folder(&self.experiments)));
+        let sets_seed = |assignment: &String| assignment.trim_start().starts_with("training.seed");
+        if self.assignments.iter().any(sets_seed) {
+            return Err(Error::usage(
+                "--set training.seed would be the same for all; choose the seeds with --seeds",
+            ));
+        }
         let device = self.device.unwrap_or_else(DeviceName::default_of_build);
         device.open()?;
         let plan = Plan::new(&self.experiments, &self.assignments, &self.seeds.0, &out)?;
@@ -72,7 +78,11 @@ impl CompareArgs {
             program: program.map_err(Error::file("find", "this program".as_ref()))?,
             assignments: self.assignments,
             device,
-            jobs: self.jobs.map_or(threads, usize::from),
+            jobs: match self.jobs {
+                Some(jobs) => usize::from(jobs),
+                None if device.is_cpu() => threads,
+                None => 1,
+            },
             threads,
         };
         let failures = workers.run(&plan)?;
@@ -118,7 +128,10 @@ fn common_folder(experiments: &[PathBuf]) -> &OsStr {
 fn parse_seeds(text: &str) -> Result<Seeds, String> {
     let rule = "it must be a number of seeds from 1 to 1000, or a list of seeds such as 3,5,8";
     let seeds: Vec<u64> = match text.split_once(',') {
-        None => (0..text.trim().parse().map_err(|_| rule)?).collect(),
+        None => {
+            let n: u64 = text.trim().parse().map_err(|_| rule)?;
+            (0..n.min(1001)).collect()
+        }
         Some(_) => text
             .trim_end_matches(',')
             .split(',')

@@ -66,8 +66,16 @@ impl CostArgs {
         };
         let length = self.lengths.iter().copied().find(|&length| length >= 128);
         let length = length.unwrap_or(first);
-        let mut widths = self.widths.clone();
-        widths.sort_unstable();
+        let sorted = |numbers: &[usize]| {
+            let mut numbers = numbers.to_vec();
+            numbers.sort_unstable();
+            numbers.dedup();
+            numbers
+        };
+        let (lengths, widths) = (sorted(&self.lengths), sorted(&self.widths));
+        let mut models = self.models.clone();
+        models.sort_unstable();
+        models.dedup();
         let case = |model: &String, width, length| Case {
             model: model.clone(),
             width,
@@ -75,10 +83,10 @@ impl CostArgs {
             batch_size: usize::from(self.batch_size),
         };
         let cases = |of: &dyn Fn(&String) -> Vec<Case>| -> Vec<Case> {
-            self.models.iter().flat_map(of).collect()
+            models.iter().flat_map(of).collect()
         };
         let by_length = cases(&|model| {
-            let lengths = self.lengths.iter();
+            let lengths = lengths.iter();
             lengths.map(|&length| case(model, width, length)).collect()
         });
         let by_size = cases(&|model| {

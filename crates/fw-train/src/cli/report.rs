@@ -18,7 +18,7 @@ pub(super) struct ReportArgs {
     #[arg(required = true)]
     runs: Vec<PathBuf>,
 
-    /// Where to write the report [default: the folder that holds the runs; with several, this folder]
+    /// Where to write the report [default: the folder that was given; with several, this folder]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 

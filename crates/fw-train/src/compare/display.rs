@@ -149,6 +149,7 @@ impl Display {
         let longest = of_running.clone().fold(0.0, f64::max);
         let of_waiting = waiting.iter().map(|run| seconds(run, 0));
         let together = of_running.chain(of_waiting).sum::<f64>() / self.jobs as f64;
-        (!self.rates.is_empty()).then(|| Duration::from_secs_f64(together.max(longest)))
+        let left = Duration::try_from_secs_f64(together.max(longest)).ok();
+        left.filter(|_| !self.rates.is_empty())
     }
 }

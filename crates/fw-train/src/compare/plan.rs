@@ -140,12 +140,16 @@ fn state(path: &Path, experiment: &Experiment) -> Result<RunState, Error> {
     if !path.exists() {
         return Ok(RunState::New);
     }
-    let run = RunFolder::open(path)?;
-    run.require_settings(experiment)?;
-    Ok(match run.result()? {
-        Some(_) => RunState::Finished,
-        None => RunState::Begun,
-    })
+    let known = RunFolder::open(path).and_then(|run| {
+        run.require_settings(experiment)?;
+        run.result()
+    });
+    match known {
+        Ok(Some(_)) => Ok(RunState::Finished),
+        Err(error @ Error::Usage(_)) => Err(error),
+        // What is damaged is found out by who continues it, and keeps nobody else from being made.
+        Ok(None) | Err(_) => Ok(RunState::Begun),
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use burn::tensor::Device;
 use toml::{Table, Value};
 
 use crate::device::DeviceName;
+use crate::error::require;
 use crate::experiment::Experiment;
 use crate::models::Layer;
 use crate::report::Comparison;
@@ -15,7 +16,8 @@ use crate::{Error, settings};
 /// Layers of a program's own, trained on one task with several seeds, and a report of them.
 ///
 /// What stands around a layer, the task, the optimiser and the budget are those of one experiment, so that they are the same for
-/// all. Runs lie in one folder, `NAME-seedN`; those that have ended are not made again, those that were stopped are continued.
+/// all. Runs lie in one folder, `NAME-seedN`; those that have ended are not made again, those that were stopped are continued. A
+/// layer that was changed since needs another name, or another folder: what is inside it is not known here.
 ///
 /// ```no_run
 /// use fw_core::{GruConfig, LstmConfig};
@@ -83,7 +85,12 @@ impl Study {
         name: &str,
         init: impl Fn(usize, &Device) -> R,
     ) -> Result<Vec<RunResult>, Error> {
+        let is_name = !name.is_empty() && !name.contains(['/', '\\', '.']);
+        let rule = "be the name of a folder, without slashes and dots";
+        require(is_name, "the layer's name", format!("{name:?}"), rule)?;
         let train = |&seed: &u64| {
+            let is_seed = seed <= i64::MAX as u64;
+            require(is_seed, "a seed", seed, "be below 2^63")?;
             let path = self.folder.join(format!("{name}-seed{seed}"));
             let experiment = self.experiment(name, seed)?;
             training::train_layer(&path, &experiment, self.device, &init)

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::Error;
@@ -44,6 +44,8 @@ struct Job {
     child: Child,
     started: Instant,
     first_step: usize,
+    /// Bytes of the log before it began.
+    log_from: u64,
 }
 
 impl Workers {
@@ -59,7 +61,8 @@ impl Workers {
         let mut waiting: Vec<PlannedRun> = waiting.cloned().collect();
         // The next one is taken from the end.
         waiting.reverse();
-        let jobs = self.jobs.min(waiting.len()).max(1);
+        // Of all runs, so that one more seed has the threads that those before it had.
+        let jobs = self.jobs.min(plan.runs.len()).max(1);
         let threads = (self.threads / jobs).max(1);
         let mut display = Display::new(plan, jobs);
         let mut running: Vec<Job> = Vec::new();
@@ -83,7 +86,7 @@ impl Workers {
                     continue;
                 };
                 let job = running.swap_remove(index);
-                let reason = (!status.success()).then(|| reason(&job.run));
+                let reason = (!status.success()).then(|| job.reason(status));
                 display.ended(&job.run, reason.as_deref());
                 failures.extend(reason.map(|reason| Failure {
                     run: job.run,
@@ -135,8 +138,10 @@ impl Workers {
                 }
             }
         }
+        let log_from = std::fs::metadata(&path).map_or(0, |log| log.len());
         let child = command.spawn();
         Ok(Job {
+            log_from,
             child: child.map_err(Error::file("start", &self.program))?,
             started: Instant::now(),
             first_step: last_step(&run.path),
@@ -150,15 +155,21 @@ fn log_path(run: &Path) -> PathBuf {
     run.with_added_extension("log")
 }
 
-/// The last thing that a run said, which is why it failed.
-fn reason(run: &PlannedRun) -> String {
-    let path = log_path(&run.path);
-    let log = std::fs::read_to_string(&path).unwrap_or_default();
-    let mut lines = log.lines().rev();
-    let last = lines.find(|line| !line.trim().is_empty());
-    let last = last.map(|line| line.trim_start_matches("error: "));
-    let last = last.unwrap_or("it was stopped without a word");
-    format!("{last} (see {})", path.display())
+impl Job {
+    /// Why it failed: its error, or the panic, or else how it ended.
+    fn reason(&self, status: ExitStatus) -> String {
+        let path = log_path(&self.run.path);
+        let log = std::fs::read(&path).unwrap_or_default();
+        let said = log.get(self.log_from as usize..).unwrap_or_default();
+        let said = String::from_utf8_lossy(said);
+        let mut lines = said.lines().rev();
+        let tells = |line: &&str| line.starts_with("error: ") || line.contains("panicked at");
+        let reason = match lines.find(tells) {
+            Some(line) => line.trim_start_matches("error: ").to_owned(),
+            None => format!("it ended with {status}"),
+        };
+        format!("{reason} (see {})", path.display())
+    }
 }
 
 fn last_step(run: &Path) -> usize {

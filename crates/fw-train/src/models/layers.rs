@@ -204,6 +204,15 @@ settings! {
     }
 }
 
+impl OwnSettings {
+    pub(crate) fn only_in_its_program(&self) -> Error {
+        Error::usage(format!(
+            "model.kind is own: the layer {} exists in the program that trains it alone",
+            self.name
+        ))
+    }
+}
+
 /// Where the source of a task ends, for a model that reads it with a net of its own.
 fn source_length(task: &dyn Task) -> Result<usize, Error> {
     task.source_length().ok_or_else(|| {
@@ -280,10 +289,7 @@ impl LayerConfig {
             LayerConfig::EncoderDecoder(settings) => {
                 settings.with_layer(d_input, source_length(task)?, device, action)
             }
-            LayerConfig::Own(settings) => Err(Error::usage(format!(
-                "model.kind is own: the layer {} exists in the program that trained it alone",
-                settings.name
-            ))),
+            LayerConfig::Own(settings) => Err(settings.only_in_its_program()),
         }
     }
 

@@ -8,6 +8,17 @@ use crate::report::figure::escaped;
 /// faint on white. `STYLE` has them.
 const COLORS: usize = 7;
 
+/// What tells lines of one colour apart.
+const DASHES: [&str; 7] = [
+    "none",
+    "6 3",
+    "2 3",
+    "9 3 2 3",
+    "12 4",
+    "6 3 2 3 2 3",
+    "1 5",
+];
+
 /// Lines against two axes.
 #[derive(Clone, Debug)]
 pub struct Chart {
@@ -88,6 +99,11 @@ impl Look {
         }
     }
 
+    /// Whether there is a colour and a pattern for it that no other look has.
+    pub fn can_be_told_apart(self) -> bool {
+        self.color < COLORS && self.variant < DASHES.len()
+    }
+
     /// The name of its colour in style sheets.
     pub fn class(self) -> String {
         format!("c{}", self.color % COLORS)
@@ -141,6 +157,8 @@ const RIGHT: f64 = 16.0;
 const TOP: f64 = 34.0;
 const BOTTOM: f64 = 46.0;
 const LEGEND_LINE: f64 = 20.0;
+/// Letters of a label that there is room for.
+const MOST_LETTERS: usize = 56;
 /// Width of a letter of the legend, on average.
 const LETTER: f64 = 6.9;
 
@@ -249,8 +267,9 @@ pub fn tick_text(value: f64) -> String {
         1e6.. => format!("{}M", rounded(value / 1e6, 1)),
         1e4.. => format!("{}k", rounded(value / 1e3, 1)),
         10.0.. => rounded(value, 1),
-        1e-3.. => rounded(value, 3),
-        _ => format!("{value:.0e}"),
+        1.0.. => rounded(value, 2),
+        1e-3.. => rounded(value, (1.0 - size.log10().floor()) as usize),
+        _ => format!("{value:.1e}").replace(".0e", "e"),
     }
 }
 
@@ -367,6 +386,11 @@ impl Chart {
             let Some(label) = series.label.as_deref() else {
                 continue;
             };
+            let fits = label
+                .char_indices()
+                .nth(MOST_LETTERS)
+                .map_or(label.len(), |(at, _)| at);
+            let label = &label[..fits];
             let width = 34.0 + LETTER * label.chars().count() as f64 + 14.0;
             if left > 12.0 && left + width > WIDTH {
                 (left, line) = (12.0, line + 1);
@@ -393,12 +417,9 @@ struct LegendItem<'a> {
 impl Series {
     /// Lines of one colour are told apart by their dashes.
     fn dashes(&self) -> &'static str {
-        match (self.stroke, self.look.variant) {
-            (Stroke::Dashed, _) => "7 5",
-            (_, 0) => "none",
-            (_, 1) => "6 3",
-            (_, 2) => "2 3",
-            _ => "9 3 2 3",
+        match self.stroke {
+            Stroke::Dashed => "7 5",
+            _ => DASHES[self.look.variant % DASHES.len()],
         }
     }
 
@@ -457,7 +478,7 @@ impl Series {
         }
     }
 
-    /// A shape for each colour, so that colours are not all that tells lines apart.
+    /// One of four shapes, so that colours are not all that tells lines apart.
     fn draw_mark(&self, svg: &mut String, x: f64, y: f64, text: &str) {
         let shape = match self.look.color % 4 {
             0 => format!(
@@ -501,7 +522,7 @@ impl Stroke {
     }
 }
 
-/// On white, for a chart that stands alone; a page's own rules come later, and win.
+/// On white, for a chart that stands alone; a page's own rules are more specific, and win.
 const STYLE: &str = "<style>.paper{fill:#fff}.ink{fill:#333}.grid{stroke:#e3e3e3;fill:none}.axis{stroke:#8a8a8a;fill:none}\
     .line{fill:none;stroke-width:2.2;stroke-linejoin:round}.faint{stroke-width:1;opacity:.55}.band{opacity:.18;stroke:none}\
     .mark{stroke:#fff;stroke-width:.8}\
@@ -526,6 +547,8 @@ mod tests {
             [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0]
         );
         assert_eq!(log_ticks(0.5, 2e3), [1.0, 10.0, 100.0, 1000.0]);
+        let texts = [0.0015, 0.002, 1.5e-4, 0.15].map(tick_text);
+        assert_eq!(texts, ["0.0015", "0.002", "1.5e-4", "0.15"]);
         let texts = [0.0, 0.05, 1e-5, 20_000.0, 1.5e6, 128.0, 2.0].map(tick_text);
         assert_eq!(texts, ["0", "0.05", "1e-5", "20k", "1.5M", "128", "2"]);
     }

@@ -256,7 +256,7 @@ impl CostReport<'_> {
     }
 }
 
-/// By the model's kind, in the order of measuring.
+/// By the model's kind.
 fn by_model(costs: &[Cost]) -> BTreeMap<&str, Vec<&Cost>> {
     let mut models: BTreeMap<&str, Vec<&Cost>> = BTreeMap::new();
     for cost in costs {

@@ -33,7 +33,7 @@ pub struct MultiQueryRecall {
     pub pairs: usize,
     /// Steps of a sequence, the pairs included: at least 3 times the pairs, at most 100,000. Default 64.
     pub length: usize,
-    /// The power of the law that questions follow, above 0; 1 is an even spread. Default 0.1 (the paper: 0.01 to 0.1).
+    /// The power of the law that questions follow, above 0, at most 10; 1 is an even spread. Default 0.1 (the paper: 0.01 to 0.1).
     pub power: f64,
     /// Whether random tokens stand between the questions, not blanks. Default false.
     pub distractors: bool,
@@ -109,8 +109,9 @@ impl Generator for MultiQueryRecall {
         let length = (least..=100_000).contains(&self.length);
         let rule = format!("lie between {least}, 3 times task.pairs, and 100,000");
         require(length, "task.length", self.length, &rule)?;
-        let power = self.power.is_finite() && self.power > 0.0;
-        require(power, "task.power", self.power, "be a number above 0")
+        let power = self.power > 0.0 && self.power <= 10.0;
+        let rule = "lie above 0, and be at most 10";
+        require(power, "task.power", self.power, rule)
     }
 
     fn format(&self) -> Format {
@@ -275,10 +276,7 @@ mod tests {
                 "task.pairs is 33; it must lie between 1 and 32",
             ),
             ("length = 23", "task.length is 23; it must lie between 24"),
-            (
-                "power = 0.0",
-                "task.power is 0; it must be a number above 0",
-            ),
+            ("power = 0.0", "task.power is 0; it must lie above 0"),
         ] {
             let error = task::<MultiQueryRecall>(settings).expect_err(settings);
             assert!(error.contains(message), "{settings}: {error}");

@@ -1,7 +1,7 @@
 //! Loss and error on a whole split.
 
 use burn::tensor::Device;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::models::Model;
 use crate::tasks::{Format, Split, Task};
@@ -12,11 +12,13 @@ use crate::training::measure::{Numbers, measure};
 pub struct Evaluation {
     /// In the task's unit: the mean cross entropy of an answer in nats, of a character in bits, of a sequence in bits, or the mean
     /// squared error.
+    #[serde(deserialize_with = "number_or_null")]
     pub loss: f64,
     /// The loss of the answers that count, where others are asked for too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counted_loss: Option<f64>,
     /// Share of wrong answers among those that count, or of wrong bits, 0 to 1.
+    #[serde(deserialize_with = "number_or_null")]
     pub error: f64,
     /// Share of sequences with no wrong answer, 0 to 1, where one has several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -24,6 +26,11 @@ pub struct Evaluation {
     /// The loss of the best predictor there is, where one is known that is not 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub optimal: Option<f64>,
+}
+
+/// JSON has no number that is not finite, as a loss can be on another task than a model was trained on: it is written as null.
+fn number_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
 impl Evaluation {

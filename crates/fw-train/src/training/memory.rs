@@ -1,6 +1,6 @@
 //! How much memory this process takes.
 
-/// The most physical memory that this process has held at once so far, in bytes; where the system tells (Linux).
+/// The most physical memory that this process has held at once, in bytes, since it began or since [`reset_peak_memory`]; where the system tells (Linux).
 pub fn peak_memory() -> Option<u64> {
     of_status("VmHWM:")
 }
@@ -8,6 +8,11 @@ pub fn peak_memory() -> Option<u64> {
 /// The physical memory that this process holds now, in bytes; where the system tells (Linux).
 pub fn memory_now() -> Option<u64> {
     of_status("VmRSS:")
+}
+
+/// Lets [`peak_memory`] begin anew, where the system can (Linux); elsewhere nothing happens.
+pub fn reset_peak_memory() {
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
 }
 
 fn of_status(field: &str) -> Option<u64> {

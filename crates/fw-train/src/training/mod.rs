@@ -25,7 +25,7 @@ pub use clip::Clip;
 pub(crate) use evaluate::loss_number;
 pub use evaluate::{Evaluation, evaluate};
 pub(crate) use measure::measure;
-pub(crate) use memory::{memory_now, peak_memory};
+pub(crate) use memory::{memory_now, peak_memory, reset_peak_memory};
 pub use optimizer::{OptimizerConfig, OptimizerKind, Schedule};
 pub(crate) use run_folder::pretty_json;
 pub use run_folder::{Environment, Record, RecordSplit, RunFolder, RunResult, SliceResult};

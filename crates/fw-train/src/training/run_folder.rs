@@ -255,10 +255,13 @@ impl RunFolder {
             return Ok(());
         }
         let [made, wanted] = [&made, experiment].map(settings::table_of);
+        let told = match settings::difference(&made, &wanted) {
+            Some((field, [made, wanted])) => format!("{field} is {made} there and {wanted} here"),
+            None => "they read other data".to_owned(),
+        };
         Err(Error::usage(format!(
-            "{} was made with other settings than are asked for: {}. Choose another folder, or remove that run",
-            self.path.display(),
-            settings::first_difference("", &made, &wanted)
+            "{} was made with other settings than are asked for: {told}. Choose another folder, or remove that run",
+            self.path.display()
         )))
     }
 

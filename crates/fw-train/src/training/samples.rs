@@ -130,7 +130,9 @@ impl KeptSample {
 
 impl KeptMap {
     fn new(title: &str, rows: &str, values: &[Vec<f32>]) -> Self {
-        let all = || values.iter().flatten().copied();
+        // What is not a number cannot be drawn.
+        let finite = |value: f32| if value.is_finite() { value } else { 0.0 };
+        let all = || values.iter().flatten().map(|&value| finite(value));
         let is_signed = all().any(|value| value < 0.0);
         let most = all().fold(0.0, |most: f32, value| most.max(value.abs()));
         // Weights and bits keep their own scale, so that two pictures can be compared.

@@ -9,14 +9,14 @@ use burn::tensor::{Device, Tensor};
 
 use crate::device::DeviceName;
 use crate::experiment::Experiment;
-use crate::models::{Layer, Model, WithModel};
+use crate::models::{Layer, LayerConfig, Model, WithModel};
 use crate::tasks::{Format, Split, Task};
 use crate::training::EarlyStop;
 use crate::training::checkpoint::{Best, Checkpoint, Progress};
 use crate::training::clip::gradient_norm;
 use crate::training::evaluate::{Evaluation, evaluate};
 use crate::training::measure::{Means, Totals, measure};
-use crate::training::memory::peak_memory;
+use crate::training::memory::{peak_memory, reset_peak_memory};
 use crate::training::order::TrainingOrder;
 use crate::training::progress::ProgressDisplay;
 use crate::training::run_folder::{
@@ -32,6 +32,9 @@ use crate::{CheckpointChoice, Error};
 pub fn train(path: &Path, experiment: &Experiment, device: DeviceName) -> Result<RunResult, Error> {
     // Before anything is written.
     let on = device.open()?;
+    if let LayerConfig::Own(own) = &experiment.model.layer {
+        return Err(own.only_in_its_program());
+    }
     let run = RunFolder::create(path, experiment, &Environment::now(device))?;
     run_to_end(&run, experiment, &on)
 }
@@ -63,26 +66,25 @@ pub fn train_layer<R: Layer>(
     device: DeviceName,
     init: impl FnOnce(usize, &Device) -> R,
 ) -> Result<RunResult, Error> {
-    let on = device.open()?;
     let run = match path.exists() {
-        false => RunFolder::create(path, experiment, &Environment::now(device))?,
+        false => {
+            device.open()?;
+            RunFolder::create(path, experiment, &Environment::now(device))?
+        }
         true => RunFolder::open(path)?,
     };
     run.require_settings(experiment)?;
     if let Some(result) = run.result()? {
         return Ok(result);
     }
+    // The one that it was begun on.
+    let device = run.environment()?.device.open()?;
     let _lock = run.lock()?;
-    let session = Session {
-        run: &run,
-        experiment,
-        task: experiment.task.task(),
-        device: on.clone(),
-    };
-    let seed = experiment.training.seed;
+    let session = Session::new(&run, experiment, &device)?;
+    let (task, seed) = (session.task, experiment.training.seed);
     experiment
         .model
-        .with_own_layer(session.task, seed, &on.autodiff(), init, session)
+        .with_own_layer(task, seed, &device.autodiff(), init, session)
 }
 
 fn run_to_end(
@@ -91,17 +93,10 @@ fn run_to_end(
     device: &Device,
 ) -> Result<RunResult, Error> {
     let _lock = run.lock()?;
-    let session = Session {
-        run,
-        experiment,
-        task: experiment.task.task(),
-        device: device.clone(),
-    };
-    let seed = experiment.training.seed;
+    let session = Session::new(run, experiment, device)?;
+    let (task, seed) = (session.task, experiment.training.seed);
     let device = device.clone().autodiff();
-    experiment
-        .model
-        .with_model(session.task, seed, &device, session)
+    experiment.model.with_model(task, seed, &device, session)
 }
 
 /// One call of `train` or `resume`.
@@ -111,6 +106,7 @@ struct Session<'a> {
     task: &'a dyn Task,
     /// Without autodiff.
     device: Device,
+    is_on_cpu: bool,
 }
 
 impl WithModel for Session<'_> {
@@ -127,6 +123,9 @@ impl WithModel for Session<'_> {
         let started = Instant::now();
         let mut window = Window::default();
         let mut latest = (f64::NAN, f64::NAN);
+        // Time that the last checkpoint took, which it could not hold itself.
+        let mut writing = 0.0;
+        reset_peak_memory();
 
         while progress.step < config.steps && !self.should_stop(&progress) {
             let step = progress.step + 1;
@@ -176,10 +175,13 @@ impl WithModel for Session<'_> {
             }
             if is_last || step.is_multiple_of(config.evaluate_every) {
                 let evaluating = Instant::now();
+                progress.peak_memory = progress.peak_memory.max(self.peak_memory());
                 let task = self.task_now(&progress);
                 let evaluation = evaluate(&model.valid(), task, Split::Validation, &self.device);
                 self.check_finite(step, "validation loss", evaluation.loss, &model)?;
                 progress.seconds = earlier + started.elapsed().as_secs_f64();
+                progress.evaluation_seconds += writing + evaluating.elapsed().as_secs_f64();
+                let written = Instant::now();
                 if self.is_at_last_stage(&progress) {
                     progress.take_in(evaluation, self.task.format());
                 }
@@ -192,9 +194,10 @@ impl WithModel for Session<'_> {
                     order = TrainingOrder::new(self.task_now(&progress));
                     display.began_stage(&progress, self.experiment);
                 }
-                progress.peak_memory = progress.peak_memory.max(peak_memory());
-                progress.evaluation_seconds += evaluating.elapsed().as_secs_f64();
                 Checkpoint::write(&self.run.checkpoints(), &model, &optimizer, &progress)?;
+                writing = written.elapsed().as_secs_f64();
+                // Evaluations take larger batches: what is told is what training takes.
+                reset_peak_memory();
             }
         }
         display.finish();
@@ -202,7 +205,17 @@ impl WithModel for Session<'_> {
     }
 }
 
-impl Session<'_> {
+impl<'a> Session<'a> {
+    fn new(run: &'a RunFolder, experiment: &'a Experiment, device: &Device) -> Result<Self, Error> {
+        Ok(Session {
+            run,
+            experiment,
+            task: experiment.task.task(),
+            device: device.clone(),
+            is_on_cpu: run.environment()?.device.is_cpu(),
+        })
+    }
+
     /// Where to begin: the newest checkpoint, or the fresh model.
     fn start<M: Model>(&self, model: M) -> Result<(M, ModuleOptimizer, Progress), Error> {
         let optimizer = self.experiment.optimizer.init();
@@ -242,6 +255,11 @@ impl Session<'_> {
         let curriculum = self.experiment.training.curriculum.as_ref();
         !self.is_at_last_stage(progress)
             && curriculum.is_some_and(|curriculum| curriculum.until.by(evaluation))
+    }
+
+    /// What this process held at most; nothing, where tensors lie on a device of their own.
+    fn peak_memory(&self) -> Option<u64> {
+        peak_memory().filter(|_| self.is_on_cpu)
     }
 
     fn should_stop(&self, progress: &Progress) -> bool {
@@ -313,7 +331,7 @@ impl Session<'_> {
             milliseconds_per_step: Some(
                 1000.0 * (progress.seconds - progress.evaluation_seconds) / progress.step as f64,
             ),
-            peak_memory: progress.peak_memory.max(peak_memory()),
+            peak_memory: progress.peak_memory,
             parameters: learned_parameters(&model),
             state_size: model.state_size(self.task.seq_length()),
             task: self.experiment.task.kind().to_owned(),

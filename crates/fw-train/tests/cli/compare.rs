@@ -217,6 +217,11 @@ fn what_cannot_be_compared_is_said() {
             "{message}"
         );
     }
+    let message = fail(&mut compare(here, &["--set", "training.seed=4"]), 2);
+    assert!(
+        message.contains("choose the seeds with --seeds"),
+        "{message}"
+    );
     assert!(!here.join("out").exists(), "nothing was begun");
 
     succeed(&mut compare(here, &["--seeds", "1"]));
@@ -336,9 +341,9 @@ fn other_versions_tasks_and_missing_seeds_are_said_and_not_averaged() {
         "later/alone-seed1 is the same experiment and seed as runs/alone-seed1: left out.",
         "## associative-retrieval, pairs = 4",
         "## associative-retrieval, pairs = 8",
-        "same (1: version 0.1.0, Burn 0.22.1, flex) | 3 | 10.00 ± 0.00",
-        "same (2: version 0.2.0, Burn 0.22.1, flex) | 1 | 50.00",
-        "Not every row has the seeds 0, 1, 2: alone has 1; same (2: version 0.2.0, Burn 0.22.1, flex) has 0.",
+        "same (version 0.1.0, Burn 0.22.1, flex) | 3 | 10.00 ± 0.00",
+        "same (version 0.2.0, Burn 0.22.1, flex) | 1 | 50.00",
+        "Not every row has the seeds 0, 1, 2: alone has 1; same (version 0.2.0, Burn 0.22.1, flex) has 0.",
     ] {
         assert!(text.contains(said), "{said}\n{text}");
     }
@@ -375,14 +380,14 @@ fn costs_are_measured_and_fitted() {
         );
     }
     // A matrix and a state beside it; a state alone.
-    assert_eq!(data["by_size"][3]["state_size"], 16 * 16 + 16);
-    assert_eq!(data["by_size"][1]["state_size"], 16);
+    assert_eq!(data["by_size"][1]["state_size"], 16 * 16 + 16);
+    assert_eq!(data["by_size"][3]["state_size"], 16);
     let text = fs::read_to_string(here.join("cost/cost.md")).expect("a report");
     assert!(text.contains("| fast-weights |") && text.contains("figures/cost-time-by-length.svg"));
     assert!(here.join("cost/figures/cost-time-by-length.svg").is_file());
     let message = fail(fw_train(here).args(["cost", "--lengths", "8"]), 2);
     assert!(
-        message.contains("a length is 8; it must be at least 21"),
+        message.contains("--lengths is 8; it must be at least 21"),
         "{message}"
     );
 }

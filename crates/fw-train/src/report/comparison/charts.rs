@@ -118,7 +118,7 @@ impl Section {
         })
     }
 
-    /// Rows of one kind of model share a colour, if there are not more kinds than colours.
+    /// Rows of one kind of model share a colour, unless there are too many kinds, or too many rows of one.
     pub(super) fn looks(&self) -> Vec<Look> {
         let mut kinds: Vec<(String, usize)> = Vec::new();
         let look = |row: &Row| {
@@ -128,15 +128,17 @@ impl Section {
                 kinds.push((kind, 0));
                 kinds.len() - 1
             });
-            let variant = kinds[color].1;
             kinds[color].1 += 1;
-            let again = Look::nth(color);
             Look {
-                variant: variant + again.variant,
-                ..again
+                color,
+                variant: kinds[color].1 - 1,
             }
         };
-        self.rows.iter().map(look).collect()
+        let looks: Vec<Look> = self.rows.iter().map(look).collect();
+        match looks.iter().all(|look| look.can_be_told_apart()) {
+            true => looks,
+            false => (0..looks.len()).map(Look::nth).collect(),
+        }
     }
 
     /// Test score along each setting that rows were tested along, where its values are numbers.
@@ -182,9 +184,8 @@ impl Section {
         let looks = self.looks();
         let series = self.rows.iter().zip(looks).map(|(row, look)| {
             let curves: Vec<Vec<(f64, f64)>> = row
-                .runs
+                .shown()
                 .iter()
-                .chain(&row.unfinished)
                 .map(|run| self.curve(run, along))
                 .filter(|curve| !curve.is_empty())
                 .collect();

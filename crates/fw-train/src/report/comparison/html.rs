@@ -136,7 +136,7 @@ impl Section {
         let last = most - 1;
         let _ = write!(
             body,
-            r#"<h3>The same sample, seen by each</h3><div class="samples"><label>Sample of the test split: <output>0</output><br><input type="range" min="0" max="{last}" value="0" step="1"></label><div class="shown" aria-live="polite"></div><script type="application/json" id="samples-{index}">{data}</script></div>"#
+            r#"<h3>The same sample, seen by each</h3><div class="samples"><label>Sample of the test split: <output>0</output><br><input type="range" min="0" max="{last}" value="0" step="1"></label><div class="shown"></div><script type="application/json" id="samples-{index}">{data}</script></div>"#
         );
     }
 }

@@ -16,7 +16,7 @@ impl Comparison {
         if !self.skipped.is_empty() {
             text.push_str("Left out, since they could not be read:\n\n");
             for skipped in &self.skipped {
-                let _ = writeln!(text, "- {skipped}");
+                let _ = writeln!(text, "- {}", skipped.replace('\n', " "));
             }
             text.push('\n');
         }
@@ -110,7 +110,7 @@ impl Table {
             let _ = writeln!(
                 text,
                 "| {} | {} |",
-                section.rows[*row].name,
+                section.rows[*row].name.replace('|', "\\|"),
                 cells.join(" | ")
             );
         }

@@ -114,10 +114,9 @@ impl Run {
     }
 
     /// What has to be alike for two runs to be averaged.
-    fn group(&self) -> [String; 5] {
+    fn group(&self) -> [String; 4] {
         let environment = &self.environment;
         [
-            self.name.clone(),
             self.settings(),
             environment.version.clone(),
             environment.burn.clone(),
@@ -131,6 +130,14 @@ impl Row {
     pub fn any(&self) -> &Run {
         let mut runs = self.runs.iter().chain(&self.unfinished);
         runs.next().expect("a row has a run")
+    }
+
+    /// The runs whose curves are drawn: those that have ended, or else those that have not.
+    fn shown(&self) -> &[Run] {
+        match self.runs.is_empty() {
+            true => &self.unfinished,
+            false => &self.runs,
+        }
     }
 
     fn results(&self) -> impl Iterator<Item = &RunResult> {
@@ -179,6 +186,14 @@ impl Comparison {
     pub fn write(&self, folder: &Path) -> Result<(), Error> {
         let figures = folder.join("figures");
         std::fs::create_dir_all(&figures).map_err(Error::file("create", &figures))?;
+        for entry in std::fs::read_dir(&figures).map_err(Error::file("read", &figures))? {
+            let path = entry.map_err(Error::file("read", &figures))?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            // Of an earlier report, which may have had more sections.
+            if name.starts_with(|first: char| first.is_ascii_digit()) && name.ends_with(".svg") {
+                std::fs::remove_file(&path).map_err(Error::file("remove", &path))?;
+            }
+        }
         for (name, chart) in self.figures() {
             let path = figures.join(format!("{name}.svg"));
             write_atomically(&path, chart.svg().as_bytes())?;
@@ -197,7 +212,12 @@ impl Comparison {
 
 /// The run folders among, or directly inside, some folders.
 fn run_folders(folders: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
-    let is_run = |path: &Path| path.join("config.toml").is_file();
+    // A hidden folder is one that was being made when its process was killed.
+    let is_hidden = |path: &Path| {
+        let name = path.file_name().unwrap_or_default();
+        name.to_string_lossy().starts_with('.')
+    };
+    let is_run = |path: &Path| path.join("config.toml").is_file() && !is_hidden(path);
     let mut found = Vec::new();
     for folder in folders {
         if is_run(folder) {
@@ -224,13 +244,14 @@ fn run_folders(folders: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
 
 /// Runs that differ in their seeds alone, together.
 fn rows(runs: Vec<Run>, notes: &mut Vec<String>) -> Vec<Row> {
-    let mut groups: BTreeMap<[String; 5], Vec<Run>> = BTreeMap::new();
+    let mut groups: BTreeMap<[String; 4], Vec<Run>> = BTreeMap::new();
     for run in runs {
         groups.entry(run.group()).or_default().push(run);
     }
     let mut rows: Vec<Row> = Vec::new();
     for mut runs in groups.into_values() {
-        runs.sort_by_key(Run::seed);
+        // Of two with one seed, the one that has ended comes first.
+        runs.sort_by_key(|run| (run.seed(), run.result.is_none()));
         runs.dedup_by(|again, first| {
             let is_again = again.seed() == first.seed();
             if is_again {
@@ -249,29 +270,6 @@ fn rows(runs: Vec<Run>, notes: &mut Vec<String>) -> Vec<Row> {
         };
         row.name = row.any().name.clone();
         rows.push(row);
-    }
-    let names: Vec<String> = rows.iter().map(|row| row.name.clone()).collect();
-    for (index, row) in rows.iter_mut().enumerate() {
-        let alike = names
-            .iter()
-            .enumerate()
-            .filter(|(_, name)| **name == row.name);
-        let place = alike
-            .clone()
-            .take_while(|(other, _)| *other < index)
-            .count();
-        if alike.count() > 1 {
-            let environment = &row.any().environment;
-            let told = format!(
-                "{} ({}: version {}, Burn {}, {})",
-                row.name,
-                place + 1,
-                environment.version,
-                environment.burn,
-                environment.device
-            );
-            row.name = told;
-        }
     }
     let versions: Vec<String> = rows
         .iter()
@@ -318,16 +316,46 @@ fn sections(rows: Vec<Row>, threshold: Option<Threshold>) -> Vec<Section> {
         .map(|section| settings::table_of(&section.task))
         .collect();
     for (index, section) in sections.iter_mut().enumerate() {
+        tell_apart(&mut section.rows);
+        section
+            .rows
+            .sort_by_cached_key(|row| numbers::natural_order(&row.name));
         section.title = title(&settings, index);
         section.notes = section_notes(section);
     }
     sections.sort_by_cached_key(|section| numbers::natural_order(&section.title));
-    for section in &mut sections {
-        section
-            .rows
-            .sort_by_cached_key(|row| numbers::natural_order(&row.name));
-    }
     sections
+}
+
+/// Rows of one name get what they differ in behind it.
+fn tell_apart(rows: &mut [Row]) {
+    let names: Vec<String> = rows.iter().map(|row| row.name.clone()).collect();
+    let made: Vec<String> = rows
+        .iter()
+        .map(|row| {
+            let environment = &row.any().environment;
+            let (version, burn) = (&environment.version, &environment.burn);
+            format!("version {version}, Burn {burn}, {}", environment.device)
+        })
+        .collect();
+    let settings: Vec<toml::Table> = rows
+        .iter()
+        .map(|row| settings::table_of(&row.any().experiment))
+        .collect();
+    for index in 0..rows.len() {
+        let alike = |other: &usize| *other != index && names[*other] == names[index];
+        let Some(other) = (0..rows.len()).find(alike) else {
+            continue;
+        };
+        let difference = match made[index] != made[other] {
+            true => made[index].clone(),
+            false => match settings::difference(&settings[index], &settings[other]) {
+                Some((field, [value, _])) => format!("{field} = {value}"),
+                None => rows[index].any().path.display().to_string(),
+            },
+        };
+        rows[index].name = format!("{} ({difference})", names[index]);
+    }
 }
 
 /// The task's kind, and the settings that tell it from the others of that kind.

@@ -97,7 +97,7 @@ pub(super) fn list(numbers: &[u64]) -> String {
 }
 
 /// What to sort names by: numbers in them by their size, `gru-9` before `gru-16`.
-pub(super) fn natural_order(name: &str) -> Vec<(String, u64)> {
+pub(super) fn natural_order(name: &str) -> (Vec<(String, u64)>, String) {
     let mut parts: Vec<(String, u64)> = vec![(String::new(), 0)];
     for character in name.chars() {
         let (text, number) = parts.last_mut().expect("there is a part");
@@ -107,7 +107,7 @@ pub(super) fn natural_order(name: &str) -> Vec<(String, u64)> {
             None => text.push(character),
         }
     }
-    parts
+    (parts, name.to_owned())
 }
 
 #[cfg(test)]

@@ -62,7 +62,7 @@ const said = (sample) => {
     body.append(line);
   };
   const steps = Math.max(sample.tokens.length, sample.targets.length);
-  const shown = (text) => (text ?? "").replace("\n", "⏎");
+  const shown = (text) => (text === " " ? "␣" : (text ?? "").replaceAll("\n", "⏎"));
   const asked = sample.targets.some((target) => target !== null);
   if (sample.tokens.length) row("read", sample.tokens.map((token) => [shown(token), false]));
   if (asked) {
@@ -88,8 +88,9 @@ for (const block of document.querySelectorAll(".samples")) {
         section.append(element("p", {}, "This sample was not kept: its pictures are too large."));
         return section;
       }
-      section.append(said(sample), ...sample.maps.map(drawMap));
-      if (!sample.maps.length) section.append(element("p", {}, "It has no memory to look into."));
+      const maps = sample.maps.filter((map) => map.n_rows && map.n_steps);
+      section.append(said(sample), ...maps.map(drawMap));
+      if (!maps.length) section.append(element("p", {}, "It has no memory to look into."));
       return section;
     }));
   };

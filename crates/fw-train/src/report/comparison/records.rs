@@ -100,7 +100,7 @@ impl Run {
         let environment = &self.environment;
         let or_empty = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
         let threshold = section.threshold();
-        let fields = [
+        let fields: [String; HEADER.len()] = [
             section.title.clone(),
             row.name.clone(),
             result.model.clone(),
@@ -125,7 +125,6 @@ impl Run {
             or_empty(result.peak_memory.map(|bytes| bytes as f64)),
             or_empty(threshold.and_then(|threshold| Some(threshold.step_of(self)? as f64))),
         ];
-        const { assert!(HEADER.len() == 23) };
         Some(fields.map(|field| quoted(&field)).join(","))
     }
 }

@@ -1,8 +1,6 @@
 //! The tables of a report, whatever they are then written as.
 
-use crate::report::comparison::numbers::{
-    self, Summary, best, count, duration, loss, percent, short,
-};
+use crate::report::comparison::numbers::{Summary, best, count, duration, loss, percent, short};
 use crate::report::comparison::{Row, Section, Threshold};
 use crate::training::{Evaluation, RunResult, SliceResult};
 
@@ -93,7 +91,7 @@ impl Section {
                     .collect()
             })
             .collect();
-        let best = best(&scores);
+        let best = best(&scores).filter(|&row| self.rows[row].unfinished.is_empty());
         let rows = self.rows.iter().enumerate().map(|(index, row)| {
             let over_seeds = |value: &dyn Fn(&RunResult) -> Option<f64>,
                               write: &dyn Fn(f64) -> String| {
@@ -173,12 +171,14 @@ impl Section {
         settings.dedup();
         let tables = settings.into_iter().map(|setting| {
             let of_setting = |slice: &&SliceResult| slice.setting == setting;
-            let mut values: Vec<String> = all()
-                .filter(of_setting)
-                .map(|slice| slice.value.to_string())
+            let values = all().filter(of_setting).map(|slice| &slice.value);
+            let mut values: Vec<(f64, String)> = values
+                .map(|value| (place_of(value), value.to_string()))
                 .collect();
-            values.sort_by_cached_key(|value| numbers::natural_order(value));
+            values
+                .sort_by(|one, other| one.0.total_cmp(&other.0).then_with(|| one.1.cmp(&other.1)));
             values.dedup();
+            let values: Vec<String> = values.into_iter().map(|(_, text)| text).collect();
             let scores = |row: &Row, value: &String| -> Vec<f64> {
                 let slices = row.results().flat_map(|result| &result.slices);
                 let there = slices
@@ -220,6 +220,16 @@ impl Section {
             (setting.to_owned(), table)
         });
         tables.collect()
+    }
+}
+
+/// Where a slice's value stands among the others: numbers by their size, ranges by their end, before what is neither.
+fn place_of(value: &toml::Value) -> f64 {
+    match value {
+        toml::Value::Integer(number) => *number as f64,
+        toml::Value::Float(number) => *number,
+        toml::Value::Array(range) => range.last().map_or(f64::INFINITY, place_of),
+        _ => f64::INFINITY,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::{Display, Formatter};
 use std::str::FromStr;
 
+use crate::report::chart::tick_text;
 use crate::report::comparison::Run;
 use crate::tasks::{AnswerFormat, Format};
 use crate::training::Record;
@@ -48,7 +49,7 @@ impl Threshold {
 impl Display for Threshold {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> std::fmt::Result {
         match self {
-            Threshold::Error(error) => write!(formatter, "error of {} %", 100.0 * error),
+            Threshold::Error(error) => write!(formatter, "error of {} %", tick_text(100.0 * error)),
             Threshold::Loss(loss) => write!(formatter, "loss of {loss}"),
         }
     }
