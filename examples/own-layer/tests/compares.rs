@@ -14,9 +14,9 @@ fn run(folder: &Path) -> String {
             "training.evaluate_every=20",
         ])
         .args([
-            "task.steps=10",
+            "task.length=10",
             "task.test_samples=50",
-            "test.steps=[10, 20]",
+            "test.length=[10, 20]",
         ])
         .output()
         .expect("the example starts");
