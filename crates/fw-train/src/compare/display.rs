@@ -108,7 +108,10 @@ impl Display {
                             bar.set_position(*step as u64);
                             bar.set_message(format!("{} seed {}  {rate:.0}/s", run.name, run.seed));
                         }
-                        None => bar.set_message("idle"),
+                        None => {
+                            bar.set_position(0);
+                            bar.set_message("idle");
+                        }
                     }
                 }
             }
