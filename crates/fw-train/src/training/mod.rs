@@ -7,6 +7,7 @@ mod measure;
 mod memory;
 mod optimizer;
 mod order;
+mod parameters;
 mod progress;
 mod run_folder;
 mod samples;

@@ -3,9 +3,8 @@
 use std::path::Path;
 use std::time::Instant;
 
-use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{GradientsParams, ModuleOptimizer};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 
 use crate::device::DeviceName;
 use crate::experiment::Experiment;
@@ -18,6 +17,7 @@ use crate::training::evaluate::{Evaluation, evaluate};
 use crate::training::measure::{Means, Totals, measure};
 use crate::training::memory::{peak_memory, reset_peak_memory};
 use crate::training::order::TrainingOrder;
+use crate::training::parameters::{first_non_finite_parameter, learned_parameters};
 use crate::training::progress::ProgressDisplay;
 use crate::training::run_folder::{
     Environment, Record, RecordSplit, RunFolder, RunResult, SliceResult,
@@ -387,48 +387,4 @@ impl Window {
         let totals = totals.expect("a record follows at least one step");
         totals.numbers().means(format)
     }
-}
-
-/// Numbers that are learned: parameters but for those that are only kept.
-fn learned_parameters<M: Module>(model: &M) -> usize {
-    struct Count(usize);
-    impl ModuleVisitor for Count {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let value = param.val();
-            self.0 += if value.is_require_grad() {
-                value.shape().num_elements()
-            } else {
-                0
-            };
-        }
-    }
-    let mut count = Count(0);
-    model.visit(&mut count);
-    count.0
-}
-
-fn first_non_finite_parameter<M: Module>(model: &M) -> Option<String> {
-    #[derive(Default)]
-    struct Search {
-        path: Vec<String>,
-        found: Option<String>,
-    }
-    impl ModuleVisitor for Search {
-        fn enter_module(&mut self, name: &str, _container_type: &str) {
-            self.path.push(name.to_owned());
-        }
-        fn exit_module(&mut self, _name: &str, _container_type: &str) {
-            self.path.pop();
-        }
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            // A sum is finite only if every number is.
-            let sum = param.val().inner().abs().sum().into_scalar::<f32>();
-            if self.found.is_none() && !sum.is_finite() {
-                self.found = Some(self.path.join("."));
-            }
-        }
-    }
-    let mut search = Search::default();
-    model.visit(&mut search);
-    search.found
 }

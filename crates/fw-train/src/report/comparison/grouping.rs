@@ -1,0 +1,249 @@
+//! Which runs belong together: rows, sections, and what has to be said of them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::report::comparison::{Row, Run, Section, Threshold, numbers};
+use crate::{Error, settings};
+
+/// The run folders among, or directly inside, some folders.
+pub(super) fn run_folders(folders: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
+    // A hidden folder is one that was being made when its process was killed.
+    let is_hidden = |path: &Path| {
+        let name = path.file_name().unwrap_or_default();
+        name.to_string_lossy().starts_with('.')
+    };
+    let is_run = |path: &Path| path.join("config.toml").is_file() && !is_hidden(path);
+    let mut found = Vec::new();
+    for folder in folders {
+        if is_run(folder) {
+            found.push(folder.clone());
+            continue;
+        }
+        let entries = std::fs::read_dir(folder).map_err(Error::file("read", folder))?;
+        let mut inside: Vec<PathBuf> = entries
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| is_run(path))
+            .collect();
+        if inside.is_empty() {
+            return Err(Error::usage(format!(
+                "{} is no run and holds none; give a folder that `fw-train train` or `fw-train compare` has made",
+                folder.display()
+            )));
+        }
+        inside.sort();
+        found.extend(inside);
+    }
+    Ok(found)
+}
+
+/// Runs that differ in their seeds alone, together.
+pub(super) fn rows(runs: Vec<Run>, notes: &mut Vec<String>) -> Vec<Row> {
+    let mut groups: BTreeMap<[String; 4], Vec<Run>> = BTreeMap::new();
+    for run in runs {
+        groups.entry(run.group()).or_default().push(run);
+    }
+    let mut rows: Vec<Row> = Vec::new();
+    for mut runs in groups.into_values() {
+        // Of two with one seed, the one that has ended comes first.
+        runs.sort_by_key(|run| (run.seed(), run.result.is_none()));
+        runs.dedup_by(|again, first| {
+            let is_again = again.seed() == first.seed();
+            if is_again {
+                let [again, first] = [&again.path, &first.path].map(|path| path.display());
+                notes.push(format!(
+                    "{again} is the same experiment and seed as {first}: left out."
+                ));
+            }
+            is_again
+        });
+        let (runs, unfinished) = runs.into_iter().partition(|run| run.result.is_some());
+        let mut row = Row {
+            name: String::new(),
+            runs,
+            unfinished,
+        };
+        row.name = row.any().name.clone();
+        rows.push(row);
+    }
+    let versions: Vec<String> = rows
+        .iter()
+        .map(|row| {
+            let environment = &row.any().environment;
+            format!(
+                "version {} with Burn {}",
+                environment.version, environment.burn
+            )
+        })
+        .collect();
+    if let Some(other) = versions.iter().find(|version| **version != versions[0]) {
+        notes.push(format!(
+            "The runs are of different versions ({}, {other}): they stand in rows of their own, and are not averaged.",
+            versions[0]
+        ));
+    }
+    rows
+}
+
+/// A section for each task.
+pub(super) fn sections(rows: Vec<Row>, threshold: Option<Threshold>) -> Vec<Section> {
+    let mut sections: Vec<Section> = Vec::new();
+    for row in rows {
+        let task = &row.any().experiment.task;
+        let known = sections.iter().position(|section| section.task == *task);
+        let section = match known {
+            Some(index) => &mut sections[index],
+            None => {
+                sections.push(Section {
+                    title: String::new(),
+                    task: task.clone(),
+                    notes: Vec::new(),
+                    rows: Vec::new(),
+                    threshold,
+                });
+                sections.last_mut().expect("one was pushed")
+            }
+        };
+        section.rows.push(row);
+    }
+    let settings: Vec<toml::Table> = sections
+        .iter()
+        .map(|section| settings::table_of(&section.task))
+        .collect();
+    for (index, section) in sections.iter_mut().enumerate() {
+        tell_apart(&mut section.rows);
+        section
+            .rows
+            .sort_by_cached_key(|row| numbers::natural_order(&row.name));
+        section.title = title(&settings, index);
+        section.notes = section_notes(section);
+    }
+    sections.sort_by_cached_key(|section| numbers::natural_order(&section.title));
+    sections
+}
+
+/// Rows of one name get what they differ in behind it.
+fn tell_apart(rows: &mut [Row]) {
+    let names: Vec<String> = rows.iter().map(|row| row.name.clone()).collect();
+    let made: Vec<String> = rows
+        .iter()
+        .map(|row| {
+            let environment = &row.any().environment;
+            let (version, burn) = (&environment.version, &environment.burn);
+            format!("version {version}, Burn {burn}, {}", environment.device)
+        })
+        .collect();
+    let settings: Vec<toml::Table> = rows
+        .iter()
+        .map(|row| settings::table_of(&row.any().experiment))
+        .collect();
+    for index in 0..rows.len() {
+        let alike = |other: &usize| *other != index && names[*other] == names[index];
+        let Some(other) = (0..rows.len()).find(alike) else {
+            continue;
+        };
+        let difference = match made[index] != made[other] {
+            true => made[index].clone(),
+            false => match settings::difference(&settings[index], &settings[other]) {
+                Some((field, [value, _])) => format!("{field} = {value}"),
+                None => rows[index].any().path.display().to_string(),
+            },
+        };
+        rows[index].name = format!("{} ({difference})", names[index]);
+    }
+}
+
+/// The task's kind, and the settings that tell it from the others of that kind.
+fn title(tasks: &[toml::Table], index: usize) -> String {
+    let task = &tasks[index];
+    let kind = |task: &toml::Table| task.get("kind").cloned();
+    let of_kind = tasks.iter().filter(|other| kind(other) == kind(task));
+    let others: Vec<&toml::Table> = of_kind.collect();
+    let differs = |(field, value): &(&String, &toml::Value)| {
+        others.iter().any(|other| other.get(*field) != Some(*value))
+    };
+    let mut title = match task.get("kind").and_then(toml::Value::as_str) {
+        Some(kind) => kind.to_owned(),
+        None => String::new(),
+    };
+    for (field, value) in task.iter().filter(differs) {
+        title += &format!(", {} = {value}", field.replace('_', " "));
+    }
+    title
+}
+
+fn section_notes(section: &Section) -> Vec<String> {
+    let mut notes = Vec::new();
+    let seeds = |row: &Row| numbers::list(&row.seeds());
+    let finished: Vec<&Row> = section
+        .rows
+        .iter()
+        .filter(|row| !row.runs.is_empty())
+        .collect();
+    let most = finished.iter().max_by_key(|row| row.runs.len());
+    if let Some(most) = most {
+        let fewer = finished.iter().filter(|row| row.seeds() != most.seeds());
+        let fewer: Vec<String> = fewer
+            .map(|row| format!("{} has {}", row.name, seeds(row)))
+            .collect();
+        if !fewer.is_empty() {
+            notes.push(format!(
+                "Not every row has the seeds {}: {}.",
+                seeds(most),
+                fewer.join("; ")
+            ));
+        }
+    }
+    let unfinished: Vec<String> = section
+        .rows
+        .iter()
+        .flat_map(|row| &row.unfinished)
+        .map(|run| {
+            let step = run.records.last().map_or(0, |record| record.step);
+            format!(
+                "{} seed {} (step {step} of {})",
+                run.name,
+                run.seed(),
+                run.experiment.training.steps
+            )
+        })
+        .collect();
+    if !unfinished.is_empty() {
+        notes.push(format!(
+            "Not finished, and counted nowhere: {}.",
+            unfinished.join(", ")
+        ));
+    }
+    let budget = |row: &Row| {
+        let training = &row.any().experiment.training;
+        format!("{} x {}", training.steps, training.batch_size)
+    };
+    let mut budgets: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for row in &section.rows {
+        budgets.entry(budget(row)).or_default().push(&row.name);
+    }
+    if budgets.len() > 1 {
+        let told = budgets
+            .iter()
+            .map(|(budget, names)| format!("{budget} for {}", names.join(", ")));
+        notes.push(format!(
+            "The budgets differ (updates x batch size): {}.",
+            told.collect::<Vec<_>>().join("; ")
+        ));
+    }
+    let has_curriculum = |row: &&Row| row.any().experiment.training.curriculum.is_some();
+    let with: Vec<&str> = section
+        .rows
+        .iter()
+        .filter(has_curriculum)
+        .map(|row| row.name.as_str())
+        .collect();
+    if !with.is_empty() {
+        notes.push(format!(
+            "Trained with a curriculum of easier tasks; their curves begin where they came to the task itself: {}.",
+            with.join(", ")
+        ));
+    }
+    notes
+}
