@@ -1,13 +1,14 @@
 //! Two nets: one reads a source, the other says a target.
 
 use burn::module::Module;
-use burn::nn::{Linear, LinearConfig};
+use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::softmax;
-use burn::tensor::{Device, Tensor};
-use fw_core::{FastWeightsConfig, LstmConfig, NtmConfig, Recurrent};
+use burn::tensor::{Device, Tensor, TensorData};
+use fw_core::{LstmConfig, NtmConfig, Recurrent};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::error::require;
 use crate::models::heat_map::{HeatMap, Layer, MapPairs};
 use crate::models::layers::{WithLayer, settings};
 
@@ -19,7 +20,8 @@ pub enum Interface {
     Nothing,
     /// All of them, by attention (Luong et al. 2015: global, bilinear score, no input feeding); both nets are LSTMs.
     Attention,
-    /// What the encoder wrote to its fast weights, which the decoder goes on with; both are nets with fast weights.
+    /// All of them, by fast weights (Ba et al. 2016): the outer products of the encoder's states, faded by their age, which the
+    /// decoder reads with its state. Attention without a softmax; both nets are LSTMs.
     FastWeights,
     /// What the encoder wrote to its memory, which the decoder goes on with; both are Turing machines with an LSTM controller.
     Ntm,
@@ -44,6 +46,7 @@ settings! {
         d_hidden: usize = 64,
         memory_size: usize = 32,
         word_size: usize = 20,
+        decay: f64 = 0.95,
     }
 }
 
@@ -53,11 +56,13 @@ settings! {
 /// ```text
 /// e_t, s_t = Encoder(x_t, s_{t-1})                t = 1..n
 /// d_t, s_t = Decoder(x_t, s_{t-1})                t = n+1..T
-/// α_tj     = softmax_j(d_t W · e_j)               j = 1..n, with attention
-/// y_t      = [d_t ; Σ_j α_tj e_j]                 or d_t
+/// attention:     α_tj = softmax_j(d_t W · e_j)    y_t = [d_t ; Σ_j α_tj e_j]             j = 1..n
+/// fast weights:  A = Σ_j λ^(n-j) e_j e_jᵀ         y_t = [d_t ; LN(A Wᵀ d_t)]
+/// else:                                           y_t = d_t
 /// ```
 ///
-/// where `n` is the length of the source. While the source is read, `y_t = [e_t ; 0]`, or `e_t`.
+/// where `n` is the length of the source and `λ` is `decay`, from 0 to 1. While the source is read, `y_t = [e_t ; 0]`, or `e_t`. `A` is read as the
+/// sum that it is, over the states, so that it costs what attention does.
 ///
 /// # Shapes
 /// - input: `[batch_size, seq_length, d_input]`
@@ -66,8 +71,11 @@ settings! {
 pub struct EncoderDecoder<R: Module> {
     encoder: R,
     decoder: R,
-    /// W of the score.
+    /// W of the score, with attention and with fast weights.
     score: Option<Linear>,
+    /// LN of what is read, with fast weights.
+    norm: Option<LayerNorm>,
+    decay: f64,
     source_length: usize,
 }
 
@@ -84,13 +92,10 @@ pub struct EncoderDecoderState<S> {
 
 impl EncoderDecoderSettings {
     pub(super) fn validate(&self) -> Result<(), Error> {
+        let share = (0.0..=1.0).contains(&self.decay);
+        require(share, "model.decay", self.decay, "lie in [0, 1]")?;
         self.lstm(1).validate()?;
-        match self.interface {
-            Interface::FastWeights => self.fast_weights(1).validate()?,
-            Interface::Ntm => self.ntm(1).validate()?,
-            Interface::Nothing | Interface::Attention => {}
-        }
-        Ok(())
+        Ok(self.ntm(1).validate()?)
     }
 
     pub(super) fn with_layer<A: WithLayer>(
@@ -100,38 +105,40 @@ impl EncoderDecoderSettings {
         device: &Device,
         action: A,
     ) -> Result<A::Output, Error> {
-        match self.interface {
-            Interface::Nothing | Interface::Attention => {
-                let [encoder, decoder] = twice(|| self.lstm(d_input).try_init(device))?;
-                let has_attention = self.interface == Interface::Attention;
-                let score = has_attention.then(|| {
-                    let score = LinearConfig::new(self.d_hidden, self.d_hidden);
-                    score.with_bias(false).init(device)
-                });
-                action.run(EncoderDecoder {
-                    encoder,
-                    decoder,
-                    score,
-                    source_length,
-                })
-            }
-            Interface::FastWeights => {
-                let nets = twice(|| self.fast_weights(d_input).try_init(device))?;
-                action.run(EncoderDecoder::new(nets, source_length))
-            }
-            Interface::Ntm => {
-                let nets = twice(|| self.ntm(d_input).try_init(device))?;
-                action.run(EncoderDecoder::new(nets, source_length))
-            }
+        if self.interface == Interface::Ntm {
+            let [encoder, decoder] = twice(|| self.ntm(d_input).try_init(device))?;
+            return action.run(self.around(encoder, decoder, source_length, device));
+        }
+        let [encoder, decoder] = twice(|| self.lstm(d_input).try_init(device))?;
+        action.run(self.around(encoder, decoder, source_length, device))
+    }
+
+    fn around<R: Recurrent>(
+        &self,
+        encoder: R,
+        decoder: R,
+        source_length: usize,
+        device: &Device,
+    ) -> EncoderDecoder<R> {
+        let width = encoder.d_output();
+        let recalls = matches!(
+            self.interface,
+            Interface::Attention | Interface::FastWeights
+        );
+        let score = LinearConfig::new(width, width).with_bias(false);
+        let is_fast = self.interface == Interface::FastWeights;
+        EncoderDecoder {
+            encoder,
+            decoder,
+            score: recalls.then(|| score.init(device)),
+            norm: is_fast.then(|| LayerNormConfig::new(width).init(device)),
+            decay: self.decay,
+            source_length,
         }
     }
 
     fn lstm(&self, d_input: usize) -> LstmConfig {
         LstmConfig::new(d_input, self.d_hidden)
-    }
-
-    fn fast_weights(&self, d_input: usize) -> FastWeightsConfig {
-        FastWeightsConfig::new(d_input, self.d_hidden)
     }
 
     fn ntm(&self, d_input: usize) -> NtmConfig {
@@ -146,15 +153,6 @@ fn twice<R, E>(init: impl Fn() -> Result<R, E>) -> Result<[R; 2], E> {
 }
 
 impl<R: Recurrent> EncoderDecoder<R> {
-    fn new([encoder, decoder]: [R; 2], source_length: usize) -> Self {
-        EncoderDecoder {
-            encoder,
-            decoder,
-            score: None,
-            source_length,
-        }
-    }
-
     /// Both nets' projections of one input, beside each other: which step is whose is not known here.
     fn of_net(&self, projected: Tensor<3>, is_source: bool) -> Tensor<3> {
         let half = projected.dims()[2] / 2;
@@ -172,13 +170,21 @@ impl<R: Recurrent> EncoderDecoder<R> {
         Tensor::cat(vec![outputs, zeros], 2)
     }
 
-    /// α_t, `[batch_size, steps, source_length]`, and the sums of what it attends to.
+    /// The weight of each of the encoder's states, `[batch_size, steps, source_length]`, and what they come to.
     fn attend(&self, outputs: &Tensor<3>, encoded: &Tensor<3>, score: &Linear) -> [Tensor<3>; 2] {
         let scores = score
             .forward(outputs.clone())
             .matmul(encoded.clone().transpose());
-        let weights = softmax(scores, 2);
-        [weights.clone(), weights.matmul(encoded.clone())]
+        let Some(norm) = &self.norm else {
+            let weights = softmax(scores, 2);
+            return [weights.clone(), weights.matmul(encoded.clone())];
+        };
+        let [_, n, _] = encoded.dims();
+        let fading = (0..n).map(|state| self.decay.powi((n - 1 - state) as i32) as f32);
+        let fading = TensorData::new(fading.collect::<Vec<f32>>(), [1, 1, n]);
+        let weights = scores * Tensor::from_data(fading, &encoded.device());
+        let read = weights.clone().matmul(encoded.clone());
+        [weights, norm.forward(read)]
     }
 
     fn decode(&self, outputs: Tensor<3>, encoded: Option<&Tensor<3>>) -> Tensor<3> {
@@ -205,10 +211,13 @@ impl<R: Recurrent> Recurrent for EncoderDecoder<R> {
     }
 
     fn state_size(&self, seq_length: usize) -> usize {
+        let width = self.encoder.d_output();
         let steps = seq_length.min(self.source_length);
-        let encoded = match self.score {
-            Some(_) => steps * self.encoder.d_output(),
-            None => 0,
+        let encoded = match (&self.score, &self.norm) {
+            (None, _) => 0,
+            (Some(_), None) => steps * width,
+            // As the states, or as the matrix.
+            (Some(_), Some(_)) => steps.min(width) * width,
         };
         self.decoder.state_size(seq_length) + encoded
     }
@@ -317,6 +326,8 @@ fn joined(read: MapPairs, said: MapPairs, steps: [usize; 2]) -> MapPairs {
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Distribution;
+
     use super::*;
 
     fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
@@ -325,12 +336,14 @@ mod tests {
             .expect("a tensor that was computed")
     }
 
-    fn with_attention(device: &Device) -> EncoderDecoder<fw_core::Lstm> {
+    fn tiny(device: &Device, is_fast: bool) -> EncoderDecoder<fw_core::Lstm> {
         let [encoder, decoder] = [0, 1].map(|_| LstmConfig::new(3, 4).init(device));
         EncoderDecoder {
             encoder,
             decoder,
             score: Some(LinearConfig::new(4, 4).with_bias(false).init(device)),
+            norm: is_fast.then(|| LayerNormConfig::new(4).init(device)),
+            decay: 0.9,
             source_length: 5,
         }
     }
@@ -339,52 +352,77 @@ mod tests {
     fn a_sequence_cut_anywhere_gives_the_same_outputs() {
         let device = Device::flex();
         device.seed(3);
-        let layer = with_attention(&device);
-        let input = Tensor::<3>::random([2, 8, 3], burn::tensor::Distribution::Default, &device);
-        let (whole, _) = layer.forward(input.clone(), None);
-        for cut in 1..8 {
-            let (first, state) = layer.forward(input.clone().narrow(1, 0, cut), None);
-            let (second, _) = layer.forward(input.clone().narrow(1, cut, 8 - cut), Some(state));
-            let parts = numbers(Tensor::cat(vec![first, second], 1));
-            for (part, whole) in parts.iter().zip(numbers(whole.clone())) {
-                assert!((part - whole).abs() < 1e-5, "cut after {cut}");
+        for is_fast in [false, true] {
+            let layer = tiny(&device, is_fast);
+            let input = Tensor::<3>::random([2, 8, 3], Distribution::Default, &device);
+            let (whole, _) = layer.forward(input.clone(), None);
+            assert_eq!(whole.dims(), [2, 8, layer.d_output()]);
+            for cut in 1..8 {
+                let (first, state) = layer.forward(input.clone().narrow(1, 0, cut), None);
+                let rest = input.clone().narrow(1, cut, 8 - cut);
+                let (second, _) = layer.forward(rest, Some(state));
+                let parts = numbers(Tensor::cat(vec![first, second], 1));
+                for (part, whole) in parts.iter().zip(numbers(whole.clone())) {
+                    assert!((part - whole).abs() < 1e-5, "cut after {cut}");
+                }
             }
         }
-        assert_eq!(whole.dims(), [2, 8, layer.d_output()]);
     }
 
     /// What a decoder step recalls, written number by number.
     #[test]
-    fn attention_is_the_softmax_of_the_scores_over_the_source() {
+    fn what_is_recalled_is_what_the_equations_say() {
         let device = Device::flex();
         device.seed(4);
-        let layer = with_attention(&device);
-        let input = Tensor::<3>::random([1, 8, 3], burn::tensor::Distribution::Default, &device);
-        let (output, _) = layer.forward(input, None);
-        let rows = numbers(output);
-        let row = |step: usize| &rows[8 * step..8 * step + 8];
-        let weight = numbers(layer.score.as_ref().expect("a score").weight.val());
-        for step in 5..8 {
-            let state = &row(step)[..4];
-            let query = [0, 1, 2, 3].map(|to| {
-                (0..4)
-                    .map(|from| state[from] * weight[4 * from + to])
-                    .sum::<f32>()
-            });
-            let scores: Vec<f32> = (0..5)
-                .map(|source| (0..4).map(|i| query[i] * row(source)[i]).sum::<f32>().exp())
-                .collect();
-            let total: f32 = scores.iter().sum();
-            for i in 0..4 {
-                let recalled: f32 = (0..5)
-                    .map(|source| scores[source] / total * row(source)[i])
-                    .sum();
-                assert!((row(step)[4 + i] - recalled).abs() < 1e-5);
+        for is_fast in [false, true] {
+            let layer = tiny(&device, is_fast);
+            let input = Tensor::<3>::random([1, 8, 3], Distribution::Default, &device);
+            let (output, _) = layer.forward(input, None);
+            let rows = numbers(output);
+            let row = |step: usize| &rows[8 * step..8 * step + 8];
+            let weight = numbers(layer.score.as_ref().expect("a score").weight.val());
+            for step in 5..8 {
+                let state = &row(step)[..4];
+                let query = [0, 1, 2, 3].map(|to| {
+                    (0..4)
+                        .map(|from| state[from] * weight[4 * from + to])
+                        .sum::<f32>()
+                });
+                let recalled: [f32; 4] = match is_fast {
+                    false => {
+                        let scores: Vec<f32> = (0..5)
+                            .map(|j| (0..4).map(|i| query[i] * row(j)[i]).sum::<f32>().exp())
+                            .collect();
+                        let total: f32 = scores.iter().sum();
+                        [0, 1, 2, 3].map(|i| (0..5).map(|j| scores[j] / total * row(j)[i]).sum())
+                    }
+                    true => {
+                        // A as the matrix that it is, written step by step.
+                        let mut matrix = [[0.0; 4]; 4];
+                        for j in 0..5 {
+                            for (a, line) in matrix.iter_mut().enumerate() {
+                                for (b, place) in line.iter_mut().enumerate() {
+                                    *place = 0.9 * *place + row(j)[a] * row(j)[b];
+                                }
+                            }
+                        }
+                        let read =
+                            matrix.map(|line| (0..4).map(|i| line[i] * query[i]).sum::<f32>());
+                        let mean = read.iter().sum::<f32>() / 4.0;
+                        let squares = read.iter().map(|x| (x - mean).powi(2)).sum::<f32>();
+                        read.map(|x| (x - mean) / (squares / 4.0 + 1e-5).sqrt())
+                    }
+                };
+                for i in 0..4 {
+                    let told = row(step)[4 + i];
+                    assert!((told - recalled[i]).abs() < 1e-4, "{told} {}", recalled[i]);
+                }
             }
+            let of_source = &row(4)[4..];
+            assert!(
+                of_source.iter().all(|&number| number == 0.0),
+                "nothing is recalled"
+            );
         }
-        assert!(
-            row(4)[4..].iter().all(|&number| number == 0.0),
-            "the source recalls nothing"
-        );
     }
 }
