@@ -413,9 +413,8 @@ mod tests {
                         read.map(|x| (x - mean) / (squares / 4.0 + 1e-5).sqrt())
                     }
                 };
-                for i in 0..4 {
-                    let told = row(step)[4 + i];
-                    assert!((told - recalled[i]).abs() < 1e-4, "{told} {}", recalled[i]);
+                for (told, recalled) in row(step)[4..].iter().zip(recalled) {
+                    assert!((told - recalled).abs() < 1e-4, "{told} {recalled}");
                 }
             }
             let of_source = &row(4)[4..];
