@@ -116,8 +116,8 @@ impl CostReport<'_> {
                     ..Series::default()
                 });
                 let title = match name {
-                    "time" => format!("Time of forward and backward {}", along.title()),
-                    _ => format!("Memory of forward and backward {}", along.title()),
+                    "time" => format!("Time {}", along.title()),
+                    _ => format!("Memory {}", along.title()),
                 };
                 let chart = Chart {
                     title,
@@ -149,7 +149,7 @@ impl CostReport<'_> {
             Along::Length => format!("{} steps", cost.case.length),
             Along::StateSize => format!("{} units", cost.case.width),
         }));
-        columns.extend(["time ∝ x^".to_owned(), "memory ∝ x^".to_owned()]);
+        columns.extend(["exponent of time".to_owned(), "of memory".to_owned()]);
         let mut rows = vec![columns];
         for (model, costs) in measured {
             let mut row = vec![model.to_owned()];
