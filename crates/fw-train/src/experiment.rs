@@ -273,6 +273,14 @@ mod tests {
         }
         let unfit = parse(&SMALLEST.replace("lstm", "encoder-decoder")).expect_err("no source");
         assert!(unfit.contains("the task must turn a source into a target"));
+        let copying = SMALLEST
+            .replace("lstm", "encoder-decoder")
+            .replace("associative-retrieval", "copy-memory");
+        let moved = parse(&format!("{copying}test.steps = [50]")).expect_err("another source");
+        assert!(
+            moved.contains("test.steps = 50 changes where the source ends"),
+            "{moved}"
+        );
         let nameless = parse(&SMALLEST.replace("lstm", "own")).expect_err("no name");
         assert_eq!(nameless, "model.name is empty; it must be a name");
         let unknown = parse(&SMALLEST.replace("lstm", "lstn")).expect_err("no such kind");

@@ -98,3 +98,22 @@ pub fn evaluate<M: Model>(model: &M, task: &dyn Task, split: Split, device: &Dev
         optimal: optimal.map(|sum| sum / n_samples as f64),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_that_is_not_finite_can_be_written_and_read() {
+        let evaluation = Evaluation {
+            loss: f64::INFINITY,
+            counted_loss: None,
+            error: 0.5,
+            perfect: None,
+            optimal: None,
+        };
+        let text = serde_json::to_string(&evaluation).expect("JSON");
+        let read: Evaluation = serde_json::from_str(&text).expect("an evaluation");
+        assert!(read.loss.is_nan() && read.error == 0.5, "{text}");
+    }
+}
