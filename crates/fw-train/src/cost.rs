@@ -10,6 +10,7 @@ use toml::{Table, Value};
 
 use crate::Error;
 use crate::device::DeviceName;
+use crate::error::require;
 use crate::experiment::Experiment;
 use crate::models::{Model, WithModel};
 use crate::tasks::{Split, Task};
@@ -74,7 +75,7 @@ impl Case {
     /// # Errors
     /// If there is no such model, it cannot have this width, or the sequence is too short.
     pub fn validate(&self) -> Result<(), Error> {
-        crate::error::require(
+        require(
             self.length >= LEAST_LENGTH,
             "--lengths",
             self.length,

@@ -89,12 +89,12 @@ impl Experiment {
         let keeps = |other: &TaskConfig, whose: String| {
             let moves_source = matches!(model.layer, LayerConfig::EncoderDecoder(_))
                 && other.task().source_length() != task.task().source_length();
-            let changed = match () {
-                () if other.task().format() != format => "what the model reads or answers",
-                () if moves_source => {
-                    "where the source ends, which an encoder-decoder is built for"
-                }
-                () => return Ok(()),
+            let changed = if other.task().format() != format {
+                "what the model reads or answers"
+            } else if moves_source {
+                "where the source ends, which an encoder-decoder is built for"
+            } else {
+                return Ok(());
             };
             Err(Error::usage(format!(
                 "{whose} changes {changed}; it must leave that as it is"

@@ -22,7 +22,8 @@ pub(super) struct ReportArgs {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 
-    /// After how many updates was it there: error=SHARE or loss=NUMBER on the validation split [default: error=0.05; loss=1 for bits; loss=0.001 for numbers]
+    /// What on the validation split counts as learned, for the column of updates that it took: error=SHARE, from 0 to 1, or loss=NUMBER [default:
+    /// error=0.05 for classes; loss=1 for bits; loss=0.001 for numbers]
     #[arg(long, value_name = "error=X|loss=X")]
     threshold: Option<Threshold>,
 }

@@ -62,11 +62,11 @@ settings! {
 /// ```
 ///
 /// where `n` is the length of the source and `λ` is `decay`, from 0 to 1. While the source is read, `y_t = [e_t ; 0]`, or `e_t`. `A` is read as the
-/// sum that it is, over the states, so that it costs what attention does.
+/// sum that it is, over the states, so that it costs what attention does; the paper's η would be cancelled by LN.
 ///
 /// # Shapes
 /// - input: `[batch_size, seq_length, d_input]`
-/// - output: `[batch_size, seq_length, d_output]`, `d_output` that of the nets, or twice as wide with attention
+/// - output: `[batch_size, seq_length, d_output]`, `d_output` that of the nets, or twice as wide with attention and with fast weights
 #[derive(Module, Debug)]
 pub struct EncoderDecoder<R: Module> {
     encoder: R,
@@ -86,7 +86,7 @@ pub struct EncoderDecoderState<S> {
     steps: usize,
     /// Of the encoder, then of the decoder.
     net: S,
-    /// The encoder's outputs so far, `[batch_size, steps, d_hidden]`; nothing before the first, or without attention.
+    /// The encoder's outputs so far, `[batch_size, steps, d_hidden]`; nothing before the first, or where none are recalled.
     encoded: Option<Tensor<3>>,
 }
 
@@ -153,7 +153,7 @@ fn twice<R, E>(init: impl Fn() -> Result<R, E>) -> Result<[R; 2], E> {
 }
 
 impl<R: Recurrent> EncoderDecoder<R> {
-    /// Both nets' projections of one input, beside each other: which step is whose is not known here.
+    /// One net's part of what [`project`](Recurrent::project) yields.
     fn of_net(&self, projected: Tensor<3>, is_source: bool) -> Tensor<3> {
         let half = projected.dims()[2] / 2;
         projected.narrow(2, if is_source { 0 } else { half }, half)
@@ -230,6 +230,7 @@ impl<R: Recurrent> Recurrent for EncoderDecoder<R> {
         }
     }
 
+    /// Both nets' projections beside each other: which step is whose is not known here.
     fn project(&self, input: Tensor<3>) -> Tensor<3> {
         let [encoder, decoder] = [&self.encoder, &self.decoder];
         let both = vec![encoder.project(input.clone()), decoder.project(input)];
@@ -247,8 +248,8 @@ impl<R: Recurrent> Recurrent for EncoderDecoder<R> {
         state: Option<Self::State>,
     ) -> (Tensor<3>, Self::State) {
         let [batch_size, seq_length, _] = projected.dims();
-        let state = state.unwrap_or_else(|| self.initial_state(batch_size, &projected.device()));
-        let mut state = state;
+        let device = projected.device();
+        let mut state = state.unwrap_or_else(|| self.initial_state(batch_size, &device));
         let of_source = self
             .source_length
             .saturating_sub(state.steps)
@@ -277,6 +278,7 @@ impl<R: Recurrent> Recurrent for EncoderDecoder<R> {
 }
 
 impl<R: Layer> Layer for EncoderDecoder<R> {
+    /// The maps begin with the source, whatever the state: a sample is drawn whole.
     fn trace(&self, input: Tensor<3>, state: Option<Self::State>) -> (MapPairs, Self::State) {
         let [_, seq_length, _] = input.dims();
         let n_source = self.source_length.min(seq_length);

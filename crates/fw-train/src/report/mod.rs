@@ -7,7 +7,6 @@ mod curves;
 mod figure;
 mod heat_maps;
 
-pub use chart::{Axis, Chart, Look, Point, Series, Stroke};
 pub use comparison::{Comparison, Row, Run, Section, Threshold};
 pub use cost::CostReport;
 pub use curves::draw_curves;

@@ -207,10 +207,7 @@ impl Section {
     /// Validation scores of a run, from where its curriculum has reached the task itself.
     fn curve(&self, run: &Run, along: Along) -> Vec<(f64, f64)> {
         let batch_size = run.experiment.training.batch_size as f64;
-        let score = |record: &Record| match self.format().is_ranked_by_error() {
-            true => record.error,
-            false => record.loss,
-        };
+        let score = |record: &Record| self.judged(record.error, record.loss);
         let records = run.validation_records();
         let x = |record: &Record| match along {
             Along::Steps => record.step as f64,
@@ -220,7 +217,7 @@ impl Section {
         records.map(|record| (x(record), score(record))).collect()
     }
 
-    /// Where seeds end at different places, a run that has ended stays at its last value.
+    /// Mean and spread at every place where all seeds have a value; one that has ended stays at its last.
     fn over_seeds(&self, curves: &[Vec<(f64, f64)>]) -> Vec<Point> {
         let first = curves.iter().map(|curve| curve[0].0).fold(0.0, f64::max);
         let mut places: Vec<f64> = curves.iter().flatten().map(|point| point.0).collect();
@@ -263,7 +260,7 @@ impl Along {
     }
 }
 
-/// The model's kind, or the own name of a layer that has no other.
+/// What the model is called besides its size.
 fn kind(row: &Row) -> String {
     row.any().experiment.model.layer.name()
 }

@@ -163,87 +163,71 @@ fn title(tasks: &[toml::Table], index: usize) -> String {
     let differs = |(field, value): &(&String, &toml::Value)| {
         others.iter().any(|other| other.get(*field) != Some(*value))
     };
-    let mut title = match task.get("kind").and_then(toml::Value::as_str) {
-        Some(kind) => kind.to_owned(),
-        None => String::new(),
-    };
+    let name = task.get("kind").and_then(toml::Value::as_str);
+    let mut title = name.unwrap_or_default().to_owned();
     for (field, value) in task.iter().filter(differs) {
         title += &format!(", {} = {value}", field.replace('_', " "));
     }
     title
 }
 
+/// What has to be said of a section besides its tables.
 fn section_notes(section: &Section) -> Vec<String> {
-    let mut notes = Vec::new();
+    let notes = [missing_seeds, unfinished, budgets, curricula];
+    notes.iter().filter_map(|note| note(section)).collect()
+}
+
+fn missing_seeds(section: &Section) -> Option<String> {
+    let finished = || section.rows.iter().filter(|row| !row.runs.is_empty());
+    let most = finished().max_by_key(|row| row.runs.len())?;
     let seeds = |row: &Row| numbers::list(&row.seeds());
-    let finished: Vec<&Row> = section
-        .rows
-        .iter()
-        .filter(|row| !row.runs.is_empty())
-        .collect();
-    let most = finished.iter().max_by_key(|row| row.runs.len());
-    if let Some(most) = most {
-        let fewer = finished.iter().filter(|row| row.seeds() != most.seeds());
-        let fewer: Vec<String> = fewer
-            .map(|row| format!("{} has {}", row.name, seeds(row)))
-            .collect();
-        if !fewer.is_empty() {
-            notes.push(format!(
-                "Not every row has the seeds {}: {}.",
-                seeds(most),
-                fewer.join("; ")
-            ));
-        }
-    }
-    let unfinished: Vec<String> = section
-        .rows
-        .iter()
-        .flat_map(|row| &row.unfinished)
-        .map(|run| {
-            let step = run.records.last().map_or(0, |record| record.step);
-            format!(
-                "{} seed {} (step {step} of {})",
-                run.name,
-                run.seed(),
-                run.experiment.training.steps
-            )
-        })
-        .collect();
-    if !unfinished.is_empty() {
-        notes.push(format!(
-            "Not finished, and counted nowhere: {}.",
-            unfinished.join(", ")
-        ));
-    }
-    let budget = |row: &Row| {
-        let training = &row.any().experiment.training;
-        format!("{} x {}", training.steps, training.batch_size)
-    };
+    let others = finished().filter(|row| row.seeds() != most.seeds());
+    let others = together(
+        others.map(|row| format!("{} has {}", row.name, seeds(row))),
+        "; ",
+    )?;
+    let most = seeds(most);
+    Some(format!("Not every row has the seeds {most}: {others}."))
+}
+
+fn unfinished(section: &Section) -> Option<String> {
+    let runs = section.rows.iter().flat_map(|row| &row.unfinished);
+    let runs = runs.map(|run| {
+        let step = run.records.last().map_or(0, |record| record.step);
+        let steps = run.experiment.training.steps;
+        format!("{} seed {} (step {step} of {steps})", run.name, run.seed())
+    });
+    let runs = together(runs, ", ")?;
+    Some(format!("Not finished, and counted nowhere: {runs}."))
+}
+
+fn budgets(section: &Section) -> Option<String> {
     let mut budgets: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for row in &section.rows {
-        budgets.entry(budget(row)).or_default().push(&row.name);
+        let training = &row.any().experiment.training;
+        let budget = format!("{} x {}", training.steps, training.batch_size);
+        budgets.entry(budget).or_default().push(&row.name);
     }
-    if budgets.len() > 1 {
-        let told = budgets
-            .iter()
-            .map(|(budget, names)| format!("{budget} for {}", names.join(", ")));
-        notes.push(format!(
-            "The budgets differ (updates x batch size): {}.",
-            told.collect::<Vec<_>>().join("; ")
-        ));
-    }
-    let has_curriculum = |row: &&Row| row.any().experiment.training.curriculum.is_some();
-    let with: Vec<&str> = section
-        .rows
+    let told = budgets
         .iter()
-        .filter(has_curriculum)
-        .map(|row| row.name.as_str())
-        .collect();
-    if !with.is_empty() {
-        notes.push(format!(
-            "Trained with a curriculum of easier tasks; their curves begin where they came to the task itself: {}.",
-            with.join(", ")
-        ));
-    }
-    notes
+        .map(|(budget, names)| format!("{budget} for {}", names.join(", ")));
+    let told = together(told, "; ").filter(|_| budgets.len() > 1)?;
+    Some(format!(
+        "The budgets differ (updates x batch size): {told}."
+    ))
+}
+
+fn curricula(section: &Section) -> Option<String> {
+    let has_one = |row: &&Row| row.any().experiment.training.curriculum.is_some();
+    let rows = section.rows.iter().filter(has_one);
+    let rows = together(rows.map(|row| row.name.clone()), ", ")?;
+    Some(format!(
+        "Trained with a curriculum of easier tasks; their curves begin where they came to the task itself: {rows}."
+    ))
+}
+
+/// Nothing, of nothing.
+fn together(parts: impl Iterator<Item = String>, between: &str) -> Option<String> {
+    let parts: Vec<String> = parts.collect();
+    (!parts.is_empty()).then(|| parts.join(between))
 }

@@ -4,10 +4,11 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use crate::report::comparison::numbers::{duration, loss, percent};
+use crate::report::comparison::numbers::{duration, percent};
 use crate::report::comparison::table::Table;
 use crate::report::comparison::{Comparison, Row, Run, Section};
 use crate::report::figure::escaped;
+use crate::training::loss_number;
 
 impl Comparison {
     /// `report.html`
@@ -203,7 +204,7 @@ impl Run {
         let [error, loss, checkpoint, time] = match &self.result {
             Some(result) => [
                 percent(result.test.error),
-                loss(result.test.loss),
+                loss_number(result.test.loss),
                 format!("step {} of {}", result.best_step, result.steps),
                 duration(result.seconds),
             ],

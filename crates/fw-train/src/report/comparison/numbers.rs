@@ -1,7 +1,5 @@
 //! Numbers of several seeds, and how they are written.
 
-use crate::training::loss_number;
-
 /// Mean, and the spread over seeds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Summary {
@@ -53,10 +51,6 @@ pub(super) fn best(rows: &[Vec<f64>]) -> Option<usize> {
 
 pub(super) fn percent(share: f64) -> String {
     format!("{:.2}", 100.0 * share)
-}
-
-pub(super) fn loss(value: f64) -> String {
-    loss_number(value)
 }
 
 /// `12,345`
@@ -141,8 +135,8 @@ mod tests {
         let summary = Summary::of(&[0.01, 0.03]).expect("two numbers");
         assert_eq!(summary.text(percent), "2.00 ± 1.41");
         assert_eq!(
-            Summary::of(&[0.5]).map(|one| one.text(loss)),
-            Some("0.5000".to_owned())
+            Summary::of(&[0.5]).map(|one| one.text(percent)),
+            Some("50.00".to_owned())
         );
         assert_eq!(Summary::of(&[]), None);
         assert_eq!([count(1234567.0), count(999.0)], ["1,234,567", "999"]);

@@ -1,8 +1,8 @@
 //! The tables of a report, whatever they are then written as.
 
-use crate::report::comparison::numbers::{Summary, best, count, duration, loss, percent, short};
+use crate::report::comparison::numbers::{Summary, best, count, duration, percent, short};
 use crate::report::comparison::{Row, Section, Threshold};
-use crate::training::{Evaluation, RunResult, SliceResult};
+use crate::training::{Evaluation, RunResult, SliceResult, loss_number};
 
 /// A table: a name, then cells, for each row.
 pub(super) struct Table {
@@ -24,18 +24,27 @@ pub(super) struct Cell {
 const NONE: &str = "-";
 
 impl Section {
-    /// What a run is judged by, of which lower is better; and what its chart is called.
+    /// What a run is judged by, of which lower is better.
     pub(super) fn score(&self, evaluation: &Evaluation) -> f64 {
+        self.judged(evaluation.error, evaluation.loss)
+    }
+
+    pub(super) fn judged(&self, error: f64, loss: f64) -> f64 {
         match self.format().is_ranked_by_error() {
-            true => evaluation.error,
-            false => evaluation.loss,
+            true => error,
+            false => loss,
         }
+    }
+
+    /// The row that is best beyond doubt, of scores by row and seed: none, if one of its seeds has not come to its end.
+    fn best_row(&self, scores: &[Vec<f64>]) -> Option<usize> {
+        best(scores).filter(|&row| self.rows[row].unfinished.is_empty())
     }
 
     pub(super) fn score_text(&self, score: f64) -> String {
         match self.format().is_ranked_by_error() {
             true => percent(score),
-            false => loss(score),
+            false => loss_number(score),
         }
     }
 
@@ -77,7 +86,7 @@ impl Section {
         columns.extend(costs.map(str::to_owned));
         let threshold = self.threshold();
         if let Some(threshold) = threshold {
-            columns.push(format!("updates to an {threshold}").replace("an loss", "a loss"));
+            columns.push(format!("updates to {threshold}"));
         }
         let costs = ["training time", "ms an update", "peak memory, MiB"];
         columns.extend(costs.map(str::to_owned));
@@ -91,7 +100,7 @@ impl Section {
                     .collect()
             })
             .collect();
-        let best = best(&scores).filter(|&row| self.rows[row].unfinished.is_empty());
+        let best = self.best_row(&scores);
         let rows = self.rows.iter().enumerate().map(|(index, row)| {
             let over_seeds = |value: &dyn Fn(&RunResult) -> Option<f64>,
                               write: &dyn Fn(f64) -> String| {
@@ -110,11 +119,11 @@ impl Section {
                 is_best: best == Some(index),
             });
             cells.push(match by_error {
-                true => over_seeds(&|result| Some(result.test.loss), &loss),
+                true => over_seeds(&|result| Some(result.test.loss), &loss_number),
                 false => over_seeds(&|result| Some(result.test.error), &percent),
             });
             if has_counted {
-                cells.push(over_seeds(&|result| result.test.counted_loss, &loss));
+                cells.push(over_seeds(&|result| result.test.counted_loss, &loss_number));
             }
             if has_perfect {
                 let share = |share: f64| format!("{:.1}", 100.0 * share);
@@ -149,7 +158,10 @@ impl Section {
             .filter_map(|result| result.test.optimal)
             .collect();
         if let Some(optimal) = Summary::of(&optimal) {
-            legend.push(format!("The best loss there is: {}.", loss(optimal.mean)));
+            legend.push(format!(
+                "The best loss there is: {}.",
+                loss_number(optimal.mean)
+            ));
         }
         Table {
             columns,
@@ -190,7 +202,7 @@ impl Section {
                 .iter()
                 .map(|value| {
                     let rows = self.rows.iter().map(|row| scores(row, value));
-                    best(&rows.collect::<Vec<_>>())
+                    self.best_row(&rows.collect::<Vec<_>>())
                 })
                 .collect();
             let tested = |row: &Row| {
@@ -223,7 +235,7 @@ impl Section {
     }
 }
 
-/// Where a slice's value stands among the others: numbers by their size, ranges by their end, before what is neither.
+/// Where a slice's value stands among the others: numbers by their size, ranges by their end, what is neither behind them.
 fn place_of(value: &toml::Value) -> f64 {
     match value {
         toml::Value::Integer(number) => *number as f64,

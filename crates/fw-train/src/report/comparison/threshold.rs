@@ -49,8 +49,10 @@ impl Threshold {
 impl Display for Threshold {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> std::fmt::Result {
         match self {
-            Threshold::Error(error) => write!(formatter, "error of {} %", tick_text(100.0 * error)),
-            Threshold::Loss(loss) => write!(formatter, "loss of {loss}"),
+            Threshold::Error(error) => {
+                write!(formatter, "an error of {} %", tick_text(100.0 * error))
+            }
+            Threshold::Loss(loss) => write!(formatter, "a loss of {loss}"),
         }
     }
 }
