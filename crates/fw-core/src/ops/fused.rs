@@ -14,7 +14,7 @@ use burn::backend::autodiff::{
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{DispatchDevice, Flex, TensorMetadata};
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, TensorData};
 
 use super::cpu::Real;
 
@@ -22,26 +22,6 @@ use super::cpu::Real;
 pub(crate) fn is_available(device: &Device, dtype: DType) -> bool {
     let device = device.as_dispatch().clone().inner();
     matches!(device, DispatchDevice::Flex(_)) && matches!(dtype, DType::F32 | DType::F64)
-}
-
-/// Panics unless a tensor has the shape and the type that a kernel relies on.
-#[track_caller]
-pub(crate) fn check<const D: usize>(
-    name: &str,
-    tensor: &Tensor<D>,
-    expected: [usize; D],
-    dtype: DType,
-) {
-    let actual = tensor.dims();
-    assert!(
-        actual == expected,
-        "{name} has shape {actual:?}; it must be {expected:?}"
-    );
-    let actual = tensor.dtype();
-    assert!(
-        actual == dtype,
-        "{name} is {actual:?}; the input is {dtype:?}"
-    );
 }
 
 /// An operation of N tensors, all of one type; the first is never empty. Those that are not there have no elements.

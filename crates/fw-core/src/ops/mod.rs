@@ -7,6 +7,8 @@ mod activation;
 mod cell;
 #[cfg(feature = "flex")]
 mod cpu;
+#[cfg(feature = "cube")]
+mod cube;
 pub mod fast_weights;
 #[cfg(feature = "flex")]
 pub(crate) mod fused;
@@ -16,6 +18,8 @@ mod path;
 mod projection;
 pub mod sab;
 mod scan;
+#[cfg(any(feature = "flex", feature = "cube"))]
+mod shapes;
 
 pub use activation::Activation;
 pub(crate) use cell::lstm_step;

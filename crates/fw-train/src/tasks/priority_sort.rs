@@ -25,7 +25,7 @@ use crate::tasks::{Format, Split, VectorSample};
 /// asked                       x x
 /// ```
 ///
-/// `bits + 2` numbers in, `bits` out, `items + 1 + outputs` steps. Guessing costs `bits outputs` bits per sequence.
+/// `bits + 2` numbers in, `bits` out, `items + 1 + min(outputs, items)` steps. Guessing costs a bit for each bit asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PrioritySort {
@@ -33,7 +33,7 @@ pub struct PrioritySort {
     pub bits: usize,
     /// Vectors in a sequence: a number, or `[least, most]`. Default 20.
     pub items: Range,
-    /// How many of them are asked for: at least 1, at most the fewest items. Default 16.
+    /// How many of them are asked for, all where there are fewer: at least 1. Default 16.
     pub outputs: usize,
 }
 
@@ -52,10 +52,12 @@ impl Generator for PrioritySort {
         validate_bits(self.bits)?;
         let most = MAX_NUMBERS / (self.bits + 1) - 1;
         self.items.validate("task.items", 1, most)?;
-        let [fewest, _] = self.items.bounds();
-        let in_range = (1..=fewest).contains(&self.outputs);
-        let rule = format!("lie between 1 and task.items ({fewest})");
-        require(in_range, "task.outputs", self.outputs, &rule)
+        require(
+            self.outputs >= 1,
+            "task.outputs",
+            self.outputs,
+            "be at least 1",
+        )
     }
 
     type Drawn = VectorSample;
@@ -65,7 +67,7 @@ impl Generator for PrioritySort {
     }
 
     fn longest(&self) -> usize {
-        self.items.most() + 1 + self.outputs
+        self.items.most() + 1 + self.outputs.min(self.items.most())
     }
 
     fn draw(&self, _split: Split, rng: &mut ChaCha8Rng) -> VectorSample {
@@ -108,11 +110,18 @@ mod tests {
                 assert_eq!(**answer, item[..8]);
             }
         }
-        let error = super::super::generated::tests::task::<PrioritySort>("items = [10, 20]");
-        let message = error.expect_err("16 of 10");
-        assert_eq!(
-            message,
-            "task.outputs is 16; it must lie between 1 and task.items (10)"
-        );
+        let error = super::super::generated::tests::task::<PrioritySort>("outputs = 0");
+        let message = error.expect_err("none of 20");
+        assert_eq!(message, "task.outputs is 0; it must be at least 1");
+    }
+
+    #[test]
+    fn all_are_asked_for_where_there_are_fewer() {
+        let task = task::<PrioritySort>("items = [2, 4]\noutputs = 3").expect("a task");
+        for sample in samples(&task, Split::Train) {
+            let answers = sample.targets.iter().flatten().count();
+            let items = sample.seq_length() - 1 - answers;
+            assert_eq!(answers, items.min(3));
+        }
     }
 }

@@ -48,9 +48,15 @@
 mod composed;
 #[cfg(feature = "flex")]
 mod cpu;
+#[cfg(feature = "cube")]
+mod cube;
 #[cfg(feature = "flex")]
 mod fused;
 mod memory;
+#[cfg(any(feature = "flex", feature = "cube"))]
+mod shapes;
+#[cfg(test)]
+mod trials;
 
 use alloc::vec::Vec;
 
@@ -59,11 +65,13 @@ use serde::{Deserialize, Serialize};
 
 pub use composed::step;
 pub use memory::Memory;
+#[cfg(any(feature = "flex", feature = "cube"))]
+use shapes::check_shapes;
 
 use super::{Activation, Path, project, scan};
 
 /// When the fast weights are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Write {
     /// With the step's final state, after it was computed: `A_t = λ A_{t-1} + η h_t h_tᵀ` (the paper).
@@ -236,10 +244,16 @@ pub(crate) fn sequence(
     if path != Path::Composed && crate::ops::fused::is_available(&device, dtype) {
         return fused::fast_weights(input, state, weights, options, form);
     }
+    #[cfg(feature = "cube")]
+    if path != Path::Composed
+        && let Some(result) = cube::fast_weights(&input, &state, weights, options, form, None)
+    {
+        return result;
+    }
     assert!(
         path != Path::Fused,
         "path is Fused; there is no kernel for {dtype:?} on {device:?}: it needs Flex, f32 or f64, and the cargo \
-         feature flex"
+         feature flex, or a GPU, f32, f16 or bf16, and the cargo feature wgpu or cuda"
     );
     let state = state.in_form(form, input.tensor().dims()[1], options);
     let projected = match input {

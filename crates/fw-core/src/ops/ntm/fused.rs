@@ -13,7 +13,8 @@ use super::cpu::{self, LayerKind, Problem, Tape, Wanted};
 use super::{Addressing, SlowWeights, State};
 use crate::ops::LstmState;
 use crate::ops::cpu::{Arch, Real, SharedMut};
-use crate::ops::fused::{self, Input, Kernel, check};
+use crate::ops::fused::{self, Input, Kernel};
+use crate::ops::shapes::check;
 
 /// What a sequence is read from.
 pub(crate) enum Sequence {

@@ -12,7 +12,8 @@ use burn::tensor::Tensor;
 use super::cpu::{self, Problem, Tape, Wanted};
 use super::{CellKind, FusedCell, Options, Score, Scoring};
 use crate::ops::cpu::{Arch, Real, SharedMut};
-use crate::ops::fused::{self, Input, Kernel, check};
+use crate::ops::fused::{self, Input, Kernel};
+use crate::ops::shapes::check;
 
 /// Where a sequence begins, and what is put out.
 #[derive(Clone, Copy, Debug)]

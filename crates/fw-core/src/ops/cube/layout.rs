@@ -1,0 +1,58 @@
+//! How the units of a cube are laid out, within what the device allows.
+
+use burn::backend::DispatchDevice;
+use burn::tensor::{DType, Device};
+use burn_cubecl::CubeDevice;
+use burn_cubecl::cubecl::ir::HardwareProperties;
+use burn_cubecl::cubecl::prelude::*;
+
+/// More units than this only wait for each other.
+const MOST_UNITS: usize = 256;
+
+/// What a GPU allows, if there are kernels for this device, type and number of samples. Cubes of CubeCL's CPU runtime have too
+/// few units for them.
+pub(crate) fn hardware(
+    device: &Device,
+    dtype: DType,
+    batch_size: usize,
+) -> Option<HardwareProperties> {
+    let device = match device.as_dispatch().clone().inner() {
+        DispatchDevice::Cube(CubeDevice::Cpu(_)) => return None,
+        DispatchDevice::Cube(device) => device,
+        #[allow(unreachable_patterns, reason = "unless this build has other backends")]
+        _ => return None,
+    };
+    let hardware = device.client().properties().hardware.clone();
+    let fits = (1..=hardware.max_cube_count.0 as usize).contains(&batch_size);
+    (fits && matches!(dtype, DType::F32 | DType::F16 | DType::BF16)).then_some(hardware)
+}
+
+/// The units of a cube: `parts` rows of `lanes`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Layout {
+    /// Units that compute numbers of a result side by side.
+    pub(crate) lanes: usize,
+    /// Rows of units that share the terms of a sum.
+    pub(crate) parts: usize,
+}
+
+impl Layout {
+    /// For vectors of `width` numbers.
+    pub(crate) fn new(width: usize, hardware: &HardwareProperties) -> Layout {
+        let most = hardware.max_units_per_cube.min(hardware.max_cube_dim.0) as usize;
+        let most = most.clamp(1, MOST_UNITS);
+        let lanes = width.next_power_of_two().min(most);
+        Layout {
+            lanes,
+            parts: (most / lanes).max(1),
+        }
+    }
+
+    pub(crate) fn units(self) -> usize {
+        self.lanes * self.parts
+    }
+
+    pub(crate) fn cube_dim(self) -> CubeDim {
+        CubeDim::new_1d(self.units() as u32)
+    }
+}

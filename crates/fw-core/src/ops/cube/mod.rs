@@ -1,0 +1,14 @@
+//! What the GPU kernels share: how a workgroup is laid out, products and sums over it, and which devices have kernels.
+//!
+//! One cube (a workgroup) computes one sample for the whole sequence. Its units stand in `parts` rows of `lanes`: a
+//! lane computes every `lanes`-th number of a result, and the rows share the terms of each sum.
+
+mod layout;
+mod products;
+mod tensors;
+
+pub(crate) use layout::{Layout, hardware};
+pub(crate) use products::{
+    MOMENTS, moments, product, share_moments, share_sums, sum_of_parts, sums,
+};
+pub(crate) use tensors::{empty, from_numbers};

@@ -1,0 +1,239 @@
+//! The whole sequence in one launch on a GPU: CubeCL kernels, one source for wgpu and CUDA.
+
+mod autodiff;
+mod backward;
+mod forward;
+mod launch;
+mod plan;
+
+use burn::backend::fusion::custom::TensorSpec;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, Dispatch, DispatchTensor, ExtensionType, backend_extension};
+use burn::tensor::{DType, Shape, Tensor};
+use burn_cubecl::CubeBackend;
+use burn_cubecl::tensor::CubeTensor;
+
+use super::{Form, Input, Memory, Options, State, Weights, Write};
+use crate::ops::cube::hardware;
+use plan::Plan;
+
+/// Fast weights over a whole sequence by the kernel; nothing, where there is none. Everything is computed in f32, and comes back
+/// in the input's type. `chunk` is the length of chunks, if it is not to be chosen.
+#[track_caller]
+pub(super) fn fast_weights(
+    input: &Input,
+    state: &State,
+    weights: &Weights,
+    options: &Options,
+    form: Form,
+    chunk: Option<usize>,
+) -> Option<(Tensor<3>, State)> {
+    let (device, dtype) = (input.tensor().device(), input.tensor().dtype());
+    let [batch_size, seq_length, _] = input.tensor().dims();
+    let d_hidden = weights.hidden.dims()[0];
+    let hardware = hardware(&device, dtype, batch_size)?;
+    super::check_shapes(input, state, weights);
+    let form = form.resolve(state.memory.written(), seq_length, d_hidden);
+    let start = match state.memory.clone() {
+        Memory::Matrix(start) => Some(start),
+        Memory::History {
+            start,
+            writes: None,
+        } => start,
+        history => Some(history.into_matrix(&state.hidden, options)),
+    };
+    let request = Request {
+        plan: Plan::new(
+            options,
+            weights.norm.is_some(),
+            start.is_some(),
+            [seq_length, d_hidden],
+            chunk,
+            &hardware,
+        )?,
+        decay: options.decay,
+        fast_learning_rate: options.fast_learning_rate,
+        epsilon: weights.norm.as_ref().map_or(0.0, |norm| norm.epsilon),
+    };
+    let projected = match input {
+        Input::Raw(input) => weights.project(input.clone()),
+        Input::Projected(projected) => projected.clone(),
+    };
+    let nothing = || Tensor::<1>::zeros([1], (&device, DType::F32)).into_dispatch();
+    let (gain, norm_bias) = match &weights.norm {
+        Some(norm) => (single(&norm.gain), single(&norm.bias)),
+        None => (nothing(), nothing()),
+    };
+    let inputs = Inputs {
+        projected: single(&projected),
+        hidden: single(&state.hidden),
+        start: start.as_ref().map_or_else(nothing, single),
+        w_hidden: single(&weights.hidden),
+        gain,
+        norm_bias,
+    };
+    let outputs = <Dispatch as FastWeightsOnCube>::fast_weights(inputs, request);
+    let outputs = Tensor::<4>::from_dispatch(outputs).cast(dtype);
+    let nth = |n| outputs.clone().narrow(0, n, 1).squeeze_dim::<3>(0);
+    let output = nth(0);
+    let writes = match options.write {
+        Write::Final => output.clone(),
+        Write::Preliminary => nth(1),
+    };
+    let hidden = output
+        .clone()
+        .narrow(1, seq_length - 1, 1)
+        .squeeze_dim::<2>(1);
+    let mut memory = Memory::History {
+        start,
+        writes: Some(writes),
+    };
+    if form == Form::Matrix {
+        memory = Memory::Matrix(memory.into_matrix(&hidden, options));
+    }
+    Some((output, State { hidden, memory }))
+}
+
+/// The tensor in single precision.
+fn single<const D: usize>(tensor: &Tensor<D>) -> DispatchTensor {
+    tensor.clone().cast(DType::F32).into_dispatch()
+}
+
+/// What the operation is to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    plan: Plan,
+    decay: f64,
+    fast_learning_rate: f64,
+    /// Of the normalisation, if there is one.
+    epsilon: f64,
+}
+
+/// The tensors that the operation reads; those that are not there have one element.
+#[derive(Clone, Debug, ExtensionType)]
+#[extension_type(fusion)]
+pub struct Inputs<B: Backend> {
+    projected: FloatTensor<B>,
+    hidden: FloatTensor<B>,
+    start: FloatTensor<B>,
+    w_hidden: FloatTensor<B>,
+    gain: FloatTensor<B>,
+    norm_bias: FloatTensor<B>,
+}
+
+/// What the forward pass leaves for the backward pass; what is not needed has one element.
+#[derive(Clone, Debug, ExtensionType)]
+#[extension_type(fusion)]
+pub struct Tape<B: Backend> {
+    outputs: FloatTensor<B>,
+    /// `[batch_size, seq_length, inner_steps, d_hidden]`.
+    states: FloatTensor<B>,
+    /// `[batch_size, seq_length, n_norms, d_hidden]`.
+    normalized: FloatTensor<B>,
+    /// `[batch_size, seq_length, n_norms]`.
+    scales: FloatTensor<B>,
+    /// `[batch_size, n_chunks, d_hidden, d_hidden]`.
+    matrices: FloatTensor<B>,
+}
+
+/// What the backward kernel yields.
+#[derive(Clone, Debug, ExtensionType)]
+#[extension_type(fusion)]
+pub struct Gradients<B: Backend> {
+    /// `[batch_size, seq_length, d_hidden]`.
+    projected: FloatTensor<B>,
+    /// `[batch_size, seq_length, inner_steps, d_hidden]`; with a start only.
+    reads: FloatTensor<B>,
+    /// `[batch_size, d_hidden]`.
+    hidden: FloatTensor<B>,
+    /// Of each sample, `[batch_size, d_hidden]`; with a normalisation only.
+    gain: FloatTensor<B>,
+    norm_bias: FloatTensor<B>,
+}
+
+/// The operation.
+#[backend_extension(Autodiff, Cube, Fusion)]
+pub trait FastWeightsOnCube: Backend {
+    /// Every h_t, `[1, batch_size, seq_length, d_hidden]`, and every s_0 where those are written:
+    /// `[2, batch_size, seq_length, d_hidden]`.
+    #[fusion(meta = output_spec)]
+    fn fast_weights(#[extension_type] inputs: Inputs<Self>, request: Request) -> FloatTensor<Self>;
+}
+
+/// Its two passes.
+#[backend_extension(Cube, Fusion)]
+pub trait FastWeightsPasses: Backend {
+    /// The operation, with what the backward pass reads.
+    #[fusion(meta = tape_spec)]
+    fn forward_pass(#[extension_type] inputs: Inputs<Self>, request: Request) -> Tape<Self>;
+
+    /// The gradients, from that of the outputs.
+    #[fusion(meta = gradients_spec)]
+    fn backward_pass(
+        #[extension_type] inputs: Inputs<Self>,
+        #[extension_type] tape: Tape<Self>,
+        slopes: FloatTensor<Self>,
+        request: Request,
+    ) -> Gradients<Self>;
+}
+
+impl FastWeightsOnCube for CubeBackend {
+    fn fast_weights(inputs: Inputs<Self>, request: Request) -> CubeTensor {
+        launch::forward(inputs, &request).outputs
+    }
+}
+
+impl FastWeightsPasses for CubeBackend {
+    fn forward_pass(inputs: Inputs<Self>, request: Request) -> Tape<Self> {
+        launch::forward(inputs, &request)
+    }
+
+    fn backward_pass(
+        inputs: Inputs<Self>,
+        tape: Tape<Self>,
+        slopes: CubeTensor,
+        request: Request,
+    ) -> Gradients<Self> {
+        launch::backward(inputs, tape, slopes, &request)
+    }
+}
+
+fn output_spec(inputs: &InputsMetadata, request: &Request) -> TensorSpec {
+    tape_spec(inputs, request).outputs
+}
+
+fn tape_spec(inputs: &InputsMetadata, request: &Request) -> TapeMetadata {
+    let [batch_size, seq_length, _] = inputs.projected.shape.dims();
+    let shapes = request.plan.tape_shapes(batch_size, seq_length);
+    TapeMetadata {
+        outputs: spec(shapes.outputs),
+        states: spec(shapes.states),
+        normalized: spec(shapes.normalized),
+        scales: spec(shapes.scales),
+        matrices: spec(shapes.matrices),
+    }
+}
+
+fn gradients_spec(
+    inputs: &InputsMetadata,
+    _tape: &TapeMetadata,
+    _slopes: &TensorSpec,
+    request: &Request,
+) -> GradientsMetadata {
+    let [batch_size, seq_length, _] = inputs.projected.shape.dims();
+    let shapes = request.plan.gradient_shapes(batch_size, seq_length);
+    GradientsMetadata {
+        projected: spec(shapes.projected),
+        reads: spec(shapes.reads),
+        hidden: spec(shapes.hidden),
+        gain: spec(shapes.of_norm),
+        norm_bias: spec(shapes.of_norm),
+    }
+}
+
+fn spec<const D: usize>(shape: [usize; D]) -> TensorSpec {
+    TensorSpec::new(Shape::new(shape), DType::F32)
+}
+
+#[cfg(all(test, feature = "wgpu"))]
+mod tests;

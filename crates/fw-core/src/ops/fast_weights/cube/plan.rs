@@ -1,0 +1,217 @@
+//! What a kernel is compiled for, within what the device allows.
+
+use burn_cubecl::cubecl;
+use burn_cubecl::cubecl::ir::HardwareProperties;
+use burn_cubecl::cubecl::prelude::*;
+
+use crate::ops::Activation;
+use crate::ops::cube::{Layout, MOMENTS};
+use crate::ops::fast_weights::{Options, Write};
+
+/// What a pair of kernels is compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Plan {
+    pub(super) d_hidden: usize,
+    pub(super) inner_steps: usize,
+    pub(super) write: Write,
+    pub(super) activation: Activation,
+    pub(super) is_normalized: bool,
+    pub(super) normalizes_preliminary: bool,
+    pub(super) has_start: bool,
+    /// Whether the forward pass keeps what the backward pass reads.
+    pub(super) keeps: bool,
+    /// Steps between which the memory is read by attention.
+    pub(super) chunk: usize,
+    /// Whether a whole matrix lies in the memory that units share.
+    pub(super) matrix_is_shared: bool,
+    pub(super) layout: Layout,
+}
+
+impl Plan {
+    /// The plan for a device; nothing, if its cubes share too little memory. A chunk that is too long for it is halved.
+    pub(super) fn new(
+        options: &Options,
+        is_normalized: bool,
+        has_start: bool,
+        [seq_length, d_hidden]: [usize; 2],
+        chunk: Option<usize>,
+        hardware: &HardwareProperties,
+    ) -> Option<Plan> {
+        let chunk = chunk.unwrap_or_else(|| chunk_length(seq_length, d_hidden));
+        let mut plan = Plan {
+            d_hidden,
+            inner_steps: options.inner_steps,
+            write: options.write,
+            activation: options.activation,
+            is_normalized,
+            normalizes_preliminary: is_normalized && options.normalize_preliminary,
+            has_start,
+            keeps: false,
+            chunk: chunk.min(seq_length),
+            matrix_is_shared: false,
+            layout: Layout::new(d_hidden, hardware),
+        };
+        let room = hardware.max_shared_memory_size / size_of::<f32>();
+        while plan.shared_numbers() > room {
+            if plan.chunk == 1 {
+                return None;
+            }
+            plan.chunk = plan.chunk.div_ceil(2);
+        }
+        plan.matrix_is_shared = plan.shared_numbers() + d_hidden * d_hidden <= room;
+        Some(plan)
+    }
+
+    /// The numbers that units share in the backward pass, which takes more of them, but for a matrix.
+    fn shared_numbers(&self) -> usize {
+        let Plan {
+            d_hidden,
+            chunk,
+            layout,
+            ..
+        } = *self;
+        let vectors = (8 + 2 * self.inner_steps) * d_hidden;
+        let shares = layout.parts * (self.width() + d_hidden);
+        vectors + shares + chunk * (d_hidden + 1) + chunk + 2 * MOMENTS + 1
+    }
+
+    /// Numbers in a row of shares.
+    pub(super) fn width(&self) -> usize {
+        self.d_hidden.max(self.chunk)
+    }
+
+    /// Room for a matrix in the memory that units share.
+    pub(super) fn matrix_numbers(&self) -> usize {
+        match self.matrix_is_shared {
+            true => self.d_hidden * self.d_hidden,
+            false => 1,
+        }
+    }
+
+    /// Normalisations in a step.
+    pub(super) fn n_norms(&self) -> usize {
+        match self.is_normalized {
+            true => self.inner_steps + usize::from(self.normalizes_preliminary),
+            false => 0,
+        }
+    }
+
+    /// Matrices that the forward pass keeps of each sample.
+    pub(super) fn n_matrices(&self, seq_length: usize) -> usize {
+        let n_chunks = seq_length.div_ceil(self.chunk);
+        match (self.has_start || n_chunks > 1, self.keeps) {
+            (false, _) => 0,
+            (true, false) => 1,
+            (true, true) => n_chunks,
+        }
+    }
+}
+
+/// The shapes of what the forward pass leaves.
+pub(super) struct TapeShapes {
+    pub(super) outputs: [usize; 4],
+    pub(super) states: [usize; 4],
+    pub(super) normalized: [usize; 4],
+    pub(super) scales: [usize; 3],
+    pub(super) matrices: [usize; 4],
+}
+
+/// The shapes of what the backward pass yields.
+pub(super) struct GradientShapes {
+    pub(super) projected: [usize; 3],
+    pub(super) reads: [usize; 4],
+    pub(super) hidden: [usize; 2],
+    pub(super) of_norm: [usize; 2],
+}
+
+impl Plan {
+    pub(super) fn tape_shapes(&self, batch_size: usize, seq_length: usize) -> TapeShapes {
+        let Plan {
+            d_hidden,
+            inner_steps,
+            keeps,
+            ..
+        } = *self;
+        let n_outputs = match self.write {
+            Write::Final => 1,
+            Write::Preliminary => 2,
+        };
+        let n_norms = self.n_norms();
+        let n_matrices = self.n_matrices(seq_length);
+        TapeShapes {
+            outputs: [n_outputs, batch_size, seq_length, d_hidden],
+            states: wanted(keeps, [batch_size, seq_length, inner_steps, d_hidden]),
+            normalized: wanted(keeps, [batch_size, seq_length, n_norms, d_hidden]),
+            scales: wanted(keeps, [batch_size, seq_length, n_norms]),
+            matrices: wanted(true, [batch_size, n_matrices, d_hidden, d_hidden]),
+        }
+    }
+
+    pub(super) fn gradient_shapes(&self, batch_size: usize, seq_length: usize) -> GradientShapes {
+        let Plan {
+            d_hidden,
+            inner_steps,
+            ..
+        } = *self;
+        GradientShapes {
+            projected: [batch_size, seq_length, d_hidden],
+            reads: wanted(
+                self.has_start,
+                [batch_size, seq_length, inner_steps, d_hidden],
+            ),
+            hidden: [batch_size, d_hidden],
+            of_norm: wanted(self.is_normalized, [batch_size, d_hidden]),
+        }
+    }
+}
+
+/// The shape; one place, where there is nothing to hold: GPUs know no empty buffers.
+fn wanted<const D: usize>(is_wanted: bool, shape: [usize; D]) -> [usize; D] {
+    match is_wanted && !shape.contains(&0) {
+        true => shape,
+        false => [1; D],
+    }
+}
+
+/// The whole sequence while its history is no longer than two matrices' width; else half a width.
+fn chunk_length(seq_length: usize, d_hidden: usize) -> usize {
+    match seq_length <= 16 + 2 * d_hidden {
+        true => seq_length,
+        false => (d_hidden / 2).clamp(16, 64),
+    }
+}
+
+/// Where the matrix at the start of a chunk lies.
+#[cube]
+pub(super) fn place_of_matrix(
+    sample: usize,
+    chunk: usize,
+    seq_length: usize,
+    #[comptime] plan: Plan,
+) -> usize {
+    let numbers = comptime!(plan.d_hidden * plan.d_hidden);
+    if comptime!(plan.keeps) {
+        let n_chunks = seq_length.div_ceil(comptime!(plan.chunk));
+        (sample * n_chunks + chunk) * numbers
+    } else {
+        sample * numbers
+    }
+}
+
+/// f.
+#[cube]
+pub(super) fn activate(value: f32, #[comptime] activation: Activation) -> f32 {
+    match comptime!(activation) {
+        Activation::Relu => max(value, 0.0f32),
+        Activation::Tanh => value.tanh(),
+    }
+}
+
+/// The slope of f, from what it yielded.
+#[cube]
+pub(super) fn activate_slope(yielded: f32, #[comptime] activation: Activation) -> f32 {
+    match comptime!(activation) {
+        Activation::Relu => select(yielded > 0.0f32, 1.0f32, 0.0f32),
+        Activation::Tanh => 1.0f32 - yielded * yielded,
+    }
+}

@@ -1,0 +1,70 @@
+//! The kernels on a GPU against the composed form on the CPU, in f64.
+
+use burn::tensor::{Device, DeviceKind};
+
+use super::super::trials::{Leaves, Start, assert_same, options, results};
+use super::super::{Path, fast_weights as sequence};
+use super::*;
+use crate::Activation;
+
+/// Single precision, over some twenty steps.
+const TOLERANCE: f64 = 2e-5;
+
+/// One variant of the options: one step; one chunk; several, with and without a start.
+fn check(options: Options, is_normalised: bool) {
+    let cpu = Device::flex().autodiff();
+    let gpu = Device::wgpu(DeviceKind::DefaultDevice).autodiff();
+    let cases = [
+        (1, 1, Start::Nothing, Form::Attention),
+        (21, 21, Start::Nothing, Form::Matrix),
+        (21, 8, Start::Nothing, Form::Attention),
+        (21, 8, Start::General, Form::Matrix),
+    ];
+    for (seq_length, chunk, start, form) in cases {
+        let on_cpu = Leaves::new(seq_length, start, is_normalised, &cpu, DType::F64);
+        let on_gpu = Leaves::new(seq_length, start, is_normalised, &gpu, DType::F32);
+        let expected = results(&on_cpu, &options, form, |input, state, weights| {
+            sequence(input, state, weights, &options, form, Path::Composed)
+        });
+        let actual = results(&on_gpu, &options, form, |input, state, weights| {
+            let input = Input::Raw(input);
+            fast_weights(&input, &state, weights, &options, form, Some(chunk))
+                .expect("a kernel for the GPU")
+        });
+        let case =
+            alloc::format!("{options:?}, {form:?}, {start:?}, T = {seq_length}, chunk {chunk}");
+        assert_same(&actual, &expected, TOLERANCE, &case);
+    }
+}
+
+#[test]
+fn chunks_of_any_length_equal_the_composed_form() {
+    check(options(1), true);
+}
+
+#[test]
+fn so_do_several_inner_steps_and_none() {
+    check(options(3), true);
+    check(options(0), true);
+}
+
+#[test]
+fn so_does_the_early_write_with_both_states_normalised() {
+    let options = Options {
+        write: Write::Preliminary,
+        normalize_preliminary: true,
+        ..options(2)
+    };
+    check(options, true);
+}
+
+#[test]
+fn so_does_the_form_without_normalisation() {
+    let options = Options {
+        activation: Activation::Tanh,
+        decay: 0.5,
+        fast_learning_rate: 0.05,
+        ..options(1)
+    };
+    check(options, false);
+}
