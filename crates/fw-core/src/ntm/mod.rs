@@ -448,14 +448,21 @@ impl Recurrent for Ntm {
             let projected = ntm::fused::Sequence::Projected(projected);
             return ntm::fused::sequence(projected, state, self.slow_weights());
         }
+        // Laid out once, not for every step.
+        let weights = self.weights();
+        #[cfg(feature = "cube")]
+        if self.path != Path::Composed
+            && let Some(result) = ntm::cube::sequence(&projected, &state, &weights)
+        {
+            return result;
+        }
         assert!(
             self.path != Path::Fused,
-            "path is Fused; there is no kernel for {:?} on {:?}: it needs Flex, f32 or f64, and the cargo feature flex",
+            "path is Fused; there is no kernel for {:?} on {:?}: it needs Flex, f32 or f64, and the cargo feature flex, or \
+             a GPU with room for the machine, f32, f16 or bf16, and the cargo feature wgpu or cuda",
             projected.dtype(),
             projected.device()
         );
-        // Laid out once, not for every step.
-        let weights = self.weights();
         scan(projected, state, |projected_t, state| {
             let step = ntm::step(projected_t, state, &weights);
             (step.output, step.state)

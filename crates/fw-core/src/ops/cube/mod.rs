@@ -3,12 +3,16 @@
 //! One cube (a workgroup) computes one sample for the whole sequence. Its units stand in `parts` rows of `lanes`: a
 //! lane computes every `lanes`-th number of a result, and the rows share the terms of each sum.
 
+mod autodiff;
 mod layout;
 mod products;
 mod tensors;
 
+pub(crate) use autodiff::{Operation, run_tracked};
 pub(crate) use layout::{Layout, hardware};
 pub(crate) use products::{
     MOMENTS, moments, product, share_moments, share_sums, sum_of_parts, sums,
 };
-pub(crate) use tensors::{empty, from_numbers};
+pub(crate) use tensors::{
+    empty, from_numbers, nothing, over_rows, products_over_rows, single, spec, transposed, wanted,
+};

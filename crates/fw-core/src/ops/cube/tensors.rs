@@ -1,13 +1,42 @@
-//! Tensors that kernels write.
+//! Tensors around the kernels.
 
 use alloc::vec::Vec;
 
-use burn::tensor::{DType, Shape};
+use burn::backend::fusion::custom::TensorSpec;
+use burn::backend::ops::FloatTensorOps;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Cube, DispatchTensor, TensorMetadata};
+use burn::tensor::{DType, Device, Shape, Tensor};
+use burn_cubecl::CubeBackend;
 use burn_cubecl::cubecl::prelude::CubeElement;
+use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 
-/// Room for numbers in f32, on the device of another tensor.
+/// The tensor in single precision.
+pub(crate) fn single<const D: usize>(tensor: &Tensor<D>) -> DispatchTensor {
+    tensor.clone().cast(DType::F32).into_dispatch()
+}
+
+/// What stands for a tensor that is not there: one place, since GPUs know no empty buffers.
+pub(crate) fn nothing(device: &Device) -> DispatchTensor {
+    Tensor::<1>::zeros([1], (device, DType::F32)).into_dispatch()
+}
+
+/// The shape of what a kernel yields, or of what stands for nothing.
+pub(crate) fn wanted<const D: usize>(is_wanted: bool, shape: [usize; D]) -> [usize; D] {
+    match is_wanted && !shape.contains(&0) {
+        true => shape,
+        false => [1; D],
+    }
+}
+
+/// What a kernel yields, in single precision.
+pub(crate) fn spec<const D: usize>(shape: [usize; D]) -> TensorSpec {
+    TensorSpec::new(Shape::new(shape), DType::F32)
+}
+
+/// Room for numbers, on the device of another tensor.
 pub(crate) fn empty<const D: usize>(like: &CubeTensor, shape: [usize; D]) -> CubeTensor {
     let (client, device) = (like.client.clone(), like.device.clone());
     empty_device_contiguous_dtype(client, device, Shape::new(shape), DType::F32)
@@ -17,11 +46,35 @@ pub(crate) fn empty<const D: usize>(like: &CubeTensor, shape: [usize; D]) -> Cub
 pub(crate) fn from_numbers(like: &CubeTensor, numbers: Vec<f32>) -> CubeTensor {
     let handle = like.client.create_from_slice(f32::as_bytes(&numbers));
     let (client, device) = (like.client.clone(), like.device.clone());
-    CubeTensor::new_contiguous(
-        client,
-        device,
-        Shape::new([numbers.len()]),
-        handle,
-        DType::F32,
-    )
+    let shape = Shape::new([numbers.len()]);
+    CubeTensor::new_contiguous(client, device, shape, handle, DType::F32)
+}
+
+/// The tensor with a dimension and the next exchanged, laid out anew.
+pub(crate) fn transposed(tensor: CubeTensor, dimension: usize) -> CubeTensor {
+    into_contiguous(CubeBackend::float_swap_dims(
+        tensor,
+        dimension,
+        dimension + 1,
+    ))
+}
+
+/// `Σ a bᵀ` over the rows of two tensors, those of all samples and steps.
+pub(crate) fn products_over_rows(a: FloatTensor<Cube>, b: FloatTensor<Cube>) -> FloatTensor<Cube> {
+    Cube::float_matmul(Cube::float_swap_dims(rows(a), 0, 1), rows(b))
+}
+
+/// The sum of all rows.
+pub(crate) fn over_rows(tensor: FloatTensor<Cube>) -> FloatTensor<Cube> {
+    let rows = rows(tensor);
+    let width = rows.shape().dims::<2>()[1];
+    Cube::float_reshape(Cube::float_sum_dim(rows, 0), Shape::new([width]))
+}
+
+/// `[.., width]` as `[rows, width]`.
+fn rows(tensor: FloatTensor<Cube>) -> FloatTensor<Cube> {
+    let shape = tensor.shape();
+    let width = shape[shape.num_dims() - 1];
+    let rows = Shape::new([shape.num_elements() / width, width]);
+    Cube::float_reshape(tensor, rows)
 }

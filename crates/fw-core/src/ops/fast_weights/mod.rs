@@ -246,7 +246,7 @@ pub(crate) fn sequence(
     }
     #[cfg(feature = "cube")]
     if path != Path::Composed
-        && let Some(result) = cube::fast_weights(&input, &state, weights, options, form, None)
+        && let Some(result) = cube::fast_weights(&input, &state, weights, options, form)
     {
         return result;
     }

@@ -45,27 +45,37 @@ pub(crate) struct LayerWeights {
 
 /// The slow weights of a machine, laid out for a step.
 pub(crate) struct Weights {
-    controller: Controller,
-    heads: Heads,
+    pub(super) controller: Controller,
+    pub(super) heads: Heads,
 }
 
-enum Controller {
+pub(super) enum Controller {
     Lstm(Vec<Dense>),
     FeedForward(Vec<Dense>, Activation),
 }
 
 /// A layer of the controller: what it multiplies `[below ; own hidden state]` by (a feed-forward layer has no state). The
 /// first layer's share of the input, and its bias, are in the projection.
-struct Dense {
-    weight: Tensor<2>,
-    bias: Option<Tensor<1>>,
+pub(super) struct Dense {
+    pub(super) weight: Tensor<2>,
+    pub(super) bias: Option<Tensor<1>>,
 }
 
 /// The heads' linear map: the addressing of the read heads and then of the write heads, then all erases, then all adds.
-struct Heads {
-    weight: Tensor<2>,
-    bias: Tensor<1>,
-    n_write: usize,
+pub(super) struct Heads {
+    pub(super) weight: Tensor<2>,
+    pub(super) bias: Tensor<1>,
+    pub(super) n_write: usize,
+}
+
+#[cfg(feature = "cube")]
+impl Controller {
+    /// From the input on.
+    pub(super) fn layers(&self) -> &[Dense] {
+        match self {
+            Controller::Lstm(layers) | Controller::FeedForward(layers, _) => layers,
+        }
+    }
 }
 
 impl Weights {

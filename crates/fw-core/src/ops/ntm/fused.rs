@@ -10,7 +10,7 @@ use burn::backend::{Backend, Dispatch, ExtensionType, Flex, backend_extension};
 use burn::tensor::Tensor;
 
 use super::cpu::{self, LayerKind, Problem, Tape, Wanted};
-use super::{Addressing, SlowWeights, State};
+use super::{Addressing, SlowWeights, State, output_and_state};
 use crate::ops::LstmState;
 use crate::ops::cpu::{Arch, Real, SharedMut};
 use crate::ops::fused::{self, Input, Kernel};
@@ -45,51 +45,11 @@ pub(crate) fn sequence(input: Sequence, state: State, weights: SlowWeights) -> (
 #[track_caller]
 fn run_on(arch: Arch, input: Sequence, state: State, weights: SlowWeights) -> (Tensor<3>, State) {
     let [batch_size, seq_length, _] = input.tensor().dims();
-    let [_, memory_size, word_size] = state.memory.dims();
-    let (n_read, n_states) = (state.reads.dims()[1], state.controller.len());
+    let like = state.clone();
     let (inputs, plan) = operands(arch, input, state, weights);
-    let Plan {
-        d_hidden, n_write, ..
-    } = plan;
     let results = Tensor::<1>::from_dispatch(<Dispatch as FusedNtm>::ntm(inputs, plan));
 
-    let mut first = 0;
-    let mut take = |numbers: usize| {
-        let taken = results.clone().narrow(0, first, numbers);
-        first += numbers;
-        taken
-    };
-    let d_reads = n_read * word_size;
-    let width = d_hidden + d_reads;
-    let output = take(batch_size * seq_length * width).reshape([batch_size, seq_length, width]);
-    let memory = take(batch_size * memory_size * word_size);
-    let n_heads = n_read + n_write;
-    let weights = take(batch_size * n_heads * memory_size);
-    let mut of_layers = || -> Vec<Tensor<2>> {
-        let all = match n_states {
-            0 => return Vec::new(),
-            _ => take(batch_size * n_states * d_hidden),
-        };
-        let all = all.reshape([batch_size, n_states * d_hidden]);
-        let layers = 0..n_states;
-        layers
-            .map(|layer| all.clone().narrow(1, layer * d_hidden, d_hidden))
-            .collect()
-    };
-    let (hidden, cell) = (of_layers(), of_layers());
-    let layers = hidden.into_iter().zip(cell);
-    let last = output.clone().narrow(1, seq_length - 1, 1);
-    let state = State {
-        controller: layers
-            .map(|(hidden, cell)| LstmState { hidden, cell })
-            .collect(),
-        memory: memory.reshape([batch_size, memory_size, word_size]),
-        reads: last
-            .narrow(2, d_hidden, d_reads)
-            .reshape([batch_size, n_read, word_size]),
-        weights: weights.reshape([batch_size, n_heads, memory_size]),
-    };
-    (output, state)
+    output_and_state(results, [batch_size, seq_length], &like, plan.d_hidden)
 }
 
 /// The tensors that the kernel reads, and what it is to do with them.

@@ -33,7 +33,7 @@
 //!
 //! # Paths
 //!
-//! The layer [`Ntm`](crate::Ntm) runs a sequence composed of these functions, step by step, or, on Flex, fused into one operation
+//! The layer [`Ntm`](crate::Ntm) runs a sequence composed of these functions, step by step, or, on Flex and on GPUs, fused into one operation
 //! with its own backward pass: see [`Path`](crate::Path).
 //!
 //! # Differences from the paper
@@ -49,10 +49,18 @@ mod addressing;
 mod composed;
 #[cfg(feature = "flex")]
 mod cpu;
+#[cfg(feature = "cube")]
+pub(crate) mod cube;
 #[cfg(feature = "flex")]
 pub(crate) mod fused;
+#[cfg(any(feature = "flex", feature = "cube"))]
+mod results;
+#[cfg(test)]
+mod trials;
 
 pub use access::{Writing, read, write};
 pub use addressing::{Addressing, content, cosine_similarity, interpolate, sharpen, shift};
 pub use composed::State;
 pub(crate) use composed::{LayerWeights, SlowWeights, Weights, step};
+#[cfg(any(feature = "flex", feature = "cube"))]
+use results::output_and_state;

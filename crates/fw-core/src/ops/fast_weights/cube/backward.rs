@@ -71,23 +71,19 @@ pub(super) fn backward(
     let mut statistics = Shared::<[f32]>::new_slice(comptime!(2 * MOMENTS));
     let mut matrix = Shared::<[f32]>::new_slice(comptime!(plan.matrix_numbers()));
 
-    let mut o = unit;
-    while o < n {
+    for o in range_stepped(unit, n, units) {
         carried[o] = 0.0f32;
         of_gain[o] = 0.0f32;
         of_norm_bias[o] = 0.0f32;
-        o += units;
     }
     let place_of_sums = sample * n * n;
     if comptime!(plan.inner_steps > 0) {
-        let mut e = unit;
-        while e < n * n {
+        for e in range_stepped(unit, n * n, units) {
             if comptime!(plan.matrix_is_shared) {
                 matrix[e] = 0.0f32;
             } else {
                 sums_of_gradients[place_of_sums + e] = 0.0f32;
             }
-            e += units;
         }
         if comptime!(!plan.matrix_is_shared) {
             sync_storage();
@@ -101,15 +97,13 @@ pub(super) fn backward(
         let length = min(chunk_length, seq_length - first);
         let reads_matrix = comptime!(plan.has_start) || chunk > 0;
         let place = place_of_matrix(sample, chunk, seq_length, plan);
-        let mut e = unit;
-        while e < length * n {
+        for e in range_stepped(unit, length * n, units) {
             let (i, o) = (e / n, e % n);
             let mut from = (sample * seq_length + first) * n;
             if comptime!(plan.write == Write::Preliminary) {
                 from += batch_size * seq_length * n;
             }
             written[i * row + o] = outputs[from + e];
-            e += units;
         }
         sync_cube();
 
@@ -150,15 +144,13 @@ pub(super) fn backward(
                 }
                 sync_cube();
             }
-            let mut o = unit;
-            while o < n {
+            for o in range_stepped(unit, n, units) {
                 let mut value = slopes[step * n + o] + carried[o];
                 if comptime!(plan.write == Write::Final && plan.inner_steps > 0) {
                     value += rate * sum_of_parts(&shares, o, width, layout);
                 }
                 d[o] = value;
                 dz[o] = 0.0f32;
-                o += units;
             }
             sync_cube();
 
@@ -166,8 +158,7 @@ pub(super) fn backward(
                 let i = inner_steps - i_back - 1;
                 // Through f and LN: the gradient of z_t + A_{t-1} s_i.
                 let norm = step * n_norms + comptime!(plan.normalizes_preliminary as usize) + i;
-                let mut o = unit;
-                while o < n {
+                for o in range_stepped(unit, n, units) {
                     let mut yielded = outputs[step * n + o];
                     if i + 1 < inner_steps {
                         yielded = states[(step * inner_steps + i + 1) * n + o];
@@ -183,15 +174,13 @@ pub(super) fn backward(
                         scaled[o] = value;
                     }
                     queries[i * n + o] = states[(step * inner_steps + i) * n + o];
-                    o += units;
                 }
                 if comptime!(plan.is_normalized) {
                     sync_cube();
                     share_sums(&scaled, &centred, &mut statistics, n);
                 }
                 sync_cube();
-                let mut o = unit;
-                while o < n {
+                for o in range_stepped(unit, n, units) {
                     let mut value = scaled[o];
                     if comptime!(plan.is_normalized) {
                         let (plain, weighted) = sums(&statistics);
@@ -203,7 +192,6 @@ pub(super) fn backward(
                     if comptime!(plan.has_start) {
                         d_read[(step * inner_steps + i) * n + o] = value;
                     }
-                    o += units;
                 }
                 sync_cube();
 
@@ -241,11 +229,9 @@ pub(super) fn backward(
                     );
                 }
                 sync_cube();
-                let mut a = unit;
-                while a < visible {
+                for a in range_stepped(unit, visible, units) {
                     let score = sum_of_parts(&shares, a, width, layout);
                     scores[a] = by_age[visible - 1 - a] * score;
-                    a += units;
                 }
                 sync_cube();
                 product(
@@ -262,23 +248,20 @@ pub(super) fn backward(
                     layout,
                 );
                 sync_cube();
-                let mut o = unit;
-                while o < n {
+                for o in range_stepped(unit, n, units) {
                     let mut value = sum_of_parts(&shares, o, width, layout);
                     if reads_matrix {
                         value += by_age[chunk_length + visible]
                             * sum_of_parts(&from_matrix, o, n, layout);
                     }
                     d[o] = value;
-                    o += units;
                 }
                 sync_cube();
             }
 
             if comptime!(plan.inner_steps > 0) {
                 // What the reads of this step say to the memory.
-                let mut e = unit;
-                while e < n * n {
+                for e in range_stepped(unit, n * n, units) {
                     let (one, other) = (e / n, e % n);
                     let mut sum = 0.0f32;
                     for i in 0..inner_steps {
@@ -291,7 +274,6 @@ pub(super) fn backward(
                         let at = place_of_sums + e;
                         sums_of_gradients[at] = decay * sums_of_gradients[at] + sum;
                     }
-                    e += units;
                 }
                 if comptime!(!plan.matrix_is_shared) {
                     sync_storage();
@@ -331,21 +313,18 @@ pub(super) fn backward(
                     }
                     sync_cube();
                 }
-                let mut o = unit;
-                while o < n {
+                for o in range_stepped(unit, n, units) {
                     let mut value = d[o] + slopes[(batch_size * seq_length + step) * n + o];
                     if comptime!(plan.inner_steps > 0) {
                         value += rate * sum_of_parts(&shares, o, width, layout);
                     }
                     d[o] = value;
-                    o += units;
                 }
                 sync_cube();
             }
 
             // Through the preliminary state.
-            let mut o = unit;
-            while o < n {
+            for o in range_stepped(unit, n, units) {
                 let mut yielded = outputs[step * n + o];
                 if comptime!(plan.inner_steps > 0) {
                     yielded = states[step * inner_steps * n + o];
@@ -360,15 +339,13 @@ pub(super) fn backward(
                 } else {
                     scaled[o] = value;
                 }
-                o += units;
             }
             if comptime!(plan.normalizes_preliminary) {
                 sync_cube();
                 share_sums(&scaled, &centred, &mut statistics, n);
             }
             sync_cube();
-            let mut o = unit;
-            while o < n {
+            for o in range_stepped(unit, n, units) {
                 let mut value = scaled[o];
                 if comptime!(plan.normalizes_preliminary) {
                     let (plain, weighted) = sums(&statistics);
@@ -379,7 +356,6 @@ pub(super) fn backward(
                 let value = dz[o] + value;
                 dz[o] = value;
                 d_projected[step * n + o] = value;
-                o += units;
             }
             sync_cube();
             product(
@@ -396,23 +372,19 @@ pub(super) fn backward(
                 layout,
             );
             sync_cube();
-            let mut o = unit;
-            while o < n {
+            for o in range_stepped(unit, n, units) {
                 carried[o] = sum_of_parts(&shares, o, width, layout);
-                o += units;
             }
             sync_cube();
         }
     }
 
-    let mut o = unit;
-    while o < n {
+    for o in range_stepped(unit, n, units) {
         d_hidden[sample * n + o] = carried[o];
         if comptime!(plan.is_normalized) {
             d_gain[sample * n + o] = of_gain[o];
             d_norm_bias[sample * n + o] = of_norm_bias[o];
         }
-        o += units;
     }
 }
 

@@ -60,23 +60,19 @@ pub(super) fn forward(
     let mut statistics = Shared::<[f32]>::new_slice(comptime!(2 * MOMENTS));
     let mut matrix = Shared::<[f32]>::new_slice(comptime!(plan.matrix_numbers()));
 
-    let mut o = unit;
-    while o < n {
+    for o in range_stepped(unit, n, units) {
         h[o] = hidden[sample * n + o];
-        o += units;
     }
     let mut chunk = 0usize;
     let mut n_written = 0usize;
     if comptime!(plan.has_start) {
         let place = place_of_matrix(sample, 0usize, seq_length, plan);
-        let mut e = unit;
-        while e < n * n {
+        for e in range_stepped(unit, n * n, units) {
             let value = start[sample * n * n + e];
             matrices[place + e] = value;
             if comptime!(plan.matrix_is_shared) {
                 matrix[e] = value;
             }
-            e += units;
         }
         sync_storage();
     }
@@ -87,8 +83,7 @@ pub(super) fn forward(
             // The next chunk: what was written goes into the matrix.
             let from = place_of_matrix(sample, chunk, seq_length, plan);
             let to = place_of_matrix(sample, chunk + 1, seq_length, plan);
-            let mut e = unit;
-            while e < n * n {
+            for e in range_stepped(unit, n * n, units) {
                 let (one, other) = (e / n, e % n);
                 let mut sum = 0.0f32;
                 if comptime!(plan.has_start) || chunk > 0 {
@@ -103,7 +98,6 @@ pub(super) fn forward(
                 if comptime!(plan.matrix_is_shared) {
                     matrix[e] = sum;
                 }
-                e += units;
             }
             sync_storage();
             sync_cube();
@@ -114,14 +108,12 @@ pub(super) fn forward(
 
         product(w_hidden, 0, 1, n, n, n, &h, 0, &mut shares, width, layout);
         sync_cube();
-        let mut o = unit;
-        while o < n {
+        for o in range_stepped(unit, n, units) {
             let value = projected[step * n + o] + sum_of_parts(&shares, o, width, layout);
             z[o] = value;
             if comptime!(!plan.normalizes_preliminary) {
                 s[o] = activate(value, plan.activation);
             }
-            o += units;
         }
         sync_cube();
         if comptime!(plan.normalizes_preliminary) {
@@ -130,14 +122,12 @@ pub(super) fn forward(
             let (mean, variance) = moments(&statistics, n);
             let scale = (variance + epsilon).inverse_sqrt();
             let place = step * n_norms;
-            let mut o = unit;
-            while o < n {
+            for o in range_stepped(unit, n, units) {
                 let value = (z[o] - mean) * scale;
                 s[o] = activate(value * gain[o] + norm_bias[o], plan.activation);
                 if comptime!(plan.keeps) {
                     normalized[place * n + o] = value;
                 }
-                o += units;
             }
             if comptime!(plan.keeps) && unit == 0 {
                 scales[place] = scale;
@@ -145,11 +135,9 @@ pub(super) fn forward(
             sync_cube();
         }
         if comptime!(plan.write == Write::Preliminary) {
-            let mut o = unit;
-            while o < n {
+            for o in range_stepped(unit, n, units) {
                 written[n_written * row + o] = s[o];
                 outputs[(batch_size * seq_length + step) * n + o] = s[o];
-                o += units;
             }
             n_written += 1;
             sync_cube();
@@ -157,10 +145,8 @@ pub(super) fn forward(
 
         for i in 0..plan.inner_steps {
             if comptime!(plan.keeps) {
-                let mut o = unit;
-                while o < n {
+                for o in range_stepped(unit, n, units) {
                     states[(step * plan.inner_steps + i) * n + o] = s[o];
-                    o += units;
                 }
             }
             let reads_matrix = comptime!(plan.has_start) || chunk > 0;
@@ -198,11 +184,9 @@ pub(super) fn forward(
                 }
             }
             sync_cube();
-            let mut a = unit;
-            while a < n_written {
+            for a in range_stepped(unit, n_written, units) {
                 let score = sum_of_parts(&shares, a, width, layout);
                 scores[a] = by_age[n_written - 1 - a] * score;
-                a += units;
             }
             sync_cube();
             product(
@@ -219,8 +203,7 @@ pub(super) fn forward(
                 layout,
             );
             sync_cube();
-            let mut o = unit;
-            while o < n {
+            for o in range_stepped(unit, n, units) {
                 let mut value = z[o] + sum_of_parts(&shares, o, width, layout);
                 if reads_matrix {
                     value +=
@@ -231,7 +214,6 @@ pub(super) fn forward(
                 } else {
                     s[o] = activate(value, plan.activation);
                 }
-                o += units;
             }
             sync_cube();
             if comptime!(plan.is_normalized) {
@@ -240,14 +222,12 @@ pub(super) fn forward(
                 let (mean, variance) = moments(&statistics, n);
                 let scale = (variance + epsilon).inverse_sqrt();
                 let place = step * n_norms + comptime!(plan.normalizes_preliminary as usize) + i;
-                let mut o = unit;
-                while o < n {
+                for o in range_stepped(unit, n, units) {
                     let value = (p[o] - mean) * scale;
                     s[o] = activate(value * gain[o] + norm_bias[o], plan.activation);
                     if comptime!(plan.keeps) {
                         normalized[place * n + o] = value;
                     }
-                    o += units;
                 }
                 if comptime!(plan.keeps) && unit == 0 {
                     scales[place] = scale;
@@ -256,14 +236,12 @@ pub(super) fn forward(
             }
         }
 
-        let mut o = unit;
-        while o < n {
+        for o in range_stepped(unit, n, units) {
             h[o] = s[o];
             outputs[step * n + o] = s[o];
             if comptime!(plan.write == Write::Final) {
                 written[n_written * row + o] = s[o];
             }
-            o += units;
         }
         if comptime!(plan.write == Write::Final) {
             n_written += 1;

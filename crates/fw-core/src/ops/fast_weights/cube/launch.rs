@@ -3,7 +3,6 @@
 use alloc::vec::Vec;
 
 use burn::backend::TensorMetadata;
-use burn::backend::ops::FloatTensorOps;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::cubecl::prelude::CubeCount;
 use burn_cubecl::kernel::into_contiguous;
@@ -12,7 +11,7 @@ use burn_cubecl::tensor::CubeTensor;
 use super::backward::backward as backward_kernel;
 use super::forward::forward as forward_kernel;
 use super::{Gradients, Inputs, Request, Tape};
-use crate::ops::cube::{empty, from_numbers};
+use crate::ops::cube::{empty, from_numbers, transposed};
 
 pub(super) fn forward(inputs: Inputs<CubeBackend>, request: &Request) -> Tape<CubeBackend> {
     let plan = request.plan;
@@ -113,15 +112,6 @@ pub(super) fn backward(
         );
     }
     gradients
-}
-
-/// The tensor with a dimension and the next exchanged, laid out anew.
-fn transposed(tensor: CubeTensor, dimension: usize) -> CubeTensor {
-    into_contiguous(CubeBackend::float_swap_dims(
-        tensor,
-        dimension,
-        dimension + 1,
-    ))
 }
 
 impl Request {

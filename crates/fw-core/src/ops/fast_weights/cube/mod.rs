@@ -1,24 +1,25 @@
 //! The whole sequence in one launch on a GPU: CubeCL kernels, one source for wgpu and CUDA.
 
-mod autodiff;
 mod backward;
 mod forward;
+mod gradients;
 mod launch;
 mod plan;
 
 use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, DispatchTensor, ExtensionType, backend_extension};
-use burn::tensor::{DType, Shape, Tensor};
+use burn::backend::{Backend, Dispatch, ExtensionType, backend_extension};
+use burn::tensor::Tensor;
 use burn_cubecl::CubeBackend;
+use burn_cubecl::cubecl::ir::HardwareProperties;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::{Form, Input, Memory, Options, State, Weights, Write};
-use crate::ops::cube::hardware;
+use crate::ops::cube::{hardware, nothing, single, spec};
 use plan::Plan;
 
 /// Fast weights over a whole sequence by the kernel; nothing, where there is none. Everything is computed in f32, and comes back
-/// in the input's type. `chunk` is the length of chunks, if it is not to be chosen.
+/// in the input's type.
 #[track_caller]
 pub(super) fn fast_weights(
     input: &Input,
@@ -26,12 +27,25 @@ pub(super) fn fast_weights(
     weights: &Weights,
     options: &Options,
     form: Form,
-    chunk: Option<usize>,
+) -> Option<(Tensor<3>, State)> {
+    let tensor = input.tensor();
+    let hardware = hardware(&tensor.device(), tensor.dtype(), tensor.dims()[0])?;
+    run(input, state, weights, options, form, (&hardware, None))
+}
+
+/// The same within given limits, and in chunks of a given length.
+#[track_caller]
+fn run(
+    input: &Input,
+    state: &State,
+    weights: &Weights,
+    options: &Options,
+    form: Form,
+    (hardware, chunk): (&HardwareProperties, Option<usize>),
 ) -> Option<(Tensor<3>, State)> {
     let (device, dtype) = (input.tensor().device(), input.tensor().dtype());
-    let [batch_size, seq_length, _] = input.tensor().dims();
+    let [_, seq_length, _] = input.tensor().dims();
     let d_hidden = weights.hidden.dims()[0];
-    let hardware = hardware(&device, dtype, batch_size)?;
     super::check_shapes(input, state, weights);
     let form = form.resolve(state.memory.written(), seq_length, d_hidden);
     let start = match state.memory.clone() {
@@ -49,7 +63,7 @@ pub(super) fn fast_weights(
             start.is_some(),
             [seq_length, d_hidden],
             chunk,
-            &hardware,
+            hardware,
         )?,
         decay: options.decay,
         fast_learning_rate: options.fast_learning_rate,
@@ -59,15 +73,14 @@ pub(super) fn fast_weights(
         Input::Raw(input) => weights.project(input.clone()),
         Input::Projected(projected) => projected.clone(),
     };
-    let nothing = || Tensor::<1>::zeros([1], (&device, DType::F32)).into_dispatch();
     let (gain, norm_bias) = match &weights.norm {
         Some(norm) => (single(&norm.gain), single(&norm.bias)),
-        None => (nothing(), nothing()),
+        None => (nothing(&device), nothing(&device)),
     };
     let inputs = Inputs {
         projected: single(&projected),
         hidden: single(&state.hidden),
-        start: start.as_ref().map_or_else(nothing, single),
+        start: start.as_ref().map_or_else(|| nothing(&device), single),
         w_hidden: single(&weights.hidden),
         gain,
         norm_bias,
@@ -92,11 +105,6 @@ pub(super) fn fast_weights(
         memory = Memory::Matrix(memory.into_matrix(&hidden, options));
     }
     Some((output, State { hidden, memory }))
-}
-
-/// The tensor in single precision.
-fn single<const D: usize>(tensor: &Tensor<D>) -> DispatchTensor {
-    tensor.clone().cast(DType::F32).into_dispatch()
 }
 
 /// What the operation is to do.
@@ -229,10 +237,6 @@ fn gradients_spec(
         gain: spec(shapes.of_norm),
         norm_bias: spec(shapes.of_norm),
     }
-}
-
-fn spec<const D: usize>(shape: [usize; D]) -> TensorSpec {
-    TensorSpec::new(Shape::new(shape), DType::F32)
 }
 
 #[cfg(all(test, feature = "wgpu"))]

@@ -5,7 +5,7 @@ use burn_cubecl::cubecl::ir::HardwareProperties;
 use burn_cubecl::cubecl::prelude::*;
 
 use crate::ops::Activation;
-use crate::ops::cube::{Layout, MOMENTS};
+use crate::ops::cube::{Layout, MOMENTS, wanted};
 use crate::ops::fast_weights::{Options, Write};
 
 /// What a pair of kernels is compiled for.
@@ -162,14 +162,6 @@ impl Plan {
             hidden: [batch_size, d_hidden],
             of_norm: wanted(self.is_normalized, [batch_size, d_hidden]),
         }
-    }
-}
-
-/// The shape; one place, where there is nothing to hold: GPUs know no empty buffers.
-fn wanted<const D: usize>(is_wanted: bool, shape: [usize; D]) -> [usize; D] {
-    match is_wanted && !shape.contains(&0) {
-        true => shape,
-        false => [1; D],
     }
 }
 

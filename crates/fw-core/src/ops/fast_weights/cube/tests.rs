@@ -1,6 +1,6 @@
 //! The kernels on a GPU against the composed form on the CPU, in f64.
 
-use burn::tensor::{Device, DeviceKind};
+use burn::tensor::{DType, Device, DeviceKind};
 
 use super::super::trials::{Leaves, Start, assert_same, options, results};
 use super::super::{Path, fast_weights as sequence};
@@ -10,26 +10,31 @@ use crate::Activation;
 /// Single precision, over some twenty steps.
 const TOLERANCE: f64 = 2e-5;
 
-/// One variant of the options: one step; one chunk; several, with and without a start.
+/// One variant of the options: one step; one chunk; several, with and without a start, and with and without room for the matrix
+/// in what units share.
 fn check(options: Options, is_normalised: bool) {
     let cpu = Device::flex().autodiff();
     let gpu = Device::wgpu(DeviceKind::DefaultDevice).autodiff();
     let cases = [
-        (1, 1, Start::Nothing, Form::Attention),
-        (21, 21, Start::Nothing, Form::Matrix),
-        (21, 8, Start::Nothing, Form::Attention),
-        (21, 8, Start::General, Form::Matrix),
+        (1, 1, Start::Nothing, Form::Attention, true),
+        (21, 21, Start::Nothing, Form::Matrix, true),
+        (21, 8, Start::Nothing, Form::Attention, false),
+        (21, 8, Start::General, Form::Matrix, true),
     ];
-    for (seq_length, chunk, start, form) in cases {
+    for (seq_length, chunk, start, form, shares_matrix) in cases {
         let on_cpu = Leaves::new(seq_length, start, is_normalised, &cpu, DType::F64);
         let on_gpu = Leaves::new(seq_length, start, is_normalised, &gpu, DType::F32);
         let expected = results(&on_cpu, &options, form, |input, state, weights| {
             sequence(input, state, weights, &options, form, Path::Composed)
         });
         let actual = results(&on_gpu, &options, form, |input, state, weights| {
-            let input = Input::Raw(input);
-            fast_weights(&input, &state, weights, &options, form, Some(chunk))
-                .expect("a kernel for the GPU")
+            let mut hardware = hardware(&gpu, DType::F32, 1).expect("a GPU");
+            if !shares_matrix {
+                // 9 x 9 numbers do not fit beside the others.
+                hardware.max_shared_memory_size = 6_000;
+            }
+            let (input, how) = (Input::Raw(input), (&hardware, Some(chunk)));
+            run(&input, &state, weights, &options, form, how).expect("a kernel for the GPU")
         });
         let case =
             alloc::format!("{options:?}, {form:?}, {start:?}, T = {seq_length}, chunk {chunk}");

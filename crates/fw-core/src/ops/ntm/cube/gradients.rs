@@ -1,0 +1,231 @@
+//! The operation on the graph: what the kernels leave open are products over all steps.
+
+use alloc::vec;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use burn::backend::autodiff::{Autodiff, checkpoint::strategy::CheckpointStrategy};
+use burn::backend::ops::FloatTensorOps;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Cube, TensorMetadata};
+use burn::tensor::{Shape, Slice};
+
+use super::plan::{Plan, Sizes};
+use super::{Inputs, NtmOnCube, NtmPasses, Tape};
+use crate::ops::cube::{Operation, over_rows, products_over_rows, run_tracked};
+
+impl<C: CheckpointStrategy> NtmOnCube for Autodiff<Cube, C> {
+    fn ntm(inputs: Inputs<Self>, plan: Plan) -> FloatTensor<Self> {
+        let inputs = [
+            inputs.projected,
+            inputs.layers,
+            inputs.biases,
+            inputs.heads_weight,
+            inputs.heads_bias,
+            inputs.hidden,
+            inputs.cell,
+            inputs.memory,
+            inputs.reads,
+            inputs.weights,
+        ];
+        run_tracked::<_, C, 10>(plan, inputs)
+    }
+}
+
+/// What the backward pass reads.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    inputs: Inputs<Cube>,
+    tape: Tape<Cube>,
+    plan: Plan,
+}
+
+impl Operation<10> for Plan {
+    type Kept = Kept;
+
+    fn run(self, inputs: [FloatTensor<Cube>; 10]) -> FloatTensor<Cube> {
+        Cube::ntm(named(inputs), self)
+    }
+
+    fn run_keeping(mut self, inputs: [FloatTensor<Cube>; 10]) -> (FloatTensor<Cube>, Kept) {
+        self.keeps = true;
+        let inputs = named(inputs);
+        let tape = Cube::ntm_forward(inputs.clone(), self);
+        let results = tape.results.clone();
+        let plan = self;
+        (results, Kept { inputs, tape, plan })
+    }
+
+    fn backward(
+        kept: Kept,
+        slopes: FloatTensor<Cube>,
+        is_wanted: [bool; 10],
+    ) -> [Option<FloatTensor<Cube>>; 10] {
+        let Kept { inputs, tape, plan } = kept;
+        let sizes = plan.sizes;
+        let passed = Cube::ntm_backward(inputs.clone(), tape.clone(), slopes, plan);
+        let steps = Steps::new(&inputs, &tape, sizes);
+        let of_gates = |layer: usize| {
+            let first = layer * sizes.d_gates();
+            part(&passed.rows, first..first + sizes.d_gates())
+        };
+        let raw = sizes.n_layers * sizes.d_gates()..sizes.d_row();
+        let of_raw = part(&passed.rows, raw);
+        let [_, layers, biases, heads_weight, heads_bias, ..] = is_wanted;
+        let layers = layers.then(|| {
+            let layers = (0..sizes.n_layers).map(|layer| {
+                let weights = products_over_rows(steps.read_by(layer), of_gates(layer));
+                let numbers = sizes.d_layer(layer) * sizes.d_gates();
+                Cube::float_reshape(weights, Shape::new([numbers]))
+            });
+            Cube::float_cat(layers.collect(), 0)
+        });
+        let biases = (biases && sizes.n_layers > 1).then(|| {
+            let upper = (1..sizes.n_layers).map(|layer| over_rows(of_gates(layer)));
+            Cube::float_cat(upper.collect(), 0)
+        });
+        let heads_weight = heads_weight
+            .then(|| products_over_rows(steps.hidden(sizes.n_layers - 1), of_raw.clone()));
+        let heads_bias = heads_bias.then(|| over_rows(of_raw));
+
+        let mut first = 0;
+        let mut start = |like: &FloatTensor<Cube>, width: usize| {
+            let taken = (width > 0).then(|| {
+                Cube::float_reshape(part(&passed.start, first..first + width), like.shape())
+            });
+            first += width;
+            taken
+        };
+        let memory = start(&inputs.memory, sizes.memory_numbers());
+        let weights = start(&inputs.weights, sizes.n_weights());
+        let reads = start(&inputs.reads, sizes.d_reads());
+        let hidden = start(&inputs.hidden, sizes.d_states());
+        let cell = start(&inputs.cell, sizes.d_states());
+        [
+            Some(of_gates(0)),
+            layers,
+            biases,
+            heads_weight,
+            heads_bias,
+            hidden,
+            cell,
+            memory,
+            reads,
+            weights,
+        ]
+    }
+}
+
+fn named(inputs: [FloatTensor<Cube>; 10]) -> Inputs<Cube> {
+    let [
+        projected,
+        layers,
+        biases,
+        heads_weight,
+        heads_bias,
+        hidden,
+        cell,
+        memory,
+        reads,
+        weights,
+    ] = inputs;
+    Inputs {
+        projected,
+        layers,
+        biases,
+        heads_weight,
+        heads_bias,
+        hidden,
+        cell,
+        memory,
+        reads,
+        weights,
+    }
+}
+
+/// What the products of each step read.
+struct Steps<'a> {
+    inputs: &'a Inputs<Cube>,
+    tape: &'a Tape<Cube>,
+    sizes: Sizes,
+    batch_size: usize,
+    seq_length: usize,
+}
+
+impl<'a> Steps<'a> {
+    fn new(inputs: &'a Inputs<Cube>, tape: &'a Tape<Cube>, sizes: Sizes) -> Self {
+        let [batch_size, seq_length, _] = inputs.projected.shape().dims();
+        Steps {
+            inputs,
+            tape,
+            sizes,
+            batch_size,
+            seq_length,
+        }
+    }
+
+    /// `[below ; own hidden state]` of a layer in each step.
+    fn read_by(&self, layer: usize) -> FloatTensor<Cube> {
+        let below = match layer {
+            0 => self.reads_before(),
+            _ => self.hidden(layer - 1),
+        };
+        match self.sizes.is_lstm() {
+            true => Cube::float_cat(vec![below, self.hidden_before(layer)], 2),
+            false => below,
+        }
+    }
+
+    /// h of a layer in each step.
+    fn hidden(&self, layer: usize) -> FloatTensor<Cube> {
+        let first = self.sizes.tape_row().hidden + layer * self.sizes.d_hidden;
+        part(&self.tape.rows, first..first + self.sizes.d_hidden)
+    }
+
+    /// h of a layer before each step.
+    fn hidden_before(&self, layer: usize) -> FloatTensor<Cube> {
+        let first = layer * self.sizes.d_hidden;
+        let start = Cube::float_reshape(
+            self.inputs.hidden.clone(),
+            Shape::new([self.batch_size, self.sizes.d_states()]),
+        );
+        let start = part(&start, first..first + self.sizes.d_hidden);
+        self.before(start, self.hidden(layer))
+    }
+
+    /// What was read before each step.
+    fn reads_before(&self) -> FloatTensor<Cube> {
+        let (rows, d_output) = (self.batch_size * self.seq_length, self.sizes.d_output());
+        let output = Slice::from(0..rows * d_output);
+        let output = Cube::float_slice(self.tape.results.clone(), &[output]);
+        let shape = Shape::new([self.batch_size, self.seq_length, d_output]);
+        let output = Cube::float_reshape(output, shape);
+        let reads = part(&output, self.sizes.d_hidden..d_output);
+        self.before(self.inputs.reads.clone(), reads)
+    }
+
+    /// `[batch_size, seq_length, width]` a step later, with what precedes the first.
+    fn before(&self, start: FloatTensor<Cube>, steps: FloatTensor<Cube>) -> FloatTensor<Cube> {
+        let width = steps.shape().dims::<3>()[2];
+        let start = Cube::float_reshape(start, Shape::new([self.batch_size, 1, width]));
+        if self.seq_length == 1 {
+            return start;
+        }
+        let others = [0..self.batch_size, 0..self.seq_length - 1, 0..width];
+        let others = Cube::float_slice(steps, &others.map(Slice::from));
+        Cube::float_cat(vec![start, others], 1)
+    }
+}
+
+/// A part of the last dimension.
+fn part(tensor: &FloatTensor<Cube>, range: Range<usize>) -> FloatTensor<Cube> {
+    let shape = tensor.shape();
+    let last = shape.num_dims() - 1;
+    let slices: Vec<Slice> = (0..=last)
+        .map(|dimension| match dimension == last {
+            true => Slice::from(range.clone()),
+            false => Slice::from(0..shape[dimension]),
+        })
+        .collect();
+    Cube::float_slice(tensor.clone(), &slices)
+}

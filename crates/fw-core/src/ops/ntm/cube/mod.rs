@@ -1,0 +1,210 @@
+//! The whole sequence in one launch on a GPU: CubeCL kernels, one source for wgpu and CUDA.
+
+mod backward;
+mod forward;
+mod gradients;
+mod launch;
+mod plan;
+mod steps;
+
+use alloc::vec::Vec;
+
+use burn::backend::fusion::custom::TensorSpec;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, Dispatch, ExtensionType, backend_extension};
+use burn::tensor::Tensor;
+use burn_cubecl::CubeBackend;
+use burn_cubecl::tensor::CubeTensor;
+
+use super::composed::{Controller, Weights};
+use super::{Addressing, State, output_and_state};
+use crate::ops::cube::{hardware, nothing, single, spec};
+use plan::{Plan, Sizes};
+
+/// The sequence by the kernel, from what the first layer makes of the input: every `[h_t ; r_t]`, and the state after the last
+/// step; nothing, where there is no kernel. Everything is computed in f32, and comes back in the input's type.
+pub(crate) fn sequence(
+    projected: &Tensor<3>,
+    state: &State,
+    weights: &Weights,
+) -> Option<(Tensor<3>, State)> {
+    let hardware = hardware(&projected.device(), projected.dtype(), projected.dims()[0])?;
+    let plan = Plan::new(sizes(state, weights), &hardware)?;
+    Some(run(projected, state, weights, plan))
+}
+
+/// The same by a given plan.
+fn run(projected: &Tensor<3>, state: &State, weights: &Weights, plan: Plan) -> (Tensor<3>, State) {
+    let (device, dtype) = (projected.device(), projected.dtype());
+    let [batch_size, seq_length, _] = projected.dims();
+    let layers = weights.controller.layers();
+    let flat: Vec<Tensor<1>> = layers
+        .iter()
+        .map(|layer| layer.weight.clone().flatten(0, 1))
+        .collect();
+    let biases: Vec<Tensor<1>> = layers
+        .iter()
+        .filter_map(|layer| layer.bias.clone())
+        .collect();
+    let biases = match biases.is_empty() {
+        true => nothing(&device),
+        false => single(&Tensor::cat(biases, 0)),
+    };
+    let of_layers =
+        |part: fn(&crate::ops::LstmState) -> Tensor<2>| match state.controller.is_empty() {
+            true => nothing(&device),
+            false => {
+                let states = state.controller.iter().map(part).collect();
+                single(&Tensor::cat(states, 1))
+            }
+        };
+    let inputs = Inputs {
+        projected: single(projected),
+        layers: single(&Tensor::cat(flat, 0)),
+        biases,
+        heads_weight: single(&weights.heads.weight),
+        heads_bias: single(&weights.heads.bias),
+        hidden: of_layers(|layer| layer.hidden.clone()),
+        cell: of_layers(|layer| layer.cell.clone()),
+        memory: single(&state.memory),
+        reads: single(&state.reads),
+        weights: single(&state.weights),
+    };
+    let results = <Dispatch as NtmOnCube>::ntm(inputs, plan);
+    let results = Tensor::<1>::from_dispatch(results).cast(dtype);
+    let shape = [batch_size, seq_length];
+    output_and_state(results, shape, state, plan.sizes.d_hidden)
+}
+
+fn sizes(state: &State, weights: &Weights) -> Sizes {
+    let [_, memory_size, word_size] = state.memory.dims();
+    let n_read = state.reads.dims()[1];
+    let n_write = weights.heads.n_write;
+    let [d_hidden, d_raw] = weights.heads.weight.dims();
+    let d_addressing = (d_raw - 2 * n_write * word_size) / (n_read + n_write);
+    Sizes {
+        activation: match &weights.controller {
+            Controller::Lstm(_) => None,
+            Controller::FeedForward(_, activation) => Some(*activation),
+        },
+        d_hidden,
+        n_layers: weights.controller.layers().len(),
+        n_read,
+        n_write,
+        memory_size,
+        word_size,
+        shift_width: d_addressing - Addressing::width(word_size, 0),
+    }
+}
+
+/// The tensors that the operation reads; those that are not there have one element.
+#[derive(Clone, Debug, ExtensionType)]
+#[extension_type(fusion)]
+pub struct Inputs<B: Backend> {
+    projected: FloatTensor<B>,
+    layers: FloatTensor<B>,
+    biases: FloatTensor<B>,
+    heads_weight: FloatTensor<B>,
+    heads_bias: FloatTensor<B>,
+    hidden: FloatTensor<B>,
+    cell: FloatTensor<B>,
+    memory: FloatTensor<B>,
+    reads: FloatTensor<B>,
+    weights: FloatTensor<B>,
+}
+
+/// What the forward pass leaves for the backward pass.
+#[derive(Clone, Debug, ExtensionType)]
+#[extension_type(fusion)]
+pub struct Tape<B: Backend> {
+    results: FloatTensor<B>,
+    /// `[batch_size, seq_length, width of a row]`.
+    rows: FloatTensor<B>,
+    /// `[batch_size, n, memory_size word_size]`.
+    checkpoints: FloatTensor<B>,
+}
+
+/// What the backward kernel yields.
+#[derive(Clone, Debug, ExtensionType)]
+#[extension_type(fusion)]
+pub struct Gradients<B: Backend> {
+    /// `[batch_size, seq_length, d_row]`.
+    rows: FloatTensor<B>,
+    /// `[batch_size, d_start]`.
+    start: FloatTensor<B>,
+}
+
+/// The operation.
+#[backend_extension(Autodiff, Cube, Fusion)]
+pub trait NtmOnCube: Backend {
+    /// Every output row, the memory, the weightings, and h and c of the controller, in one row of numbers.
+    #[fusion(meta = results_spec)]
+    fn ntm(#[extension_type] inputs: Inputs<Self>, plan: Plan) -> FloatTensor<Self>;
+}
+
+/// Its two passes.
+#[backend_extension(Cube, Fusion)]
+pub trait NtmPasses: Backend {
+    /// The operation, with what the backward pass reads.
+    #[fusion(meta = tape_spec)]
+    fn ntm_forward(#[extension_type] inputs: Inputs<Self>, plan: Plan) -> Tape<Self>;
+
+    /// The gradients, from that of the results.
+    #[fusion(meta = gradients_spec)]
+    fn ntm_backward(
+        #[extension_type] inputs: Inputs<Self>,
+        #[extension_type] tape: Tape<Self>,
+        slopes: FloatTensor<Self>,
+        plan: Plan,
+    ) -> Gradients<Self>;
+}
+
+impl NtmOnCube for CubeBackend {
+    fn ntm(inputs: Inputs<Self>, plan: Plan) -> CubeTensor {
+        launch::forward(inputs, plan).results
+    }
+}
+
+impl NtmPasses for CubeBackend {
+    fn ntm_forward(inputs: Inputs<Self>, plan: Plan) -> Tape<Self> {
+        launch::forward(inputs, plan)
+    }
+
+    fn ntm_backward(
+        inputs: Inputs<Self>,
+        tape: Tape<Self>,
+        slopes: CubeTensor,
+        plan: Plan,
+    ) -> Gradients<Self> {
+        launch::backward(inputs, tape, slopes, plan)
+    }
+}
+
+fn results_spec(inputs: &InputsMetadata, plan: &Plan) -> TensorSpec {
+    tape_spec(inputs, plan).results
+}
+
+fn tape_spec(inputs: &InputsMetadata, plan: &Plan) -> TapeMetadata {
+    let [batch_size, seq_length, _] = inputs.projected.shape.dims();
+    TapeMetadata {
+        results: spec([plan.results(batch_size, seq_length)]),
+        rows: spec(plan.tape_shape(batch_size, seq_length)),
+        checkpoints: spec(plan.checkpoints_shape(batch_size, seq_length)),
+    }
+}
+
+fn gradients_spec(
+    inputs: &InputsMetadata,
+    _tape: &TapeMetadata,
+    _slopes: &TensorSpec,
+    plan: &Plan,
+) -> GradientsMetadata {
+    let [batch_size, seq_length, _] = inputs.projected.shape.dims();
+    GradientsMetadata {
+        rows: spec([batch_size, seq_length, plan.sizes.d_row()]),
+        start: spec([batch_size, plan.sizes.d_start()]),
+    }
+}
+
+#[cfg(all(test, feature = "wgpu"))]
+mod tests;

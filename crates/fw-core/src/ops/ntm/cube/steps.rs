@@ -1,0 +1,219 @@
+//! What both kernels do in a step.
+
+use burn_cubecl::cubecl;
+use burn_cubecl::cubecl::prelude::*;
+
+use super::plan::{Plan, SCALARS};
+use crate::ops::Activation;
+use crate::ops::cube::MOMENTS;
+
+/// The square of the norm below which a vector counts as this long: see
+/// [`cosine_similarity`](crate::ops::ntm::cosine_similarity).
+pub(super) const SMALLEST_SQUARE: f32 = 1e-16;
+
+/// The weight below which a weight counts as this: see [`sharpen`](crate::ops::ntm::sharpen).
+pub(super) const SMALLEST_WEIGHT: f32 = 1e-30;
+
+#[cube]
+pub(super) fn sigmoid(value: f32) -> f32 {
+    1.0f32 / (1.0f32 + (-value).exp())
+}
+
+#[cube]
+pub(super) fn softplus(value: f32) -> f32 {
+    max(value, 0.0f32) + (-value.abs()).exp().log1p()
+}
+
+/// f of a feed-forward controller.
+#[cube]
+pub(super) fn activate(value: f32, #[comptime] activation: Option<Activation>) -> f32 {
+    match comptime!(activation) {
+        Some(Activation::Relu) => max(value, 0.0f32),
+        _ => value.tanh(),
+    }
+}
+
+/// The slope of f, from what it yielded.
+#[cube]
+pub(super) fn activate_slope(yielded: f32, #[comptime] activation: Option<Activation>) -> f32 {
+    match comptime!(activation) {
+        Some(Activation::Relu) => select(yielded > 0.0f32, 1.0f32, 0.0f32),
+        _ => 1.0f32 - yielded * yielded,
+    }
+}
+
+/// From what the heads' map yields: of each head β, γ, g and the square of the key's norm; the shifts; the erase vectors. Keys
+/// and add vectors are what the map yields.
+#[cube]
+pub(super) fn parameters(
+    raw: &[f32],
+    scalars: &mut [f32],
+    shifts: &mut [f32],
+    erases: &mut [f32],
+    #[comptime] plan: Plan,
+) {
+    let sizes = comptime!(plan.sizes);
+    let unit = UNIT_POS as usize;
+    let units = comptime!(plan.units());
+    let word_size = comptime!(sizes.word_size);
+    let shift_width = comptime!(sizes.shift_width);
+    for head in range_stepped(unit, comptime!(sizes.n_heads()), units) {
+        let at = head * comptime!(sizes.d_addressing());
+        let mut square = 0.0f32;
+        for m in 0..word_size {
+            square += raw[at + m] * raw[at + m];
+        }
+        let at = at + word_size;
+        scalars[head * SCALARS] = softplus(raw[at]);
+        scalars[head * SCALARS + 1] = 1.0f32 + softplus(raw[at + 1]);
+        scalars[head * SCALARS + 2] = sigmoid(raw[at + 2]);
+        scalars[head * SCALARS + 3] = square;
+        let at = at + 3;
+        let mut largest = raw[at];
+        for j in 1..shift_width {
+            largest = max(largest, raw[at + j]);
+        }
+        let mut total = 0.0f32;
+        for j in 0..shift_width {
+            total += (raw[at + j] - largest).exp();
+        }
+        for j in 0..shift_width {
+            shifts[head * shift_width + j] = (raw[at + j] - largest).exp() / total;
+        }
+    }
+    for e in range_stepped(unit, comptime!(sizes.d_erase()), units) {
+        erases[e] = sigmoid(raw[comptime!(sizes.erase_at()) + e]);
+    }
+}
+
+/// The row that shift `j` brings weight from, or, going `back`, to.
+#[cube]
+pub(super) fn shifted(
+    i: usize,
+    j: usize,
+    #[comptime] back: bool,
+    #[comptime] memory_size: usize,
+    #[comptime] shift_width: usize,
+) -> usize {
+    let range = comptime!(shift_width / 2);
+    // The range is at most the memory's size, so that nothing is negative.
+    if comptime!(back) {
+        (i + comptime!(memory_size + range) - j) % memory_size
+    } else {
+        (i + j + comptime!(memory_size - range)) % memory_size
+    }
+}
+
+/// `Σ_j s(j) wᵍ(..)` for a row, or its transpose.
+#[cube]
+pub(super) fn shift(
+    weights: &[f32],
+    shifts: &[f32],
+    head: usize,
+    i: usize,
+    #[comptime] back: bool,
+    #[comptime] plan: Plan,
+) -> f32 {
+    let memory_size = comptime!(plan.sizes.memory_size);
+    let shift_width = comptime!(plan.sizes.shift_width);
+    let mut sum = 0.0f32;
+    for j in 0..shift_width {
+        let from = shifted(i, j, back, memory_size, shift_width);
+        sum += shifts[head * shift_width + j] * weights[head * memory_size + from];
+    }
+    sum
+}
+
+/// Each unit's share of the largest number of each head: [`MOMENTS`] of each.
+#[cube]
+pub(super) fn share_largest(numbers: &[f32], shares: &mut [f32], #[comptime] plan: Plan) {
+    let memory_size = comptime!(plan.sizes.memory_size);
+    let count = comptime!(plan.sizes.n_heads() * MOMENTS);
+    for u in range_stepped(UNIT_POS as usize, count, comptime!(plan.units())) {
+        let at = u / MOMENTS * memory_size;
+        let mut largest = numbers[at];
+        for i in range_stepped(u % MOMENTS, memory_size, MOMENTS) {
+            largest = max(largest, numbers[at + i]);
+        }
+        shares[u] = largest;
+    }
+}
+
+/// The largest number of a head.
+#[cube]
+pub(super) fn largest_of(shares: &[f32], head: usize) -> f32 {
+    let mut largest = shares[head * MOMENTS];
+    for u in 1..MOMENTS {
+        largest = max(largest, shares[head * MOMENTS + u]);
+    }
+    largest
+}
+
+/// Each unit's share of the sum of each head's numbers.
+#[cube]
+pub(super) fn share_total(numbers: &[f32], shares: &mut [f32], #[comptime] plan: Plan) {
+    let memory_size = comptime!(plan.sizes.memory_size);
+    let count = comptime!(plan.sizes.n_heads() * MOMENTS);
+    for u in range_stepped(UNIT_POS as usize, count, comptime!(plan.units())) {
+        let at = u / MOMENTS * memory_size;
+        let mut sum = 0.0f32;
+        for i in range_stepped(u % MOMENTS, memory_size, MOMENTS) {
+            sum += numbers[at + i];
+        }
+        shares[u] = sum;
+    }
+}
+
+/// A sum of which [`MOMENTS`] units hold shares.
+#[cube]
+pub(super) fn total_of(shares: &[f32], which: usize) -> f32 {
+    let mut sum = 0.0f32;
+    for u in 0..MOMENTS {
+        sum += shares[which * MOMENTS + u];
+    }
+    sum
+}
+
+/// The share of a word's number that all write heads leave: `Π_h (1 - w_h(i) e_h)`, but for head `but` (none: `n_write`).
+#[cube]
+pub(super) fn kept(
+    weights: &[f32],
+    weights_at: usize,
+    erases: &[f32],
+    i: usize,
+    m: usize,
+    but: usize,
+    #[comptime] plan: Plan,
+) -> f32 {
+    let sizes = comptime!(plan.sizes);
+    let mut kept = 1.0f32;
+    for head in 0..comptime!(sizes.n_write) {
+        let w = weights
+            [weights_at + (comptime!(sizes.n_read) + head) * comptime!(sizes.memory_size) + i];
+        if head != but {
+            kept *= 1.0f32 - w * erases[head * comptime!(sizes.word_size) + m];
+        }
+    }
+    kept
+}
+
+/// What all write heads add to a word's number: `Σ_h w_h(i) a_h`.
+#[cube]
+pub(super) fn added(
+    weights: &[f32],
+    weights_at: usize,
+    adds: &[f32],
+    adds_at: usize,
+    i: usize,
+    m: usize,
+    #[comptime] plan: Plan,
+) -> f32 {
+    let sizes = comptime!(plan.sizes);
+    let mut sum = 0.0f32;
+    for head in 0..comptime!(sizes.n_write) {
+        let w = weights
+            [weights_at + (comptime!(sizes.n_read) + head) * comptime!(sizes.memory_size) + i];
+        sum += w * adds[adds_at + head * comptime!(sizes.word_size) + m];
+    }
+    sum
+}

@@ -1,0 +1,57 @@
+//! The kernels on a GPU against the composed form on the CPU, in f64.
+
+use burn::tensor::{DType, Device, DeviceKind};
+
+use super::super::trials::{Leaves, assert_same, results};
+use super::super::{SlowWeights, step};
+use super::*;
+use crate::ops::{Activation, scan};
+
+/// Single precision, over some forty steps.
+const TOLERANCE: f64 = 1e-4;
+
+/// Two read heads of words of three numbers, and two write heads.
+fn laid_out(weights: SlowWeights) -> Weights {
+    Weights::lay_out(weights, 6, 2)
+}
+
+fn check(activation: Option<Activation>) {
+    // One step; longer than from one kept memory to the next; without room for the memory in what units share.
+    for (seq_length, shares_memory) in [(1, true), (37, true), (19, false)] {
+        let cpu = Leaves::new(Device::flex().autodiff(), DType::F64);
+        let expected = results(cpu, activation, seq_length, |projected, state, weights| {
+            let weights = laid_out(weights);
+            scan(projected, state, |projected_t, state| {
+                let step = step(projected_t, state, &weights);
+                (step.output, step.state)
+            })
+        });
+        let gpu = Device::wgpu(DeviceKind::DefaultDevice).autodiff();
+        let gpu = Leaves::new(gpu, DType::F32);
+        let actual = results(gpu, activation, seq_length, |projected, state, weights| {
+            let weights = laid_out(weights);
+            let hardware = hardware(&projected.device(), DType::F32, 1).expect("a GPU");
+            let plan = Plan::new(sizes(&state, &weights), &hardware).expect("room for the machine");
+            assert!(plan.memory_is_shared);
+            let memory_is_shared = shares_memory;
+            let plan = Plan {
+                memory_is_shared,
+                ..plan
+            };
+            run(&projected, &state, &weights, plan)
+        });
+        let case = alloc::format!("{activation:?}, T = {seq_length}");
+        assert_same(&actual, &expected, TOLERANCE, &case);
+    }
+}
+
+#[test]
+fn a_machine_with_an_lstm_equals_the_composed_form() {
+    check(None);
+}
+
+#[test]
+fn so_does_one_with_a_feed_forward_controller() {
+    check(Some(Activation::Tanh));
+    check(Some(Activation::Relu));
+}
