@@ -6,7 +6,9 @@
 mod common;
 
 use burn::tensor::{DType, Device, DeviceKind, Tensor};
-use common::{FlatState, Outcome, outcome, random, rng};
+use common::configs::sab_configs;
+use common::{FlatState, Outcome, outcome, random, randomized, rng};
+use fw_core::{Cell, Combination, GruConfig, LstmConfig, Path, Recurrent, SabConfig};
 
 fn wgpu() -> Device {
     Device::wgpu(DeviceKind::DefaultDevice).autodiff()
@@ -29,4 +31,42 @@ fn every_layer_computes_the_same_on_wgpu_as_on_flex() {
         run(&layer, &wgpu()).assert_equals(&expected, name, 1e-4, 1e-3);
     }
     for_each_layer!(5, 7, wgpu(), DType::F32, check);
+}
+
+/// A sequence of the same numbers in single precision on the GPU, by the kernel, and in double precision on the CPU, composed.
+fn compare<C: Cell + FlatState>(
+    name: &str,
+    cell: impl Fn(&Device) -> C,
+    configs: &[SabConfig],
+    seq_length: usize,
+) {
+    for config in configs {
+        let run = |path, device: &Device, dtype| {
+            let layer = config.clone().with_path(path).init(cell(device), device);
+            let layer = randomized(layer, &mut rng(5), dtype);
+            let mut rng = rng(seq_length as u64);
+            let input = random(&mut rng, [3, seq_length, layer.d_input()], device, dtype);
+            let state = random(&mut rng, [3, layer.flat_width()], device, dtype) * 0.5;
+            outcome(&layer, &input, &state, |layer, input, state| {
+                layer.forward(input, Some(state))
+            })
+        };
+        let expected = run(Path::Composed, &Device::flex().autodiff(), DType::F64);
+        let actual = run(Path::Fused, &wgpu(), DType::F32);
+        let what = format!("{name}, {config:?}, T = {seq_length}");
+        actual.assert_equals(&expected, &what, 1e-4, 1e-3);
+    }
+}
+
+#[test]
+fn sparse_attentive_backtracking_by_the_kernel_equals_the_composed_form() {
+    let lstm = |device: &Device| LstmConfig::new(5, 7).init(device);
+    let gru = |device: &Device| GruConfig::new(5, 7).init(device);
+    // A sum grows with every step, and what rounding has done to it.
+    let (sums, others): (Vec<_>, Vec<_>) = sab_configs()
+        .into_iter()
+        .partition(|config| config.combination == Combination::Add);
+    compare("LSTM", lstm, &sums, 7);
+    compare("LSTM", lstm, &others, 23);
+    compare("GRU", gru, &others[..3], 23);
 }

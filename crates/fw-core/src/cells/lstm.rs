@@ -148,7 +148,7 @@ impl Recurrent for Lstm {
     ) -> (Tensor<3>, LstmState) {
         let [batch_size, ..] = projected.dims();
         let state = state.unwrap_or_else(|| self.initial_state(batch_size, &projected.device()));
-        #[cfg(feature = "flex")]
+        #[cfg(any(feature = "flex", feature = "cube"))]
         if let Some(result) = crate::sab::forward_fused(self, &projected, &state) {
             return result;
         }

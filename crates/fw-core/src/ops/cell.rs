@@ -3,7 +3,7 @@
 use burn::tensor::{Tensor, activation::sigmoid};
 
 /// A gated cell that the kernels know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CellKind {
     /// Gates i, f, g, o: see [`Lstm`](crate::Lstm).
     Lstm,

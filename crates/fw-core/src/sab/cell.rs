@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 
 use crate::ops::sab::{CellKind, FusedCell};
-#[cfg(feature = "flex")]
+#[cfg(any(feature = "flex", feature = "cube"))]
 use crate::recurrent::check_batch;
 use crate::{Elman, FastWeights, FastWeightsState, Gru, Lstm, LstmState, Memory, Recurrent};
 
@@ -158,17 +158,17 @@ impl Cell for FastWeights {
 }
 
 /// The whole sequence of a bare cell by the kernel, if there is one for it, the device and the type.
-#[cfg(feature = "flex")]
+#[cfg(any(feature = "flex", feature = "cube"))]
 #[track_caller]
 pub(crate) fn forward_fused<C: Cell>(
     cell: &C,
     projected: &Tensor<3>,
     state: &C::State,
 ) -> Option<(Tensor<3>, C::State)> {
-    use crate::ops::sab::{Combination, Options, Sparsifier, fused};
+    use crate::ops::sab::{Combination, Options, Run, Sparsifier, by_kernel};
 
     let [batch_size, seq_length, _] = projected.dims();
-    if batch_size == 0 || !crate::ops::fused::is_available(&projected.device(), projected.dtype()) {
+    if batch_size == 0 {
         return None;
     }
     let start = cell.fused(state)?;
@@ -182,12 +182,11 @@ pub(crate) fn forward_fused<C: Cell>(
         sparsifier: Sparsifier::Softmax,
         combination: Combination::OutputOnly,
     };
-    let run = fused::Run {
+    let run = Run {
         first_step: 0,
         yields_summary: false,
     };
-    let (output, last) =
-        fused::sequence(projected.clone(), start, None, None, &nothing_recalled, run);
+    let (output, last) = by_kernel(projected, &start, None, None, &nothing_recalled, run)?;
     let hidden = output.clone().narrow(1, seq_length - 1, 1).squeeze_dim(1);
     Some((output, C::after_fused(state.clone(), hidden, last)))
 }

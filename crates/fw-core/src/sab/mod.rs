@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{expect_valid, require_size};
 use crate::ops::sab::{Attended, Memories, Options, Scoring, combine};
+#[cfg(any(feature = "flex", feature = "cube"))]
+use crate::ops::sab::{Run, by_kernel};
 use crate::ops::scan;
 use crate::recurrent::{check_batch, empty_output};
 use crate::{ConfigError, Path, Recurrent};
@@ -21,7 +23,7 @@ use crate::{ConfigError, Path, Recurrent};
 pub use crate::ops::sab::{Combination, Score, Sparsifier};
 pub use attention::{SparseAttention, SparseAttentionConfig};
 pub use cell::Cell;
-#[cfg(feature = "flex")]
+#[cfg(any(feature = "flex", feature = "cube"))]
 pub(crate) use cell::forward_fused;
 pub use trace::SabTrace;
 
@@ -353,34 +355,26 @@ impl<C: Cell> Sab<C> {
     }
 
     /// The whole sequence by the kernel, if there is one for the cell, the device and the type.
-    #[cfg(feature = "flex")]
+    #[cfg(any(feature = "flex", feature = "cube"))]
     fn fused(
         &self,
         projected: &Tensor<3>,
         state: &SabState<C::State>,
         scoring: Option<&Scoring>,
     ) -> Option<(Tensor<3>, SabState<C::State>)> {
-        use crate::ops::sab::fused;
-
-        let (device, dtype) = (projected.device(), projected.dtype());
-        if self.config.path == Path::Composed || !crate::ops::fused::is_available(&device, dtype) {
+        if self.config.path == Path::Composed {
             return None;
         }
         let [batch_size, seq_length, _] = projected.dims();
         let cell = self.cell.fused(&state.cell)?;
         check_batch(batch_size, &cell.hidden);
         let (options, d_hidden) = (self.config.options(), self.d_hidden());
-        let (output, last_cell) = fused::sequence(
-            projected.clone(),
-            cell,
-            state.memories.clone(),
-            scoring,
-            &options,
-            fused::Run {
-                first_step: state.step,
-                yields_summary: self.config.output == SabOutput::HiddenAndSummary,
-            },
-        );
+        let run = Run {
+            first_step: state.step,
+            yields_summary: self.config.output == SabOutput::HiddenAndSummary,
+        };
+        let memories = state.memories.as_ref();
+        let (output, last_cell) = by_kernel(projected, &cell, memories, scoring, &options, run)?;
         let hidden = output.clone().narrow(2, 0, d_hidden);
         let last = hidden.clone().narrow(1, seq_length - 1, 1).squeeze_dim(1);
         Some((
@@ -395,7 +389,7 @@ impl<C: Cell> Sab<C> {
     }
 
     /// The memories after a sequence with the given hidden states.
-    #[cfg(feature = "flex")]
+    #[cfg(any(feature = "flex", feature = "cube"))]
     fn memories_after(&self, state: &SabState<C::State>, hidden: Tensor<3>) -> Option<Tensor<3>> {
         let seq_length = hidden.dims()[1];
         let stored: Vec<i64> = (0..seq_length)
@@ -487,14 +481,15 @@ impl<C: Cell> Recurrent for Sab<C> {
             return (empty_output(self, &projected), state);
         }
         let scoring = self.attention.as_ref().map(SparseAttention::scoring);
-        #[cfg(feature = "flex")]
+        #[cfg(any(feature = "flex", feature = "cube"))]
         if let Some(result) = self.fused(&projected, &state, scoring.as_ref()) {
             return result;
         }
         assert!(
             self.config.path != Path::Fused,
             "path is Fused; there is no kernel for this cell on {:?} in {:?}: it needs an LSTM or a GRU without layer \
-             normalisation, on Flex, in f32 or f64, and the cargo feature flex",
+             normalisation, on Flex, in f32 or f64, and the cargo feature flex, or on a GPU, in f32, f16 or bf16, and the cargo \
+             feature wgpu or cuda",
             projected.device(),
             projected.dtype()
         );

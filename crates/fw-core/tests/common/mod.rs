@@ -2,6 +2,8 @@
 //! their state, and comparisons with explicit tolerances.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub mod configs;
+
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Device, Tensor, TensorData};

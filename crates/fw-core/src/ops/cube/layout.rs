@@ -6,6 +6,8 @@ use burn_cubecl::CubeDevice;
 use burn_cubecl::cubecl::ir::HardwareProperties;
 use burn_cubecl::cubecl::prelude::*;
 
+use super::MOMENTS;
+
 /// More units than this only wait for each other.
 const MOST_UNITS: usize = 256;
 
@@ -23,7 +25,8 @@ pub(crate) fn hardware(
         _ => return None,
     };
     let hardware = device.client().properties().hardware.clone();
-    let fits = (1..=hardware.max_cube_count.0 as usize).contains(&batch_size);
+    let fits = (1..=hardware.max_cube_count.0 as usize).contains(&batch_size)
+        && hardware.max_units_per_cube as usize >= MOMENTS;
     (fits && matches!(dtype, DType::F32 | DType::F16 | DType::BF16)).then_some(hardware)
 }
 

@@ -14,5 +14,6 @@ pub(crate) use products::{
     MOMENTS, moments, product, share_moments, share_sums, sum_of_parts, sums,
 };
 pub(crate) use tensors::{
-    empty, from_numbers, nothing, over_rows, products_over_rows, single, spec, transposed, wanted,
+    before, empty, from_numbers, nothing, over_rows, part, products_over_rows, single, spec,
+    transposed, wanted,
 };

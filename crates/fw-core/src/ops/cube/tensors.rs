@@ -1,12 +1,14 @@
 //! Tensors around the kernels.
 
+use alloc::vec;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Cube, DispatchTensor, TensorMetadata};
-use burn::tensor::{DType, Device, Shape, Tensor};
+use burn::tensor::{DType, Device, Shape, Slice, Tensor};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::cubecl::prelude::CubeElement;
 use burn_cubecl::kernel::into_contiguous;
@@ -77,4 +79,29 @@ fn rows(tensor: FloatTensor<Cube>) -> FloatTensor<Cube> {
     let width = shape[shape.num_dims() - 1];
     let rows = Shape::new([shape.num_elements() / width, width]);
     Cube::float_reshape(tensor, rows)
+}
+
+/// `[batch_size, seq_length, width]` a step later, with what precedes the first.
+pub(crate) fn before(start: FloatTensor<Cube>, steps: FloatTensor<Cube>) -> FloatTensor<Cube> {
+    let [batch_size, seq_length, width] = steps.shape().dims();
+    let start = Cube::float_reshape(start, Shape::new([batch_size, 1, width]));
+    if seq_length == 1 {
+        return start;
+    }
+    let others = [0..batch_size, 0..seq_length - 1, 0..width];
+    let others = Cube::float_slice(steps, &others.map(Slice::from));
+    Cube::float_cat(vec![start, others], 1)
+}
+
+/// A part of the last dimension.
+pub(crate) fn part(tensor: &FloatTensor<Cube>, range: Range<usize>) -> FloatTensor<Cube> {
+    let shape = tensor.shape();
+    let last = shape.num_dims() - 1;
+    let slices: Vec<Slice> = (0..=last)
+        .map(|dimension| match dimension == last {
+            true => Slice::from(range.clone()),
+            false => Slice::from(0..shape[dimension]),
+        })
+        .collect();
+    Cube::float_slice(tensor.clone(), &slices)
 }

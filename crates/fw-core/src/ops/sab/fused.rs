@@ -10,19 +10,9 @@ use burn::backend::{Backend, Dispatch, ExtensionType, Flex, backend_extension};
 use burn::tensor::Tensor;
 
 use super::cpu::{self, Problem, Tape, Wanted};
-use super::{CellKind, FusedCell, Options, Score, Scoring};
+use super::{CellKind, FusedCell, Options, Run, Score, Scoring, check_shapes};
 use crate::ops::cpu::{Arch, Real, SharedMut};
 use crate::ops::fused::{self, Input, Kernel};
-use crate::ops::shapes::check;
-
-/// Where a sequence begins, and what is put out.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Run {
-    /// Steps before this sequence.
-    pub first_step: usize,
-    /// Whether a row of the output is `[h_t ; s_t]`, not h_t alone.
-    pub yields_summary: bool,
-}
 
 /// The sequence by the kernel: the output `[batch_size, seq_length, d_hidden or twice that]`, and the last c of an LSTM.
 ///
@@ -61,62 +51,10 @@ fn run_on(
 ) -> (Tensor<3>, Option<Tensor<2>>) {
     let [batch_size, seq_length, _] = projected.dims();
     let [d_hidden, _] = cell.w_hidden.dims();
-    assert!(
-        batch_size > 0 && seq_length > 0 && d_hidden > 0,
-        "batch_size, seq_length and d_hidden are {batch_size}, {seq_length} and {d_hidden}; each must be at least 1"
-    );
-    let dtype = projected.dtype();
-    let gates = cell.kind.n_gates() * d_hidden;
-    check(
-        "the projected input",
-        &projected,
-        [batch_size, seq_length, gates],
-        dtype,
-    );
-    check(
-        "the recurrent weight",
-        &cell.w_hidden,
-        [d_hidden, gates],
-        dtype,
-    );
-    let row = [batch_size, d_hidden];
-    check("the hidden state", &cell.hidden, row, dtype);
-    match cell.kind {
-        CellKind::Lstm => {
-            let carried = cell.cell.as_ref().expect("an LSTM has a cell's state");
-            check("the cell's state", carried, row, dtype);
-        }
-        CellKind::Gru => {
-            let bias = cell.bias.as_ref().expect("a GRU has a recurrent bias");
-            check("the recurrent bias", bias, [gates], dtype);
-        }
-    }
-    let d_attention = scoring.map_or(0, |scoring| scoring.query.dims()[1]);
-    if let Some(scoring) = scoring {
-        let fits = match scoring.score {
-            Score::Released => d_attention == 1,
-            Score::Mlp | Score::ScaledDot => d_attention >= 1,
-        };
-        assert!(
-            fits && scoring.v.is_some() == (scoring.score == Score::Mlp),
-            "the score is {:?}, with d_attention {d_attention} and {} v; as released it is 1 wide, and the multilayer perceptron \
-             alone has a v",
-            scoring.score,
-            if scoring.v.is_some() { "a" } else { "no" }
-        );
-        let shape = [d_hidden, d_attention];
-        check("the query's weight", &scoring.query, shape, dtype);
-        check("the key's weight", &scoring.key, shape, dtype);
-        if let Some(v) = &scoring.v {
-            check("v", v, [d_attention], dtype);
-        }
-    }
+    let (dtype, row) = (projected.dtype(), [batch_size, d_hidden]);
     let memories = memories.filter(|_| scoring.is_some());
-    if let Some(memories) = &memories {
-        let n = memories.dims()[1];
-        check("the memories", memories, [batch_size, n, d_hidden], dtype);
-    }
-
+    check_shapes(&projected, &cell, memories.as_ref(), scoring);
+    let d_attention = scoring.map_or(0, |scoring| scoring.query.dims()[1]);
     let device = projected.device();
     let nothing = || Tensor::<1>::empty([0], (&device, dtype)).into_dispatch();
     let inputs = Inputs {

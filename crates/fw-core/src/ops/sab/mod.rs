@@ -36,8 +36,12 @@ mod attention;
 mod composed;
 #[cfg(feature = "flex")]
 mod cpu;
+#[cfg(feature = "cube")]
+mod cube;
 #[cfg(feature = "flex")]
-pub(crate) mod fused;
+mod fused;
+#[cfg(any(feature = "flex", feature = "cube"))]
+mod shapes;
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -45,9 +49,11 @@ use serde::{Deserialize, Serialize};
 pub use super::CellKind;
 pub use attention::{Attended, Scoring, attend, select_top_k, sparsify};
 pub use composed::{Memories, combine};
+#[cfg(any(feature = "flex", feature = "cube"))]
+use shapes::check_shapes;
 
 /// How a memory is scored against the present state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Score {
     /// `vᵀ tanh(W_h ĥ + W_m m)` (the paper's multilayer perceptron).
@@ -61,7 +67,7 @@ pub enum Score {
 }
 
 /// How the best scores become weights. While there are no more than `top_k` memories, all are kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sparsifier {
     /// Softmax over the selected scores.
@@ -77,7 +83,7 @@ pub enum Sparsifier {
 }
 
 /// How what is recalled enters the state that the cell goes on from, and that is stored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Combination {
     /// `h_t = (ĥ_t + s_t) / 2`: with weights that sum to 1 it keeps the range of ĥ.
@@ -156,4 +162,45 @@ pub struct FusedCell {
     pub hidden: Tensor<2>,
     /// c of an LSTM, `[batch_size, d_hidden]`.
     pub cell: Option<Tensor<2>>,
+}
+
+/// Where a sequence begins, and what is put out.
+#[cfg(any(feature = "flex", feature = "cube"))]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
+    /// Steps before this sequence.
+    pub first_step: usize,
+    /// Whether a row of the output is `[h_t ; s_t]`, not h_t alone.
+    pub yields_summary: bool,
+}
+
+/// The sequence by a kernel: the output `[batch_size, seq_length, d_hidden or twice that]`, and the last c of an LSTM; nothing, if
+/// there is no kernel for the device and the type.
+///
+/// # Panics
+/// If a shape does not fit.
+#[cfg(any(feature = "flex", feature = "cube"))]
+#[track_caller]
+#[cfg_attr(
+    not(feature = "cube"),
+    allow(unused_variables, reason = "they are for several kernels")
+)]
+pub(crate) fn by_kernel(
+    projected: &Tensor<3>,
+    cell: &FusedCell,
+    memories: Option<&Tensor<3>>,
+    scoring: Option<&Scoring>,
+    options: &Options,
+    run: Run,
+) -> Option<(Tensor<3>, Option<Tensor<2>>)> {
+    #[cfg(feature = "flex")]
+    if super::fused::is_available(&projected.device(), projected.dtype()) {
+        let (projected, cell) = (projected.clone(), cell.clone());
+        let result = fused::sequence(projected, cell, memories.cloned(), scoring, options, run);
+        return Some(result);
+    }
+    #[cfg(feature = "cube")]
+    return cube::sequence(projected, cell, memories, scoring, options, run);
+    #[cfg(not(feature = "cube"))]
+    None
 }

@@ -1,16 +1,15 @@
 //! The operation on the graph: what the kernels leave open are products over all steps.
 
-use alloc::vec;
 use alloc::vec::Vec;
 
 use burn::backend::autodiff::{Autodiff, checkpoint::strategy::CheckpointStrategy};
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Cube, TensorMetadata};
-use burn::tensor::{DType, FloatDType, Shape, Slice, TensorData};
+use burn::tensor::{DType, Shape, Slice, TensorData};
 
 use super::{FastWeightsOnCube, FastWeightsPasses, Inputs, Request, Tape};
-use crate::ops::cube::{Operation, over_rows, products_over_rows, run_tracked};
+use crate::ops::cube::{Operation, before, over_rows, products_over_rows, run_tracked};
 use crate::ops::fast_weights::Write;
 
 impl<C: CheckpointStrategy> FastWeightsOnCube for Autodiff<Cube, C> {
@@ -72,7 +71,8 @@ impl Operation<6> for Request {
         let hidden = inputs.hidden.clone();
         let passed = Cube::backward_pass(inputs, tape.clone(), slopes, request);
         let [_, _, start, w_hidden, gain, norm_bias] = is_wanted;
-        let start = (start && plan.has_start).then(|| of_start(&tape, &passed.reads, &request));
+        let start = (start && plan.has_start && plan.inner_steps > 0)
+            .then(|| of_start(&tape, &passed.reads, &request));
         let w_hidden =
             w_hidden.then(|| of_w_hidden(hidden, tape.outputs, passed.projected.clone()));
         let of_norm = |is_wanted: bool, gradient: FloatTensor<Cube>| {
@@ -108,23 +108,15 @@ fn of_w_hidden(
     d_projected: FloatTensor<Cube>,
 ) -> FloatTensor<Cube> {
     let [batch_size, seq_length, d_hidden] = d_projected.shape().dims();
-    let mut before = Cube::float_reshape(hidden, Shape::new([batch_size, 1, d_hidden]));
-    if seq_length > 1 {
-        let slices = [0..1, 0..batch_size, 0..seq_length - 1, 0..d_hidden];
-        let others = Cube::float_slice(outputs, &slices.map(Slice::from));
-        let shape = Shape::new([batch_size, seq_length - 1, d_hidden]);
-        before = Cube::float_cat(vec![before, Cube::float_reshape(others, shape)], 1);
-    }
-    products_over_rows(before, d_projected)
+    let first = [0..1, 0..batch_size, 0..seq_length, 0..d_hidden];
+    let states = Cube::float_slice(outputs, &first.map(Slice::from));
+    let states = Cube::float_reshape(states, d_projected.shape());
+    products_over_rows(before(hidden, states), d_projected)
 }
 
 /// `Σ λ^n d s_{i-1}ᵀ` over the reads of each sample, where n writes came before, and d is the gradient of what was read.
 fn of_start(tape: &Tape<Cube>, d_read: &FloatTensor<Cube>, request: &Request) -> FloatTensor<Cube> {
     let [batch_size, seq_length, inner_steps, d_hidden] = d_read.shape().dims();
-    if request.plan.inner_steps == 0 {
-        let shape = Shape::new([batch_size, d_hidden, d_hidden]);
-        return Cube::float_zeros(shape, &d_read.device(), FloatDType::F32);
-    }
     let own = match request.plan.write {
         Write::Final => 0,
         Write::Preliminary => 1,

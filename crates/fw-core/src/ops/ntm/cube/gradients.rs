@@ -1,8 +1,6 @@
 //! The operation on the graph: what the kernels leave open are products over all steps.
 
 use alloc::vec;
-use alloc::vec::Vec;
-use core::ops::Range;
 
 use burn::backend::autodiff::{Autodiff, checkpoint::strategy::CheckpointStrategy};
 use burn::backend::ops::FloatTensorOps;
@@ -12,7 +10,7 @@ use burn::tensor::{Shape, Slice};
 
 use super::plan::{Plan, Sizes};
 use super::{Inputs, NtmOnCube, NtmPasses, Tape};
-use crate::ops::cube::{Operation, over_rows, products_over_rows, run_tracked};
+use crate::ops::cube::{Operation, before, over_rows, part, products_over_rows, run_tracked};
 
 impl<C: CheckpointStrategy> NtmOnCube for Autodiff<Cube, C> {
     fn ntm(inputs: Inputs<Self>, plan: Plan) -> FloatTensor<Self> {
@@ -190,7 +188,7 @@ impl<'a> Steps<'a> {
             Shape::new([self.batch_size, self.sizes.d_states()]),
         );
         let start = part(&start, first..first + self.sizes.d_hidden);
-        self.before(start, self.hidden(layer))
+        before(start, self.hidden(layer))
     }
 
     /// What was read before each step.
@@ -201,31 +199,6 @@ impl<'a> Steps<'a> {
         let shape = Shape::new([self.batch_size, self.seq_length, d_output]);
         let output = Cube::float_reshape(output, shape);
         let reads = part(&output, self.sizes.d_hidden..d_output);
-        self.before(self.inputs.reads.clone(), reads)
+        before(self.inputs.reads.clone(), reads)
     }
-
-    /// `[batch_size, seq_length, width]` a step later, with what precedes the first.
-    fn before(&self, start: FloatTensor<Cube>, steps: FloatTensor<Cube>) -> FloatTensor<Cube> {
-        let width = steps.shape().dims::<3>()[2];
-        let start = Cube::float_reshape(start, Shape::new([self.batch_size, 1, width]));
-        if self.seq_length == 1 {
-            return start;
-        }
-        let others = [0..self.batch_size, 0..self.seq_length - 1, 0..width];
-        let others = Cube::float_slice(steps, &others.map(Slice::from));
-        Cube::float_cat(vec![start, others], 1)
-    }
-}
-
-/// A part of the last dimension.
-fn part(tensor: &FloatTensor<Cube>, range: Range<usize>) -> FloatTensor<Cube> {
-    let shape = tensor.shape();
-    let last = shape.num_dims() - 1;
-    let slices: Vec<Slice> = (0..=last)
-        .map(|dimension| match dimension == last {
-            true => Slice::from(range.clone()),
-            false => Slice::from(0..shape[dimension]),
-        })
-        .collect();
-    Cube::float_slice(tensor.clone(), &slices)
 }

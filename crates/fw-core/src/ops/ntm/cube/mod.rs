@@ -19,17 +19,24 @@ use burn_cubecl::tensor::CubeTensor;
 use super::composed::{Controller, Weights};
 use super::{Addressing, State, output_and_state};
 use crate::ops::cube::{hardware, nothing, single, spec};
+use crate::ops::shapes::check;
 use plan::{Plan, Sizes};
 
 /// The sequence by the kernel, from what the first layer makes of the input: every `[h_t ; r_t]`, and the state after the last
 /// step; nothing, where there is no kernel. Everything is computed in f32, and comes back in the input's type.
+///
+/// # Panics
+/// If a shape does not fit.
+#[track_caller]
 pub(crate) fn sequence(
     projected: &Tensor<3>,
     state: &State,
     weights: &Weights,
 ) -> Option<(Tensor<3>, State)> {
     let hardware = hardware(&projected.device(), projected.dtype(), projected.dims()[0])?;
-    let plan = Plan::new(sizes(state, weights), &hardware)?;
+    let sizes = sizes(state, weights);
+    check_shapes(projected, state, weights, &sizes);
+    let plan = Plan::new(sizes, &hardware)?;
     Some(run(projected, state, weights, plan))
 }
 
@@ -95,6 +102,47 @@ fn sizes(state: &State, weights: &Weights) -> Sizes {
         word_size,
         shift_width: d_addressing - Addressing::width(word_size, 0),
     }
+}
+
+/// Panics unless every tensor has the shape and the type that the kernels rely on.
+#[track_caller]
+fn check_shapes(projected: &Tensor<3>, state: &State, weights: &Weights, sizes: &Sizes) {
+    let dtype = projected.dtype();
+    let [batch_size, seq_length, _] = projected.dims();
+    let [d_hidden, d_raw] = [sizes.d_hidden, sizes.d_raw()];
+    let expected = [batch_size, seq_length, sizes.d_gates()];
+    check("the projected input", projected, expected, dtype);
+    for (index, layer) in weights.controller.layers().iter().enumerate() {
+        let expected = [sizes.d_layer(index), sizes.d_gates()];
+        check("a layer's weight", &layer.weight, expected, dtype);
+    }
+    check(
+        "the heads' weight",
+        &weights.heads.weight,
+        [d_hidden, d_raw],
+        dtype,
+    );
+    check("the heads' bias", &weights.heads.bias, [d_raw], dtype);
+    let n_states = match sizes.is_lstm() {
+        true => sizes.n_layers,
+        false => 0,
+    };
+    assert!(
+        state.controller.len() == n_states,
+        "the state has {} layers; the controller has {n_states}",
+        state.controller.len()
+    );
+    for layer in &state.controller {
+        let expected = [batch_size, d_hidden];
+        check("the hidden state", &layer.hidden, expected, dtype);
+        check("the cell's state", &layer.cell, expected, dtype);
+    }
+    let expected = [batch_size, sizes.memory_size, sizes.word_size];
+    check("the memory", &state.memory, expected, dtype);
+    let expected = [batch_size, sizes.n_read, sizes.word_size];
+    check("what was read", &state.reads, expected, dtype);
+    let expected = [batch_size, sizes.n_heads(), sizes.memory_size];
+    check("the weightings", &state.weights, expected, dtype);
 }
 
 /// The tensors that the operation reads; those that are not there have one element.
