@@ -21,12 +21,13 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 LAYER = ["batch_size", "seq_length", "d_input", "d_hidden", "inner_steps"]
 # Ours first. Where a suite has several variants of ours, the ratio is that of the first. `check`: sizes at which all variants
-# have to agree, if they start from the same numbers.
+# have to agree, if they start from the same numbers. `large`: lines that a GPU computes as well.
 SUITES = {
     "fast-weights": {
         "sizes": LAYER,
         "columns": "batch, T, d_input, d_hidden, S",
         "grid": "128,11,100,50,1;128,11,100,20,1;128,50,64,64,1;64,100,64,128,1;32,500,64,64,1;8,2000,64,64,1;128,50,64,64,3",
+        "large": "1024,100,128,128,1;256,1000,128,128,1",
         "check": [3, 7, 5, 6, 2],
         "work": "forward and backward",
         "ours": ["fused", "composed"],
@@ -46,6 +47,7 @@ SUITES = {
         "sizes": ["batch_size", "length"],
         "columns": "batch, length",
         "grid": "1,20;16,20;64,20;1,120;1,2500",
+        "large": "1024,20",
         "check": [3, 4],
         "work": "a training step (forward, backward, Adam)",
         "ours": ["ntm-fused", "ntm-composed"],
@@ -55,6 +57,7 @@ SUITES = {
         "sizes": ["batch_size", "steps", "d_hidden", "top_k", "attention_interval", "truncation_length"],
         "columns": "batch, T, d_hidden, k_top, k_att, k_trunc",
         "grid": "64,20,128,10,1,10;64,100,128,10,1,10;64,100,128,10,2,10;64,1000,128,10,1,10;1,5000,128,10,1,10",
+        "large": "1024,100,128,10,1,10",
         "check": [3, 30, 16, 5, 1, 5],
         "work": "a training step (forward, backward, Adam)",
         "ours": ["sab-fused", "sab-composed"],
@@ -72,20 +75,21 @@ def limit_memory():
 class Worker:
     """A process that computes one variant at one size."""
 
-    def __init__(self, variant, names, sizes, timeout):
+    def __init__(self, variant, names, sizes, options):
         kind = variant.split("-")[0]
         command = {
             "torch": [sys.executable, HERE / "worker_torch.py"],
             "jax": [sys.executable, HERE / "worker_jax.py"],
         }.get(kind, [os.environ["FW_BENCH_WORKER"]])
-        self.request = {"variant": variant, "sizes": dict(zip(names, sizes))}
-        self.timeout = timeout
+        self.request = {"variant": variant, "sizes": dict(zip(names, sizes)), "device": options.device}
+        self.timeout = options.timeout
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            preexec_fn=limit_memory,
+            # A GPU's driver asks for more addresses than there is memory.
+            preexec_fn=limit_memory if options.device == "cpu" else None,
         )
         self.times, self.error = [], None
-        self.base = self.read(time.monotonic() + timeout).get("peak_mib")
+        self.base = self.read(time.monotonic() + self.timeout).get("peak_mib")
         self.peak = None
 
     def ask(self, **more):
@@ -127,11 +131,11 @@ class Worker:
         self.process.wait()
 
 
-def check(suite, timeout):
+def check(suite, options):
     """Every variant computes the same, or the comparison says nothing."""
     fingerprints = {}
     for variant in suite["ours"] + suite["peers"]:
-        worker = Worker(variant, suite["sizes"], suite["check"], timeout)
+        worker = Worker(variant, suite["sizes"], suite["check"], options)
         answer = worker.ask(check=True)
         worker.close()
         if answer:
@@ -143,6 +147,16 @@ def check(suite, timeout):
         for ours, theirs in zip(expected, actual):
             if abs(ours - theirs) > 1e-3 * max(1.0, abs(ours)):
                 sys.exit(f"{variant} computes {actual}, {first} computes {expected}: not the same work")
+
+
+def fma_peak(options):
+    """Multiply-adds in float32 that the device makes in a nanosecond: on registers alone, or on a GPU in a large product."""
+    if options.device == "wgpu":
+        return None
+    worker = Worker({"cpu": "fma-peak", "cuda": "torch-fma-peak"}[options.device], [], [], options)
+    peak = max(worker.ask()["peak_gfma"] for _ in range(3))
+    worker.close()
+    return peak
 
 
 def settle(workers):
@@ -159,7 +173,7 @@ def settle(workers):
 def measure_line(sizes, suite, options):
     workers = {}
     for variant in suite["ours"] + suite["peers"]:
-        workers[variant] = worker = Worker(variant, suite["sizes"], sizes, options.timeout)
+        workers[variant] = worker = Worker(variant, suite["sizes"], sizes, options)
         # Compiles, and allocates.
         worker.ask(seconds=0.0)
     for _ in range(options.rounds):
@@ -173,7 +187,7 @@ def measure_line(sizes, suite, options):
         else:
             line["ms"][variant] = statistics.median(worker.times)
             line["calls"][variant] = len(worker.times)
-            if worker.base and worker.peak:
+            if worker.base and worker.peak and options.device == "cpu":
                 line["memory_mib"][variant] = worker.peak - worker.base
             worker.close()
     return line
@@ -181,7 +195,7 @@ def measure_line(sizes, suite, options):
 
 def summarize(line, suite, peak):
     ours = line["ms"].get(suite["ours"][0])
-    if ours and suite["ours"][0] == "fused":  # fast weights
+    if peak and ours and suite["ours"][0] == "fused":  # fast weights
         line["work_of_peak"] = work(line["sizes"].values()) / (ours * 1e6) / peak
     rivals = suite.get("rivals", suite["peers"])
     peers = {name: line["ms"][name] for name in rivals if name in line["ms"]}
@@ -260,12 +274,14 @@ def markdown(rows):
 def main():
     parser = argparse.ArgumentParser(prog="benches/peers/run", description=__doc__)
     parser.add_argument("--suite", choices=SUITES, default="fast-weights")
+    parser.add_argument("--device", choices=["cpu", "cuda", "wgpu"], default="cpu", help="what all compute on; a GPU "
+                        "adds large lines, and leaves out JAX and the processes' memory, wgpu all peers")
     parser.add_argument("--grid", help="sizes of each line: " + "; ".join(
         f'{name}: "{suite["grid"]}"' for name, suite in SUITES.items()))
     parser.add_argument("--variants", help="only these, with commas")
     parser.add_argument("--json", type=Path, help="write sizes, medians and ratios here")
     parser.add_argument("--table", type=Path, help="write the tables here, in Markdown; without --grid and --variants, "
-                        "the default is benches/peers/results/SUITE.md")
+                        "the default is benches/peers/results/SUITE.md, or SUITE-cuda.md")
     parser.add_argument("--timeout", type=float, default=240.0, help="seconds for a request, compiling included")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.5, help="for a variant in a round")
@@ -273,22 +289,27 @@ def main():
 
     try:
         suite = SUITES[options.suite]
+        if options.device != "cpu":
+            peers = ("torch", "burn") if options.device == "cuda" else ("burn",)
+            suite = suite | {
+                "grid": ";".join(filter(None, [suite["grid"], suite.get("large")])),
+                "peers": [name for name in suite["peers"] if name.startswith(peers)],
+            }
         grid = [[int(size) for size in line.split(",")] for line in (options.grid or suite["grid"]).split(";")]
         assert all(len(line) == len(suite["sizes"]) for line in grid)
     except (ValueError, AssertionError):
         names = ",".join(suite["sizes"])
         parser.error(f"--grid is {options.grid!r}; it must be lines of {len(suite['sizes'])} whole numbers, {names};...")
     if not (options.grid or options.variants):
-        options.table = options.table or HERE / "results" / f"{options.suite}.md"
+        on_gpu = "" if options.device == "cpu" else f"-{options.device}"
+        options.table = options.table or HERE / "results" / f"{options.suite}{on_gpu}.md"
     if options.variants:
         only = options.variants.split(",")
         suite = suite | {side: [name for name in suite[side] if name in only] for side in ("ours", "peers")}
     if "check" in suite:
-        check(suite, options.timeout)
+        check(suite, options)
 
-    worker = Worker("fma-peak", [], [], options.timeout)
-    peak = max(worker.ask()["peak_gfma"] for _ in range(3))
-    worker.close()
+    peak = fma_peak(options)
     lines = []
     for sizes in grid:
         line = measure_line(sizes, suite, options)
@@ -296,15 +317,18 @@ def main():
         lines.append(line)
         print(table([line], suite), flush=True)
     threads = len(os.sched_getaffinity(0))
-    about = (f"Milliseconds of {suite['work']}, medians; float32, {threads} threads, {cpu()} "
-             f"({peak:.0f} multiply-adds a nanosecond at most), "
+    where = f"{threads} threads, {cpu()}" if options.device == "cpu" else f"{options.device} on {gpu()}"
+    most = f" ({peak:.0f} multiply-adds a nanosecond at most)" if peak else ""
+    about = (f"Milliseconds of {suite['work']}, medians; float32, {where}{most}, "
              f"{time.strftime('%Y-%m-%d')}; {versions()}. `benches/peers/run {' '.join(sys.argv[1:])}`")
-    text = f"{about}\n\n{summary(lines, suite)}\nEvery variant:\n\n{table(lines, suite)}\nPeak memory beyond what the process had before, MiB:\n\n{memory_table(lines, suite)}"
+    text = f"{about}\n\n{summary(lines, suite)}\nEvery variant:\n\n{table(lines, suite)}"
+    if options.device == "cpu":
+        text += f"\nPeak memory beyond what the process had before, MiB:\n\n{memory_table(lines, suite)}"
     print(text)
     if options.table:
         options.table.write_text(text)
     if options.json:
-        result = {"suite": options.suite, "threads": threads, "cpu": cpu(), "peak_gfma": peak, "versions": versions(), "lines": lines}
+        result = {"suite": options.suite, "device": options.device, "where": where, "threads": threads, "cpu": cpu(), "peak_gfma": peak, "versions": versions(), "lines": lines}
         options.json.write_text(json.dumps(result, indent=1) + "\n")
 
 
@@ -314,6 +338,15 @@ def cpu():
         return names[0]
     except (OSError, IndexError):
         return platform.processor()
+
+
+def gpu():
+    """The GPU's name, as its driver tells."""
+    try:
+        query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+        return subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()[0]
+    except (OSError, subprocess.CalledProcessError):
+        return "a GPU that nvidia-smi does not know"
 
 
 def versions():

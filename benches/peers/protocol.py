@@ -115,17 +115,20 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def serve(prepare):
-    """Answers requests for ever. `prepare(variant, sizes)` gives a function without arguments that does the work; its
+def serve(prepare, fma_peak=None):
+    """Answers requests for ever. `prepare(variant, sizes, device)` gives a function without arguments that does the work, to its end; its
     `fingerprint`, called before anything else, gives two numbers that all variants must agree on."""
     calls = {}
     print(json.dumps({"peak_mib": peak()}), flush=True)
     for line in sys.stdin:
         request = json.loads(line)
         try:
+            if request["variant"].endswith("-peak"):
+                print(json.dumps({"peak_gfma": fma_peak()}), flush=True)
+                continue
             key = json.dumps([request["variant"], request["sizes"]])
             if key not in calls:
-                calls = {key: prepare(request["variant"], request["sizes"])}
+                calls = {key: prepare(request["variant"], request["sizes"], request["device"])}
                 if not request.get("check"):
                     calls[key]()
             if request.get("check"):

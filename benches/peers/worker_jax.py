@@ -55,7 +55,8 @@ def attention(x, parameters, inner_steps):
     return outputs.swapaxes(0, 1)
 
 
-def prepare(variant, sizes):
+def prepare(variant, sizes, device):
+    assert device == "cpu", "JAX is compared on the CPU alone"
     function = {"jax-matrix": matrix, "jax-attention": attention}[variant]
     x = jnp.asarray(protocol.inputs(sizes))
     parameters = [jnp.asarray(p) for p in protocol.parameters(sizes)]

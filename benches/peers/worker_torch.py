@@ -37,7 +37,7 @@ def attention(x, c, b, w, gain, bias, inner_steps):
     """The memory as attention to the past states."""
     projected = x @ c + b
     h = x.new_zeros(x.shape[0], c.shape[1])
-    rates = RATE * DECAY ** torch.arange(x.shape[1] - 1, -1, -1, dtype=x.dtype)
+    rates = RATE * DECAY ** torch.arange(x.shape[1] - 1, -1, -1, dtype=x.dtype, device=x.device)
     outputs = []
     for projected_t in projected.unbind(1):
         z = projected_t + h @ w
@@ -140,7 +140,29 @@ class Sab(nn.Module):
         return torch.stack(outputs, 1) @ self.w_output + self.b_output
 
 
-def training(model, loss):
+def finished(call, device):
+    """The same, to the end of what a GPU was told to compute."""
+    if device == "cpu":
+        return call
+
+    def finishing():
+        result = call()
+        torch.cuda.synchronize()
+        return result
+
+    return finishing
+
+
+def fma_peak():
+    """Multiply-adds that the GPU makes in a nanosecond in a large product in float32."""
+    n = 8192
+    a = torch.randn(n, n, device="cuda")
+    call = finished(lambda: a @ a, "cuda")
+    call()
+    return n**3 / (min(protocol.clock(call, 1.0)) * 1e6)
+
+
+def training(model, loss, device):
     """A step of training: forward, backward and an update by Adam; returns the loss before it."""
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=protocol.LEARNING_RATE)
 
@@ -151,42 +173,44 @@ def training(model, loss):
         optimizer.step()
         return value
 
+    whole = finished(call, device)
     # The loss at first, and after three updates.
-    call.fingerprint = lambda: [call().item() for _ in range(4)][::3]
-    return call
+    whole.fingerprint = lambda: [call().item() for _ in range(4)][::3]
+    return whole
 
 
-def prepare(variant, sizes):
+def prepare(variant, sizes, device):
     torch.manual_seed(0)
     name = variant.removesuffix("-compiled")
     if name == "torch-ntm":
-        model = Ntm()
+        model = Ntm().to(device)
         if variant != name:
             # The step: the whole sequence, unrolled, takes minutes to compile.
             model.step = torch.compile(model.step)
-        x, target = (torch.tensor(a) for a in protocol.ntm_copy(sizes))
+        x, target = (torch.tensor(a, device=device) for a in protocol.ntm_copy(sizes))
         answer = lambda: model(x)[:, -sizes["length"]:]
-        return training(model, lambda _: nn.functional.binary_cross_entropy_with_logits(answer(), target))
+        return training(model, lambda _: nn.functional.binary_cross_entropy_with_logits(answer(), target), device)
     if name == "torch-sab":
-        model = Sab(sizes)
-        x, target = (torch.tensor(a) for a in protocol.sab_copy(sizes))
-        return training(model, lambda _: nn.functional.cross_entropy(model(x).flatten(0, 1), target.flatten()))
+        model = Sab(sizes).to(device)
+        x, target = (torch.tensor(a, device=device) for a in protocol.sab_copy(sizes))
+        return training(model, lambda _: nn.functional.cross_entropy(model(x).flatten(0, 1), target.flatten()),
+                        device)
 
-    x = torch.tensor(protocol.inputs(sizes), requires_grad=True)
+    x = torch.tensor(protocol.inputs(sizes), device=device, requires_grad=True)
     if name in ("torch-lstm", "torch-gru"):
         layer = (nn.LSTM if name == "torch-lstm" else nn.GRU)(
             sizes["d_input"], sizes["d_hidden"], batch_first=True
-        )
+        ).to(device)
         leaves = [x, *layer.parameters()]
         forward = lambda: layer(x)[0]
     else:
-        parameters = [torch.tensor(p, requires_grad=True) for p in protocol.parameters(sizes)]
+        parameters = [torch.tensor(p, device=device, requires_grad=True) for p in protocol.parameters(sizes)]
         leaves = [x, *parameters]
         function = {"torch-matrix": matrix, "torch-attention": attention}[name]
         if name != variant:
             function = torch.compile(function)
         forward = lambda: function(x, *parameters, sizes["inner_steps"])
-    ones = torch.ones(sizes["batch_size"], sizes["seq_length"], sizes["d_hidden"])
+    ones = torch.ones(sizes["batch_size"], sizes["seq_length"], sizes["d_hidden"], device=device)
 
     def call():
         for leaf in leaves:
@@ -195,8 +219,13 @@ def prepare(variant, sizes):
         output.backward(ones)
         return output.detach(), x.grad
 
-    call.fingerprint = lambda: protocol.fingerprint(*call())
-    return call
+    def fingerprint():
+        output, gradient = call()
+        return protocol.fingerprint(output.cpu(), gradient.cpu())
+
+    whole = finished(call, device)
+    whole.fingerprint = fingerprint
+    return whole
 
 
-protocol.serve(prepare)
+protocol.serve(prepare, fma_peak)

@@ -25,6 +25,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 struct Request {
     variant: String,
     sizes: Value,
+    /// `cpu`, `wgpu` or `cuda`.
+    #[serde(default)]
+    device: Option<String>,
     #[serde(default)]
     seconds: f64,
     #[serde(default)]
@@ -93,7 +96,7 @@ fn answer(request: &Request) -> Answer {
             ..Answer::default()
         };
     }
-    let mut work = match work(request) {
+    let (device, mut work) = match work(request) {
         Ok(work) => work,
         Err(error) => {
             return Answer {
@@ -108,12 +111,17 @@ fn answer(request: &Request) -> Answer {
             ..Answer::default()
         };
     }
-    work.run();
+    let mut run = || {
+        work.run();
+        // A GPU computes after it was told to.
+        device.sync().expect("the device computes");
+    };
+    run();
     let end = Instant::now() + Duration::from_secs_f64(request.seconds);
     let mut times = Vec::new();
     while times.is_empty() || Instant::now() < end {
         let start = Instant::now();
-        work.run();
+        run();
         times.push(start.elapsed().as_secs_f64() * 1e3);
     }
     Answer {
@@ -122,16 +130,28 @@ fn answer(request: &Request) -> Answer {
     }
 }
 
-/// The work that a request names, at the sizes that it gives.
-fn work(request: &Request) -> Result<Box<dyn Work>, String> {
+/// The work that a request names, at the sizes that it gives, and the device that does it.
+fn work(request: &Request) -> Result<(Device, Box<dyn Work>), String> {
     let variant = request.variant.as_str();
-    let device = Device::flex().autodiff();
+    let device = device(request.device.as_deref().unwrap_or("cpu"))?.autodiff();
     let work = match variant.split('-').next() {
         Some("ntm") => training::ntm(variant, sizes(request)?, &device),
         Some("sab") => training::sab(variant, sizes(request)?, &device),
         _ => layers::work(variant, sizes(request)?, &device),
     };
-    work.ok_or_else(|| format!("no variant is called {variant}"))
+    let work = work.ok_or_else(|| format!("no variant is called {variant}"))?;
+    Ok((device, work))
+}
+
+fn device(name: &str) -> Result<Device, String> {
+    match name {
+        "cpu" => Ok(Device::flex()),
+        #[cfg(feature = "wgpu")]
+        "wgpu" => Ok(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)),
+        #[cfg(feature = "cuda")]
+        "cuda" => Ok(Device::cuda(burn::tensor::DeviceIndex::Default)),
+        _ => Err(format!("device {name} is not in this build of the worker")),
+    }
 }
 
 fn sizes<T: DeserializeOwned>(request: &Request) -> Result<T, String> {

@@ -35,7 +35,7 @@
 //!
 //! `std` (default), and one for each Burn backend, passed through: `flex` (CPU, with fused kernels for whole
 //! sequences of fast weights, of an [`Ntm`], of [`Lstm`] and [`Gru`], and of [`Sab`] over these two; [`Path`] can force the
-//! composed form), `ndarray` (CPU, deprecated by Burn), `wgpu`, `cuda`. Autodiff is a property of the device:
+//! composed form), `ndarray` (CPU, deprecated by Burn), `wgpu` and `cuda` (GPUs, with kernels for the same). Autodiff is a property of the device:
 //! `Device::flex().autodiff()`.
 #![cfg_attr(not(feature = "std"), no_std)]
 #![deny(missing_docs)]

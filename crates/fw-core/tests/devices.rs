@@ -1,17 +1,22 @@
 //! Every layer on a GPU device against the same layer on flex: outputs, last state and every gradient.
 //!
-//! Runs with `--features wgpu`; a software Vulkan driver (Debian's mesa-vulkan-drivers) is enough.
-#![cfg(feature = "wgpu")]
+//! Runs with `--features wgpu`; a software Vulkan driver (Debian's mesa-vulkan-drivers) is enough. With `--features cuda` it
+//! runs on an NVIDIA GPU.
+#![cfg(any(feature = "wgpu", feature = "cuda"))]
 
 mod common;
 
-use burn::tensor::{DType, Device, DeviceKind, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 use common::configs::sab_configs;
 use common::{FlatState, Outcome, outcome, random, randomized, rng};
 use fw_core::{Cell, Combination, GruConfig, LstmConfig, Path, Recurrent, SabConfig};
 
-fn wgpu() -> Device {
-    Device::wgpu(DeviceKind::DefaultDevice).autodiff()
+fn gpu() -> Device {
+    #[cfg(feature = "cuda")]
+    let device = Device::cuda(burn::tensor::DeviceIndex::Default);
+    #[cfg(not(feature = "cuda"))]
+    let device = Device::wgpu(burn::tensor::DeviceKind::DefaultDevice);
+    device.autodiff()
 }
 
 fn run<L: FlatState>(layer: &L, device: &Device) -> Outcome {
@@ -24,13 +29,13 @@ fn run<L: FlatState>(layer: &L, device: &Device) -> Outcome {
 }
 
 #[test]
-fn every_layer_computes_the_same_on_wgpu_as_on_flex() {
+fn every_layer_computes_the_same_on_a_gpu_as_on_flex() {
     fn check<L: FlatState>(name: &str, layer: L) {
         let flex = Device::flex().autodiff();
         let expected = run(&layer.clone().fork(&flex), &flex);
-        run(&layer, &wgpu()).assert_equals(&expected, name, 1e-4, 1e-3);
+        run(&layer, &gpu()).assert_equals(&expected, name, 1e-4, 1e-3);
     }
-    for_each_layer!(5, 7, wgpu(), DType::F32, check);
+    for_each_layer!(5, 7, gpu(), DType::F32, check);
 }
 
 /// A sequence of the same numbers in single precision on the GPU, by the kernel, and in double precision on the CPU, composed.
@@ -52,7 +57,7 @@ fn compare<C: Cell + FlatState>(
             })
         };
         let expected = run(Path::Composed, &Device::flex().autodiff(), DType::F64);
-        let actual = run(Path::Fused, &wgpu(), DType::F32);
+        let actual = run(Path::Fused, &gpu(), DType::F32);
         let what = format!("{name}, {config:?}, T = {seq_length}");
         actual.assert_equals(&expected, &what, 1e-4, 1e-3);
     }

@@ -11,6 +11,7 @@ pub enum Path {
     Auto,
     /// A loop over tensor operations: runs on every backend.
     Composed,
-    /// One operation with a backward pass of its own: on Flex with the cargo feature `flex`, in f32 and f64.
+    /// One operation with a backward pass of its own: on Flex with the cargo feature `flex`, in f32 and f64, and on
+    /// GPUs with the cargo features `wgpu` and `cuda`, in f32, f16 and bf16, where what units share has room for it.
     Fused,
 }

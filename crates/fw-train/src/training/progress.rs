@@ -7,6 +7,7 @@ use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::experiment::Experiment;
 use crate::tasks::Format;
+use crate::training::TrainingConfig;
 use crate::training::checkpoint::{Best, Progress};
 use crate::training::evaluate::{Evaluation, loss_number};
 
@@ -17,6 +18,7 @@ const LINE_INTERVAL: Duration = Duration::from_secs(10);
 pub struct ProgressDisplay {
     bar: Option<ProgressBar>,
     steps: usize,
+    batch_size: usize,
     first_step: usize,
     started: Instant,
     last_line: Instant,
@@ -25,7 +27,8 @@ pub struct ProgressDisplay {
 }
 
 impl ProgressDisplay {
-    pub fn new(progress: &Progress, steps: usize, format: Format) -> Self {
+    pub fn new(progress: &Progress, config: &TrainingConfig, format: Format) -> Self {
+        let (steps, batch_size) = (config.steps, config.batch_size);
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar =
                 ProgressBar::with_draw_target(Some(steps as u64), ProgressDrawTarget::stderr());
@@ -38,6 +41,7 @@ impl ProgressDisplay {
         ProgressDisplay {
             bar,
             steps,
+            batch_size,
             first_step: progress.step,
             started: Instant::now(),
             last_line: Instant::now(),
@@ -109,9 +113,10 @@ impl ProgressDisplay {
         self.last_line = Instant::now();
         let seconds = self.started.elapsed().as_secs_f64();
         let rate = (step - self.first_step) as f64 / seconds;
+        let sequences = rate * self.batch_size as f64;
         let left = Duration::from_secs_f64((self.steps - step) as f64 / rate.max(1e-9));
         eprintln!(
-            "step {step}/{}  loss {}  error {:.2} %  {rate:.0} steps/s  {} left",
+            "step {step}/{}  loss {}  error {:.2} %  {rate:.0} steps/s  {sequences:.0} sequences/s  {} left",
             self.steps,
             loss_number(loss),
             100.0 * error,

@@ -118,7 +118,7 @@ impl WithModel for Session<'_> {
         let mut log = self.run.metrics_after(&progress)?;
         let has_curriculum = !self.experiment.easier.is_empty();
         let mut order = TrainingOrder::new(self.task_now(&progress));
-        let mut display = ProgressDisplay::new(&progress, config.steps, self.task.format());
+        let mut display = ProgressDisplay::new(&progress, config, self.task.format());
         let earlier = progress.seconds;
         let started = Instant::now();
         let mut window = Window::default();

@@ -43,11 +43,12 @@ impl Layout {
     /// For vectors of `width` numbers.
     pub(crate) fn new(width: usize, hardware: &HardwareProperties) -> Layout {
         let most = hardware.max_units_per_cube.min(hardware.max_cube_dim.0) as usize;
-        let most = most.clamp(1, MOST_UNITS);
+        // A power of two, so that there are as many units whatever the width.
+        let most = 1 << most.clamp(1, MOST_UNITS).ilog2();
         let lanes = width.next_power_of_two().min(most);
         Layout {
             lanes,
-            parts: (most / lanes).max(1),
+            parts: most / lanes,
         }
     }
 

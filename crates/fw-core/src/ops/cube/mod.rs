@@ -17,3 +17,13 @@ pub(crate) use tensors::{
     before, empty, from_numbers, nothing, over_rows, part, products_over_rows, single, spec,
     transposed, wanted,
 };
+
+/// The GPU that tests run on.
+#[cfg(all(test, any(feature = "wgpu", feature = "cuda")))]
+pub(crate) fn gpu() -> burn::tensor::Device {
+    #[cfg(feature = "cuda")]
+    let device = burn::tensor::Device::cuda(burn::tensor::DeviceIndex::Default);
+    #[cfg(not(feature = "cuda"))]
+    let device = burn::tensor::Device::wgpu(burn::tensor::DeviceKind::DefaultDevice);
+    device.autodiff()
+}

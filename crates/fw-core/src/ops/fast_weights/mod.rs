@@ -44,6 +44,10 @@
 //! the preliminary state is normalised) and, where
 //! the sequence has more than one chunk of L steps, `T / L · H²` more. A sequence is one chunk up to `16 + 2 H`
 //! steps; else L is H / 2, but at least 16 and at most 64.
+//!
+//! On a GPU, with the cargo feature `wgpu` or `cuda` and in f32, f16 or bf16, it is one launch for each pass, in f32: one workgroup a
+//! sample, in chunks of the same lengths where what a workgroup shares has room for them. It keeps `T · ((2 S + 1) H + S)` numbers of
+//! a sample, and a matrix for each chunk if there is more than one.
 
 mod composed;
 #[cfg(feature = "flex")]

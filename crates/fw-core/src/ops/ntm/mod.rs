@@ -34,7 +34,7 @@
 //! # Paths
 //!
 //! The layer [`Ntm`](crate::Ntm) runs a sequence composed of these functions, step by step, or, on Flex and on GPUs, fused into one operation
-//! with its own backward pass: see [`Path`](crate::Path).
+//! with its own backward pass (on a GPU in f32, one workgroup a sample): see [`Path`](crate::Path).
 //!
 //! # Differences from the paper
 //!

@@ -28,7 +28,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan for a device; nothing, if its cubes share too little memory. A chunk that is too long for it is halved.
+    /// The plan for a device; nothing, if its cubes share too little memory, or see too few buffers. A chunk that is too long for it is halved.
     pub(super) fn new(
         options: &Options,
         is_normalized: bool,
@@ -59,7 +59,7 @@ impl Plan {
             plan.chunk = plan.chunk.div_ceil(2);
         }
         plan.matrix_is_shared = plan.shared_numbers() + d_hidden * d_hidden <= room;
-        Some(plan)
+        (hardware.max_bindings >= MOST_BUFFERS).then_some(plan)
     }
 
     /// The numbers that units share in the backward pass, which takes more of them, but for a matrix.
@@ -106,6 +106,9 @@ impl Plan {
         }
     }
 }
+
+/// Buffers that a kernel sees.
+const MOST_BUFFERS: u32 = 16;
 
 /// The shapes of what the forward pass leaves.
 pub(super) struct TapeShapes {

@@ -1,11 +1,12 @@
 //! The kernels on a GPU against the composed form on the CPU, in f64.
 
-use burn::tensor::{DType, Device, DeviceKind};
+use burn::tensor::{DType, Device};
 
 use super::super::trials::{Leaves, Start, assert_same, options, results};
 use super::super::{Path, fast_weights as sequence};
 use super::*;
 use crate::Activation;
+use crate::ops::cube::gpu;
 
 /// Single precision, over some twenty steps.
 const TOLERANCE: f64 = 2e-5;
@@ -14,7 +15,7 @@ const TOLERANCE: f64 = 2e-5;
 /// in what units share.
 fn check(options: Options, is_normalised: bool) {
     let cpu = Device::flex().autodiff();
-    let gpu = Device::wgpu(DeviceKind::DefaultDevice).autodiff();
+    let gpu = gpu();
     let cases = [
         (1, 1, Start::Nothing, Form::Attention, true),
         (21, 21, Start::Nothing, Form::Matrix, true),

@@ -34,6 +34,9 @@ pub(crate) fn sequence(
     weights: &Weights,
 ) -> Option<(Tensor<3>, State)> {
     let hardware = hardware(&projected.device(), projected.dtype(), projected.dims()[0])?;
+    if projected.dims()[1] == 0 {
+        return None;
+    }
     let sizes = sizes(state, weights);
     check_shapes(projected, state, weights, &sizes);
     let plan = Plan::new(sizes, &hardware)?;
@@ -254,5 +257,5 @@ fn gradients_spec(
     }
 }
 
-#[cfg(all(test, feature = "wgpu"))]
+#[cfg(all(test, any(feature = "wgpu", feature = "cuda")))]
 mod tests;

@@ -1,10 +1,11 @@
 //! The kernels on a GPU against the composed form on the CPU, in f64.
 
-use burn::tensor::{DType, Device, DeviceKind};
+use burn::tensor::{DType, Device};
 
 use super::super::trials::{Leaves, assert_same, results};
 use super::super::{SlowWeights, step};
 use super::*;
+use crate::ops::cube::gpu;
 use crate::ops::{Activation, scan};
 
 /// Single precision, over some forty steps.
@@ -26,7 +27,7 @@ fn check(activation: Option<Activation>) {
                 (step.output, step.state)
             })
         });
-        let gpu = Device::wgpu(DeviceKind::DefaultDevice).autodiff();
+        let gpu = gpu();
         let gpu = Leaves::new(gpu, DType::F32);
         let actual = results(gpu, activation, seq_length, |projected, state, weights| {
             let weights = laid_out(weights);
