@@ -8,8 +8,10 @@ mod common;
 
 use burn::tensor::{DType, Device, Tensor};
 use common::configs::sab_configs;
-use common::{FlatState, Outcome, outcome, random, randomized, rng};
-use fw_core::{Cell, Combination, GruConfig, LstmConfig, Path, Recurrent, SabConfig};
+use common::{FlatState, Outcome, max_relative_error, outcome, random, randomized, rng, values};
+use fw_core::{
+    Cell, Combination, FastWeightsConfig, GruConfig, LstmConfig, Path, Recurrent, SabConfig,
+};
 
 fn gpu() -> Device {
     #[cfg(feature = "cuda")]
@@ -74,4 +76,29 @@ fn sparse_attentive_backtracking_by_the_kernel_equals_the_composed_form() {
     compare("LSTM", lstm, &sums, 7);
     compare("LSTM", lstm, &others, 23);
     compare("GRU", gru, &others[..3], 23);
+}
+
+/// Sixteen bits go in and come out; between them is single precision.
+#[test]
+fn half_precision_comes_out_as_it_goes_in() {
+    let types = [DType::F16, DType::BF16];
+    for dtype in types
+        .into_iter()
+        .filter(|dtype| gpu().supports_dtype(*dtype))
+    {
+        let run = |path, device: &Device, dtype| {
+            let config = FastWeightsConfig::new(5, 7).with_path(path);
+            let layer = randomized(config.init(device), &mut rng(5), dtype);
+            let input = random(&mut rng(7), [3, 9, 5], device, dtype);
+            let output = layer.forward(input, None).0;
+            assert_eq!(output.dtype(), dtype);
+            values(output)
+        };
+        let expected = run(Path::Composed, &Device::flex(), DType::F64);
+        let actual = run(Path::Fused, &gpu().inner(), dtype);
+        // BF16 has eight bits of a number.
+        let error = max_relative_error(&actual, &expected);
+        assert!(error < 0.05, "{dtype:?}: {error}");
+        println!("{dtype:?}: {error}");
+    }
 }

@@ -26,8 +26,19 @@ pub(crate) fn hardware(
     };
     let hardware = device.client().properties().hardware.clone();
     let fits = (1..=hardware.max_cube_count.0 as usize).contains(&batch_size)
-        && hardware.max_units_per_cube as usize >= MOMENTS;
+        && most_units(&hardware) >= MOMENTS;
     (fits && matches!(dtype, DType::F32 | DType::F16 | DType::BF16)).then_some(hardware)
+}
+
+/// Numbers that the units of a cube can share, for a kernel that sees this many buffers; nothing, if those are too many.
+pub(crate) fn room(hardware: &HardwareProperties, buffers: u32) -> Option<usize> {
+    // Some compilers begin each of a kernel's slices, at most 24, at a multiple of four numbers.
+    let numbers = (hardware.max_shared_memory_size / size_of::<f32>()).saturating_sub(3 * 24);
+    (buffers <= hardware.max_bindings).then_some(numbers)
+}
+
+fn most_units(hardware: &HardwareProperties) -> usize {
+    hardware.max_units_per_cube.min(hardware.max_cube_dim.0) as usize
 }
 
 /// The units of a cube: `parts` rows of `lanes`.
@@ -42,9 +53,8 @@ pub(crate) struct Layout {
 impl Layout {
     /// For vectors of `width` numbers.
     pub(crate) fn new(width: usize, hardware: &HardwareProperties) -> Layout {
-        let most = hardware.max_units_per_cube.min(hardware.max_cube_dim.0) as usize;
         // A power of two, so that there are as many units whatever the width.
-        let most = 1 << most.clamp(1, MOST_UNITS).ilog2();
+        let most = 1 << most_units(hardware).clamp(1, MOST_UNITS).ilog2();
         let lanes = width.next_power_of_two().min(most);
         Layout {
             lanes,

@@ -4,14 +4,19 @@
 //! lane computes every `lanes`-th number of a result, and the rows share the terms of each sum.
 
 mod autodiff;
+mod functions;
 mod layout;
 mod products;
+mod reductions;
 mod tensors;
 
 pub(crate) use autodiff::{Operation, run_tracked};
-pub(crate) use layout::{Layout, hardware};
-pub(crate) use products::{
-    MOMENTS, moments, product, share_moments, share_sums, sum_of_parts, sums,
+pub(crate) use functions::{activate, activate_slope, sigmoid};
+pub(crate) use layout::{Layout, hardware, room};
+pub(crate) use products::{place, product, sum_of_parts, sync, terms};
+pub(crate) use reductions::{
+    MOMENTS, largest_of, moments, share_dot, share_largest, share_moments, share_sums, share_total,
+    sums, total_of,
 };
 pub(crate) use tensors::{
     before, empty, from_numbers, nothing, over_rows, part, products_over_rows, single, spec,

@@ -1,13 +1,35 @@
-//! Products and sums that all units of a cube compute together. Between a function that leaves shares and the one that
-//! sums them up stands a `sync_cube()`.
+//! Products that all units of a cube compute together. Between [`product`], which leaves shares, and [`sum_of_parts`] stands a
+//! `sync_cube()`.
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
 use super::Layout;
 
-/// Units that share a sum over a vector.
-pub(crate) const MOMENTS: usize = 16;
+/// A unit's lane and part.
+#[cube]
+pub(crate) fn place(#[comptime] layout: Layout) -> (usize, usize) {
+    let unit = UNIT_POS as usize;
+    (unit % layout.lanes, unit / layout.lanes)
+}
+
+/// The first of n terms that a part sums up, and the first that it does not.
+#[cube]
+pub(crate) fn terms(part: usize, n: usize, #[comptime] layout: Layout) -> (usize, usize) {
+    let span = n.div_ceil(layout.parts);
+    let first = min(part * span, n);
+    (first, min(first + span, n))
+}
+
+/// Waits for all units, and, with `storage`, for what they wrote to buffers.
+#[cube]
+pub(crate) fn sync(#[comptime] storage: bool) {
+    if comptime!(storage) {
+        sync_storage();
+    } else {
+        sync_cube();
+    }
+}
 
 /// Each unit's share of `out_o = Σ_k matrix[offset + o stride_out + k stride_in] vector[from + k]`, for `o < n_out` and
 /// `k < n_in`: `parts` rows of `width` numbers.
@@ -26,20 +48,15 @@ pub(crate) fn product(
     #[comptime] width: usize,
     #[comptime] layout: Layout,
 ) {
-    let lane = UNIT_POS as usize % layout.lanes;
-    let part = UNIT_POS as usize / layout.lanes;
-    let span = n_in.div_ceil(layout.parts);
-    let first = min(part * span, n_in);
-    let last = min(first + span, n_in);
-    let mut o = lane;
-    while o < n_out {
+    let (lane, part) = place(layout);
+    let (first, last) = terms(part, n_in, layout);
+    for o in range_stepped(lane, n_out, comptime!(layout.lanes)) {
         let row = offset + o * stride_out;
         let mut sum = 0.0f32;
         for k in first..last {
             sum += matrix[row + k * stride_in] * vector[from + k];
         }
         shares[part * width + o] = sum;
-        o += layout.lanes;
     }
 }
 
@@ -57,86 +74,4 @@ pub(crate) fn sum_of_parts(
         sum += shares[part * width + o];
     }
     sum
-}
-
-/// Each unit's share of the mean and the variance of the first `n` numbers: `2 MOMENTS` numbers.
-#[cube]
-pub(crate) fn share_moments(numbers: &[f32], shares: &mut [f32], #[comptime] n: usize) {
-    let unit = UNIT_POS as usize;
-    if unit < MOMENTS {
-        let mut sum = 0.0f32;
-        let mut count = 0.0f32;
-        let mut k = unit;
-        while k < n {
-            sum += numbers[k];
-            count += 1.0f32;
-            k += MOMENTS;
-        }
-        let mean = sum / max(count, 1.0f32);
-        let mut squares = 0.0f32;
-        let mut k = unit;
-        while k < n {
-            let difference = numbers[k] - mean;
-            squares += difference * difference;
-            k += MOMENTS;
-        }
-        shares[unit] = mean;
-        shares[MOMENTS + unit] = squares;
-    }
-}
-
-/// The mean, and the variance (of the numbers themselves, not an estimate), from [`share_moments`].
-#[cube]
-#[allow(clippy::needless_range_loop, reason = "kernels have no iterators")]
-pub(crate) fn moments(shares: &[f32], #[comptime] n: usize) -> (f32, f32) {
-    let mut sum = 0.0f32;
-    #[unroll]
-    for unit in 0..MOMENTS {
-        sum += shares[unit] * comptime!(share_of(unit, n) as f32);
-    }
-    let mean = sum / comptime!(n as f32);
-    let mut squares = 0.0f32;
-    #[unroll]
-    for unit in 0..MOMENTS {
-        let difference = shares[unit] - mean;
-        squares +=
-            shares[MOMENTS + unit] + comptime!(share_of(unit, n) as f32) * difference * difference;
-    }
-    (mean, squares / comptime!(n as f32))
-}
-
-/// Each unit's share of the sums of `a` and of `a b` over the first `n` numbers: `2 MOMENTS` numbers.
-#[cube]
-pub(crate) fn share_sums(a: &[f32], b: &[f32], shares: &mut [f32], #[comptime] n: usize) {
-    let unit = UNIT_POS as usize;
-    if unit < MOMENTS {
-        let mut plain = 0.0f32;
-        let mut weighted = 0.0f32;
-        let mut k = unit;
-        while k < n {
-            plain += a[k];
-            weighted += a[k] * b[k];
-            k += MOMENTS;
-        }
-        shares[unit] = plain;
-        shares[MOMENTS + unit] = weighted;
-    }
-}
-
-/// The two sums of [`share_sums`].
-#[cube]
-pub(crate) fn sums(shares: &[f32]) -> (f32, f32) {
-    let mut plain = 0.0f32;
-    let mut weighted = 0.0f32;
-    #[unroll]
-    for unit in 0..MOMENTS {
-        plain += shares[unit];
-        weighted += shares[MOMENTS + unit];
-    }
-    (plain, weighted)
-}
-
-/// How many of `n` numbers a unit sums up.
-fn share_of(unit: usize, n: usize) -> usize {
-    n.saturating_sub(unit).div_ceil(MOMENTS)
 }

@@ -3,8 +3,8 @@
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::plan::{Plan, activate_slope, place_of_matrix};
-use crate::ops::cube::{MOMENTS, product, share_sums, sum_of_parts, sums};
+use super::plan::{Plan, place_of_matrix};
+use crate::ops::cube::{MOMENTS, activate_slope, product, share_sums, sum_of_parts, sums, sync};
 use crate::ops::fast_weights::Write;
 
 /// The gradients of z and of what precedes the sequence, and for the normalisation those of each sample.
@@ -60,10 +60,8 @@ pub(super) fn backward(
     let mut of_gain = Shared::<[f32]>::new_slice(n);
     let mut of_norm_bias = Shared::<[f32]>::new_slice(n);
     // For each inner step: the gradient of what it read, and what it read with.
-    let mut reads =
-        Shared::<[f32]>::new_slice(comptime!(max_one(plan.inner_steps * plan.d_hidden)));
-    let mut queries =
-        Shared::<[f32]>::new_slice(comptime!(max_one(plan.inner_steps * plan.d_hidden)));
+    let mut reads = Shared::<[f32]>::new_slice(comptime!(plan.read_numbers()));
+    let mut queries = Shared::<[f32]>::new_slice(comptime!(plan.read_numbers()));
     let mut shares = Shared::<[f32]>::new_slice(comptime!(plan.layout.parts * plan.width()));
     let mut from_matrix = Shared::<[f32]>::new_slice(comptime!(plan.layout.parts * n));
     let mut written = Shared::<[f32]>::new_slice(comptime!(plan.chunk * row));
@@ -275,10 +273,7 @@ pub(super) fn backward(
                         sums_of_gradients[at] = decay * sums_of_gradients[at] + sum;
                     }
                 }
-                if comptime!(!plan.matrix_is_shared) {
-                    sync_storage();
-                }
-                sync_cube();
+                sync(comptime!(!plan.matrix_is_shared));
             }
             if comptime!(plan.write == Write::Preliminary) {
                 if comptime!(plan.inner_steps > 0) {
@@ -386,8 +381,4 @@ pub(super) fn backward(
             d_norm_bias[sample * n + o] = of_norm_bias[o];
         }
     }
-}
-
-fn max_one(numbers: usize) -> usize {
-    numbers.max(1)
 }

@@ -3,8 +3,8 @@
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::plan::{Plan, activate, place_of_matrix};
-use crate::ops::cube::{MOMENTS, moments, product, share_moments, sum_of_parts};
+use super::plan::{Plan, place_of_matrix};
+use crate::ops::cube::{MOMENTS, activate, moments, product, share_moments, sum_of_parts};
 use crate::ops::fast_weights::Write;
 
 /// Every h_t, and what the backward pass reads.
@@ -100,7 +100,6 @@ pub(super) fn forward(
                 }
             }
             sync_storage();
-            sync_cube();
             chunk += 1;
             n_written = 0;
         }

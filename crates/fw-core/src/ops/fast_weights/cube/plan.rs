@@ -5,7 +5,7 @@ use burn_cubecl::cubecl::ir::HardwareProperties;
 use burn_cubecl::cubecl::prelude::*;
 
 use crate::ops::Activation;
-use crate::ops::cube::{Layout, MOMENTS, wanted};
+use crate::ops::cube::{Layout, MOMENTS, room, wanted};
 use crate::ops::fast_weights::{Options, Write};
 
 /// What a pair of kernels is compiled for.
@@ -51,7 +51,7 @@ impl Plan {
             matrix_is_shared: false,
             layout: Layout::new(d_hidden, hardware),
         };
-        let room = hardware.max_shared_memory_size / size_of::<f32>();
+        let room = room(hardware, BUFFERS)?;
         while plan.shared_numbers() > room {
             if plan.chunk == 1 {
                 return None;
@@ -59,7 +59,7 @@ impl Plan {
             plan.chunk = plan.chunk.div_ceil(2);
         }
         plan.matrix_is_shared = plan.shared_numbers() + d_hidden * d_hidden <= room;
-        (hardware.max_bindings >= MOST_BUFFERS).then_some(plan)
+        Some(plan)
     }
 
     /// The numbers that units share in the backward pass, which takes more of them, but for a matrix.
@@ -70,7 +70,7 @@ impl Plan {
             layout,
             ..
         } = *self;
-        let vectors = (8 + 2 * self.inner_steps) * d_hidden;
+        let vectors = 7 * d_hidden + 2 * self.read_numbers();
         let shares = layout.parts * (self.width() + d_hidden);
         vectors + shares + chunk * (d_hidden + 1) + chunk + 2 * MOMENTS + 1
     }
@@ -78,6 +78,11 @@ impl Plan {
     /// Numbers in a row of shares.
     pub(super) fn width(&self) -> usize {
         self.d_hidden.max(self.chunk)
+    }
+
+    /// Room for a vector of each inner step.
+    pub(super) fn read_numbers(&self) -> usize {
+        (self.inner_steps * self.d_hidden).max(1)
     }
 
     /// Room for a matrix in the memory that units share.
@@ -107,8 +112,8 @@ impl Plan {
     }
 }
 
-/// Buffers that a kernel sees.
-const MOST_BUFFERS: u32 = 16;
+/// Buffers that the backward kernel sees, which sees the most.
+const BUFFERS: u32 = 15;
 
 /// The shapes of what the forward pass leaves.
 pub(super) struct TapeShapes {
@@ -190,23 +195,5 @@ pub(super) fn place_of_matrix(
         (sample * n_chunks + chunk) * numbers
     } else {
         sample * numbers
-    }
-}
-
-/// f.
-#[cube]
-pub(super) fn activate(value: f32, #[comptime] activation: Activation) -> f32 {
-    match comptime!(activation) {
-        Activation::Relu => max(value, 0.0f32),
-        Activation::Tanh => value.tanh(),
-    }
-}
-
-/// The slope of f, from what it yielded.
-#[cube]
-pub(super) fn activate_slope(yielded: f32, #[comptime] activation: Activation) -> f32 {
-    match comptime!(activation) {
-        Activation::Relu => select(yielded > 0.0f32, 1.0f32, 0.0f32),
-        Activation::Tanh => 1.0f32 - yielded * yielded,
     }
 }

@@ -4,11 +4,11 @@ use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
 use super::plan::{Plan, SCALARS};
-use super::steps::{
-    SMALLEST_SQUARE, SMALLEST_WEIGHT, activate_slope, added, kept, parameters, share_total, shift,
-    shifted, sigmoid, total_of,
+use super::steps::{SMALLEST_SQUARE, SMALLEST_WEIGHT, added, kept, parameters, shift, shifted};
+use crate::ops::cube::{
+    MOMENTS, activate_slope, place, product, share_dot, share_total, sigmoid, sum_of_parts, sync,
+    terms, total_of,
 };
-use crate::ops::cube::{MOMENTS, product, sum_of_parts};
 
 /// The gradients of what each product yields, and of what precedes the sequence.
 ///
@@ -98,7 +98,7 @@ pub(super) fn backward(
     let cell_at = hidden_at + d_states;
 
     for k in range_stepped(unit, comptime!(sizes.n_layers * sizes.d_hidden), units) {
-        if comptime!(sizes.is_lstm()) {
+        if comptime!(sizes.is_lstm) {
             d_hiddens[k] = slopes[hidden_slopes + k];
             d_cells[k] = slopes[cell_slopes + k];
         } else {
@@ -119,10 +119,7 @@ pub(super) fn backward(
             d_start[memory_at + e] = value;
         }
     }
-    if comptime!(!plan.memory_is_shared) {
-        sync_storage();
-    }
-    sync_cube();
+    sync(comptime!(!plan.memory_is_shared));
 
     let n_checkpoints = seq_length.div_ceil(interval);
     for back in 0..n_checkpoints {
@@ -148,7 +145,6 @@ pub(super) fn backward(
             }
         }
         sync_storage();
-        sync_cube();
 
         for k_back in 0..length {
             let k = length - k_back - 1;
@@ -263,7 +259,16 @@ pub(super) fn backward(
                     d_start[memory_at + e] = d_start[memory_at + e] * rest + sum;
                 }
             }
-            share_products(tape, now, &of_weights, &mut of_sharpened, plan);
+            share_dot(
+                tape,
+                now,
+                &of_weights,
+                0,
+                memory_size,
+                &mut of_sharpened,
+                n_heads,
+                units,
+            );
             sync_cube();
 
             // Back through sharpening.
@@ -277,7 +282,14 @@ pub(super) fn backward(
                 of_shifted[e] = select(weight > SMALLEST_WEIGHT, sharpening * slope / held, 0.0f32);
             }
             sync_cube();
-            share_total(&of_weights, &mut of_sharpening, plan);
+            share_total(
+                &of_weights,
+                0,
+                memory_size,
+                &mut of_sharpening,
+                n_heads,
+                units,
+            );
             // Back through the shift.
             for u in range_stepped(
                 unit,
@@ -333,7 +345,14 @@ pub(super) fn backward(
                 gated[e] = slope * scalars[head * SCALARS];
             }
             sync_cube();
-            share_total(&of_shifted, &mut of_strength, plan);
+            share_total(
+                &of_shifted,
+                0,
+                memory_size,
+                &mut of_strength,
+                n_heads,
+                units,
+            );
             // Back through the resemblance: `gated` is the gradient of K.
             share_keys(&gated, &squares, &*memories, memory, &mut shares, plan);
             for e in range_stepped(unit, numbers, units) {
@@ -359,7 +378,7 @@ pub(super) fn backward(
                     d_start[memory_at + e] += sum;
                 }
             }
-            sync_cube();
+            sync(comptime!(!plan.memory_is_shared));
 
             // The gradient of what the heads' map yields.
             for e in range_stepped(unit, comptime!(sizes.n_heads() * sizes.word_size), units) {
@@ -423,7 +442,7 @@ pub(super) fn backward(
                 let own = comptime!(layer * sizes.d_hidden);
                 for o in range_stepped(unit, d_hidden, units) {
                     let slope = d_hiddens[own + o];
-                    if comptime!(sizes.is_lstm()) {
+                    if comptime!(sizes.is_lstm) {
                         let at = tape_at + row.gates + own * 4 + o;
                         let (i, f) = (tape[at], tape[at + d_hidden]);
                         let (g, out) = (tape[at + 2 * d_hidden], tape[at + 3 * d_hidden]);
@@ -532,11 +551,8 @@ fn of_writing(
     let memory_size = comptime!(sizes.memory_size);
     let word_size = comptime!(sizes.word_size);
     let width = comptime!(2 * sizes.d_erase());
-    let lane = UNIT_POS as usize % layout.lanes;
-    let part = UNIT_POS as usize / layout.lanes;
-    let span = comptime!(sizes.memory_size.div_ceil(layout.parts));
-    let first = min(part * span, memory_size);
-    let last = min(first + span, memory_size);
+    let (lane, part) = place(layout);
+    let (first, last) = terms(part, memory_size, layout);
     for o in range_stepped(lane, width, comptime!(layout.lanes)) {
         let vector = o % comptime!(sizes.d_erase());
         let (head, m) = (vector / word_size, vector % word_size);
@@ -555,27 +571,6 @@ fn of_writing(
     }
 }
 
-/// Each unit's share of `Σ_i w(i) d(i)` of each head.
-#[cube]
-fn share_products(
-    tape: &[f32],
-    weights: usize,
-    slopes: &[f32],
-    shares: &mut [f32],
-    #[comptime] plan: Plan,
-) {
-    let memory_size = comptime!(plan.sizes.memory_size);
-    let count = comptime!(plan.sizes.n_heads() * MOMENTS);
-    for u in range_stepped(UNIT_POS as usize, count, comptime!(plan.units())) {
-        let at = u / MOMENTS * memory_size;
-        let mut sum = 0.0f32;
-        for i in range_stepped(u % MOMENTS, memory_size, MOMENTS) {
-            sum += tape[weights + at + i] * slopes[at + i];
-        }
-        shares[u] = sum;
-    }
-}
-
 /// Each unit's share of `Σ_i d(i) M(i) / |M(i)|` of each head.
 #[cube]
 fn share_keys(
@@ -591,11 +586,8 @@ fn share_keys(
     let memory_size = comptime!(sizes.memory_size);
     let word_size = comptime!(sizes.word_size);
     let width = comptime!(sizes.n_heads() * sizes.word_size);
-    let lane = UNIT_POS as usize % layout.lanes;
-    let part = UNIT_POS as usize / layout.lanes;
-    let span = comptime!(sizes.memory_size.div_ceil(layout.parts));
-    let first = min(part * span, memory_size);
-    let last = min(first + span, memory_size);
+    let (lane, part) = place(layout);
+    let (first, last) = terms(part, memory_size, layout);
     for o in range_stepped(lane, width, comptime!(layout.lanes)) {
         let (head, m) = (o / word_size, o % word_size);
         let mut sum = 0.0f32;

@@ -4,11 +4,11 @@ use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
 use super::plan::{Plan, SCALARS};
-use super::steps::{
-    SMALLEST_SQUARE, SMALLEST_WEIGHT, activate, added, kept, largest_of, parameters, share_largest,
-    share_total, shift, sigmoid, total_of,
+use super::steps::{SMALLEST_SQUARE, SMALLEST_WEIGHT, added, kept, parameters, shift};
+use crate::ops::cube::{
+    MOMENTS, activate, largest_of, place, product, share_largest, share_total, sigmoid,
+    sum_of_parts, sync, terms, total_of,
 };
-use crate::ops::cube::{MOMENTS, product, sum_of_parts};
 
 /// Every `[h_t ; r_t]`, the last state, and what the backward pass reads.
 #[cube(launch_unchecked)]
@@ -45,6 +45,7 @@ pub(super) fn forward(
     let d_reads = comptime!(sizes.d_reads());
     let d_output = comptime!(sizes.d_output());
     let d_states = comptime!(sizes.d_states());
+    let n_heads = comptime!(sizes.n_heads());
     let n_weights = comptime!(sizes.n_weights());
     let memory_size = comptime!(sizes.memory_size);
     let word_size = comptime!(sizes.word_size);
@@ -95,10 +96,7 @@ pub(super) fn forward(
             results[memory_at + e] = value;
         }
     }
-    if comptime!(!plan.memory_is_shared) {
-        sync_storage();
-    }
-    sync_cube();
+    sync(comptime!(!plan.memory_is_shared));
 
     for t in 0..seq_length {
         let step = sample * seq_length + t;
@@ -146,7 +144,7 @@ pub(super) fn forward(
             );
             sync_cube();
             for o in range_stepped(unit, d_hidden, units) {
-                if comptime!(sizes.is_lstm()) {
+                if comptime!(sizes.is_lstm) {
                     let mut gates = Array::<f32>::new(4usize);
                     #[unroll]
                     for gate in 0..4usize {
@@ -248,13 +246,13 @@ pub(super) fn forward(
             }
         }
         sync_cube();
-        share_largest(&one, &mut largest, plan);
+        share_largest(&one, 0, memory_size, &mut largest, n_heads, units);
         sync_cube();
         for e in range_stepped(unit, n_weights, units) {
             one[e] = (one[e] - largest_of(&largest, e / memory_size)).exp();
         }
         sync_cube();
-        share_total(&one, &mut total, plan);
+        share_total(&one, 0, memory_size, &mut total, n_heads, units);
         sync_cube();
         // Interpolation.
         for e in range_stepped(unit, n_weights, units) {
@@ -277,7 +275,7 @@ pub(super) fn forward(
             .ln();
         }
         sync_cube();
-        share_largest(&one, &mut largest, plan);
+        share_largest(&one, 0, memory_size, &mut largest, n_heads, units);
         sync_cube();
         for e in range_stepped(unit, n_weights, units) {
             let head = e / memory_size;
@@ -288,7 +286,7 @@ pub(super) fn forward(
             }
         }
         sync_cube();
-        share_total(&one, &mut total, plan);
+        share_total(&one, 0, memory_size, &mut total, n_heads, units);
         sync_cube();
         for e in range_stepped(unit, n_weights, units) {
             let value = one[e] / total_of(&total, e / memory_size);
@@ -327,10 +325,7 @@ pub(super) fn forward(
                 results[memory_at + e] = results[memory_at + e] * rest + new;
             }
         }
-        if comptime!(!plan.memory_is_shared) {
-            sync_storage();
-        }
-        sync_cube();
+        sync(comptime!(!plan.memory_is_shared));
     }
 
     if comptime!(plan.memory_is_shared) {
@@ -396,11 +391,8 @@ fn read(
     let memory_size = comptime!(sizes.memory_size);
     let word_size = comptime!(sizes.word_size);
     let d_reads = comptime!(sizes.d_reads());
-    let lane = UNIT_POS as usize % layout.lanes;
-    let part = UNIT_POS as usize / layout.lanes;
-    let span = comptime!(sizes.memory_size.div_ceil(layout.parts));
-    let first = min(part * span, memory_size);
-    let last = min(first + span, memory_size);
+    let (lane, part) = place(layout);
+    let (first, last) = terms(part, memory_size, layout);
     for o in range_stepped(lane, d_reads, comptime!(layout.lanes)) {
         let (head, m) = (o / word_size, o % word_size);
         let mut sum = 0.0f32;

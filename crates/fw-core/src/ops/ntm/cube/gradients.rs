@@ -168,7 +168,7 @@ impl<'a> Steps<'a> {
             0 => self.reads_before(),
             _ => self.hidden(layer - 1),
         };
-        match self.sizes.is_lstm() {
+        match self.sizes.is_lstm {
             true => Cube::float_cat(vec![below, self.hidden_before(layer)], 2),
             false => below,
         }

@@ -18,6 +18,7 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::composed::{Controller, Weights};
 use super::{Addressing, State, output_and_state};
+use crate::ops::Activation;
 use crate::ops::cube::{hardware, nothing, single, spec};
 use crate::ops::shapes::check;
 use plan::{Plan, Sizes};
@@ -93,9 +94,10 @@ fn sizes(state: &State, weights: &Weights) -> Sizes {
     let [d_hidden, d_raw] = weights.heads.weight.dims();
     let d_addressing = (d_raw - 2 * n_write * word_size) / (n_read + n_write);
     Sizes {
+        is_lstm: matches!(weights.controller, Controller::Lstm(_)),
         activation: match &weights.controller {
-            Controller::Lstm(_) => None,
-            Controller::FeedForward(_, activation) => Some(*activation),
+            Controller::Lstm(_) => Activation::Tanh,
+            Controller::FeedForward(_, activation) => *activation,
         },
         d_hidden,
         n_layers: weights.controller.layers().len(),
@@ -118,6 +120,10 @@ fn check_shapes(projected: &Tensor<3>, state: &State, weights: &Weights, sizes: 
     for (index, layer) in weights.controller.layers().iter().enumerate() {
         let expected = [sizes.d_layer(index), sizes.d_gates()];
         check("a layer's weight", &layer.weight, expected, dtype);
+        if index > 0 {
+            let bias = layer.bias.as_ref().expect("upper layers have a bias");
+            check("a layer's bias", bias, [sizes.d_gates()], dtype);
+        }
     }
     check(
         "the heads' weight",
@@ -126,7 +132,7 @@ fn check_shapes(projected: &Tensor<3>, state: &State, weights: &Weights, sizes: 
         dtype,
     );
     check("the heads' bias", &weights.heads.bias, [d_raw], dtype);
-    let n_states = match sizes.is_lstm() {
+    let n_states = match sizes.is_lstm {
         true => sizes.n_layers,
         false => 0,
     };

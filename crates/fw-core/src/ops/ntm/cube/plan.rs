@@ -3,7 +3,7 @@
 use burn_cubecl::cubecl::ir::HardwareProperties;
 
 use crate::ops::Activation;
-use crate::ops::cube::{Layout, MOMENTS, wanted};
+use crate::ops::cube::{Layout, MOMENTS, room, wanted};
 use crate::ops::ntm::Addressing;
 
 /// Steps between two memories that the forward pass keeps; the backward pass writes the others again.
@@ -28,8 +28,9 @@ pub struct Plan {
 /// The sizes of a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Sizes {
-    /// The nonlinearity of a feed-forward controller; none if it is an LSTM.
-    pub(super) activation: Option<Activation>,
+    pub(super) is_lstm: bool,
+    /// The nonlinearity of a feed-forward controller.
+    pub(super) activation: Activation,
     pub(super) d_hidden: usize,
     pub(super) n_layers: usize,
     pub(super) n_read: usize,
@@ -60,17 +61,13 @@ pub(super) struct TapeRow {
 }
 
 impl Sizes {
-    pub(super) fn is_lstm(&self) -> bool {
-        self.activation.is_none()
-    }
-
     pub(super) fn n_heads(&self) -> usize {
         self.n_read + self.n_write
     }
 
     /// Numbers that a layer's product yields.
     pub(super) fn d_gates(&self) -> usize {
-        match self.is_lstm() {
+        match self.is_lstm {
             true => 4 * self.d_hidden,
             false => self.d_hidden,
         }
@@ -91,7 +88,7 @@ impl Sizes {
 
     /// The same with its own state.
     pub(super) fn d_layer(&self, layer: usize) -> usize {
-        match self.is_lstm() {
+        match self.is_lstm {
             true => self.d_below(layer) + self.d_hidden,
             false => self.d_below(layer),
         }
@@ -144,7 +141,7 @@ impl Sizes {
 
     /// Numbers of the hidden states of an LSTM; none of another controller.
     pub(super) fn d_states(&self) -> usize {
-        match self.is_lstm() {
+        match self.is_lstm {
             true => self.n_layers * self.d_hidden,
             false => 0,
         }
@@ -207,10 +204,7 @@ impl Plan {
             words: layout(sizes.d_reads().max(2 * sizes.d_erase())),
             hidden: layout(sizes.d_hidden),
         };
-        if hardware.max_bindings < MOST_BUFFERS {
-            return None;
-        }
-        let room = hardware.max_shared_memory_size / size_of::<f32>();
+        let room = room(hardware, BUFFERS)?;
         if plan.shared_numbers() > room {
             plan.memory_is_shared = false;
         }
@@ -290,5 +284,5 @@ impl Plan {
 /// Numbers of a head beside its vectors: β, γ, g and the square of the key's norm.
 pub(super) const SCALARS: usize = 4;
 
-/// Buffers that a kernel sees.
-const MOST_BUFFERS: u32 = 13;
+/// Buffers that the forward kernel sees, which sees the most.
+const BUFFERS: u32 = 13;

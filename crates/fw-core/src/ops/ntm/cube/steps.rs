@@ -4,8 +4,7 @@ use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
 use super::plan::{Plan, SCALARS};
-use crate::ops::Activation;
-use crate::ops::cube::MOMENTS;
+use crate::ops::cube::sigmoid;
 
 /// The square of the norm below which a vector counts as this long: see
 /// [`cosine_similarity`](crate::ops::ntm::cosine_similarity).
@@ -15,31 +14,8 @@ pub(super) const SMALLEST_SQUARE: f32 = 1e-16;
 pub(super) const SMALLEST_WEIGHT: f32 = 1e-30;
 
 #[cube]
-pub(super) fn sigmoid(value: f32) -> f32 {
-    1.0f32 / (1.0f32 + (-value).exp())
-}
-
-#[cube]
 pub(super) fn softplus(value: f32) -> f32 {
     max(value, 0.0f32) + (-value.abs()).exp().log1p()
-}
-
-/// f of a feed-forward controller.
-#[cube]
-pub(super) fn activate(value: f32, #[comptime] activation: Option<Activation>) -> f32 {
-    match comptime!(activation) {
-        Some(Activation::Relu) => max(value, 0.0f32),
-        _ => value.tanh(),
-    }
-}
-
-/// The slope of f, from what it yielded.
-#[cube]
-pub(super) fn activate_slope(yielded: f32, #[comptime] activation: Option<Activation>) -> f32 {
-    match comptime!(activation) {
-        Some(Activation::Relu) => select(yielded > 0.0f32, 1.0f32, 0.0f32),
-        _ => 1.0f32 - yielded * yielded,
-    }
 }
 
 /// From what the heads' map yields: of each head β, γ, g and the square of the key's norm; the shifts; the erase vectors. Keys
@@ -120,56 +96,6 @@ pub(super) fn shift(
     for j in 0..shift_width {
         let from = shifted(i, j, back, memory_size, shift_width);
         sum += shifts[head * shift_width + j] * weights[head * memory_size + from];
-    }
-    sum
-}
-
-/// Each unit's share of the largest number of each head: [`MOMENTS`] of each.
-#[cube]
-pub(super) fn share_largest(numbers: &[f32], shares: &mut [f32], #[comptime] plan: Plan) {
-    let memory_size = comptime!(plan.sizes.memory_size);
-    let count = comptime!(plan.sizes.n_heads() * MOMENTS);
-    for u in range_stepped(UNIT_POS as usize, count, comptime!(plan.units())) {
-        let at = u / MOMENTS * memory_size;
-        let mut largest = numbers[at];
-        for i in range_stepped(u % MOMENTS, memory_size, MOMENTS) {
-            largest = max(largest, numbers[at + i]);
-        }
-        shares[u] = largest;
-    }
-}
-
-/// The largest number of a head.
-#[cube]
-pub(super) fn largest_of(shares: &[f32], head: usize) -> f32 {
-    let mut largest = shares[head * MOMENTS];
-    for u in 1..MOMENTS {
-        largest = max(largest, shares[head * MOMENTS + u]);
-    }
-    largest
-}
-
-/// Each unit's share of the sum of each head's numbers.
-#[cube]
-pub(super) fn share_total(numbers: &[f32], shares: &mut [f32], #[comptime] plan: Plan) {
-    let memory_size = comptime!(plan.sizes.memory_size);
-    let count = comptime!(plan.sizes.n_heads() * MOMENTS);
-    for u in range_stepped(UNIT_POS as usize, count, comptime!(plan.units())) {
-        let at = u / MOMENTS * memory_size;
-        let mut sum = 0.0f32;
-        for i in range_stepped(u % MOMENTS, memory_size, MOMENTS) {
-            sum += numbers[at + i];
-        }
-        shares[u] = sum;
-    }
-}
-
-/// A sum of which [`MOMENTS`] units hold shares.
-#[cube]
-pub(super) fn total_of(shares: &[f32], which: usize) -> f32 {
-    let mut sum = 0.0f32;
-    for u in 0..MOMENTS {
-        sum += shares[which * MOMENTS + u];
     }
     sum
 }

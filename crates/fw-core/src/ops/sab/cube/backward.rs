@@ -4,10 +4,10 @@ use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
 use super::plan::Plan;
-use super::steps::{
-    EPSILON, above, is_crowded, memory, n_before, n_chosen, oldest, share_above, total_of,
+use super::steps::{EPSILON, above, is_crowded, memory, n_before, n_chosen, oldest, share_above};
+use crate::ops::cube::{
+    MOMENTS, place, product, share_dot, share_total, sum_of_parts, terms, total_of,
 };
-use crate::ops::cube::{MOMENTS, product, sum_of_parts};
 use crate::ops::sab::{Combination, Score, Sparsifier};
 
 /// The gradients of what each product yields, of the memories and their keys, of v, and of what precedes the sequence.
@@ -168,14 +168,12 @@ pub(super) fn backward(
 
             // Of the weights: d_w = ds·m.
             let lanes = comptime!(plan.scoring.lanes);
-            let (lane, part) = (unit % lanes, unit / lanes);
-            let span = comptime!(plan.d_hidden.div_ceil(plan.scoring.parts));
+            let (lane, part) = place(plan.scoring);
             for base in range_stepped(0usize, count, lanes) {
                 let j = base + lane;
                 if j < count {
                     let index = chosen[chosen_at + j] as usize;
-                    let first = min(part * span, n);
-                    let last = min(first + span, n);
+                    let (first, last) = terms(part, n, plan.scoring);
                     let mut sum = 0.0f32;
                     for o in first..last {
                         sum += of_summary[o]
@@ -195,22 +193,25 @@ pub(super) fn backward(
             sync_storage();
 
             // Back through the sparsifier.
-            if unit < MOMENTS {
-                let mut sum = 0.0f32;
-                for j in range_stepped(unit, count, MOMENTS) {
-                    sum += chosen[weights_at + j] * of_chosen[of_chosen_at + j];
-                }
-                weighted[unit] = sum;
-            }
+            share_dot(
+                chosen,
+                weights_at,
+                &*of_chosen,
+                of_chosen_at,
+                count,
+                &mut weighted,
+                1usize,
+                units,
+            );
             let is_above = crowded && comptime!(attention.sparsifier != Sparsifier::Softmax);
             if is_above {
                 share_above(chosen, scores_at, count, &mut excess, attention.sparsifier);
             }
             sync_cube();
-            let mean = total_of(&weighted);
+            let mean = total_of(&weighted, 0);
             if is_above {
                 let last = chosen[scores_at + count - 1];
-                let scale = 1.0f32 / (total_of(&excess) + EPSILON);
+                let scale = 1.0f32 / (total_of(&excess, 0) + EPSILON);
                 for j in range_stepped(unit, count, units) {
                     let passes = above(chosen[scores_at + j], last, attention.sparsifier) > 0.0f32;
                     let slope = (of_chosen[of_chosen_at + j] - mean) * scale;
@@ -225,16 +226,10 @@ pub(super) fn backward(
             sync_storage();
             if is_above {
                 // The last gives the threshold: what all others say of it, turned round.
-                if unit < MOMENTS {
-                    let mut sum = 0.0f32;
-                    for j in range_stepped(unit, count, MOMENTS) {
-                        sum += of_chosen[of_chosen_at + j];
-                    }
-                    moved[unit] = sum;
-                }
+                share_total(&*of_chosen, of_chosen_at, count, &mut moved, 1usize, units);
                 sync_cube();
                 if unit == 0 {
-                    of_chosen[of_chosen_at + count - 1] -= total_of(&moved);
+                    of_chosen[of_chosen_at + count - 1] -= total_of(&moved, 0);
                 }
                 sync_storage();
             }
@@ -249,10 +244,8 @@ pub(super) fn backward(
                 }
             }
             let lanes = comptime!(plan.query.lanes);
-            let (lane, part) = (unit % lanes, unit / lanes);
-            let span = count.div_ceil(comptime!(plan.query.parts));
-            let first = min(part * span, count);
-            let last = min(first + span, count);
+            let (lane, part) = place(plan.query);
+            let (first, last) = terms(part, count, plan.query);
             for a in range_stepped(lane, d_attention, lanes) {
                 let query = tape[tape_at + row.query + a];
                 let mut of_this_query = 0.0f32;
@@ -283,7 +276,6 @@ pub(super) fn backward(
                 other_shares[part * d_attention + a] = of_this_v;
             }
             sync_storage();
-            sync_cube();
             for a in range_stepped(unit, d_attention, units) {
                 let mut slope = sum_of_parts(&shares, a, d_attention, plan.query);
                 if comptime!(attention.score == Score::ScaledDot) {
@@ -297,7 +289,7 @@ pub(super) fn backward(
             product(
                 w_query_transposed,
                 0,
-                1,
+                1usize,
                 n,
                 n,
                 d_attention,

@@ -4,11 +4,11 @@ use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
 use super::plan::{Attention, Plan};
-use super::steps::{
-    EPSILON, above, is_crowded, largest_of, memory, n_before, n_chosen, oldest, share_above,
-    share_largest, sigmoid, total_of,
+use super::steps::{EPSILON, above, is_crowded, memory, n_before, n_chosen, oldest, share_above};
+use crate::ops::cube::{
+    MOMENTS, largest_of, place, product, share_largest, sigmoid, sum_of_parts, sync, terms,
+    total_of,
 };
-use crate::ops::cube::{MOMENTS, product, sum_of_parts};
 use crate::ops::sab::{Combination, Score, Sparsifier};
 
 /// Every output row, the last c of an LSTM, and what the backward pass reads.
@@ -199,14 +199,12 @@ pub(super) fn forward(
                 }
                 sync_cube();
                 let lanes = comptime!(plan.scoring.lanes);
-                let (lane, part) = (unit % lanes, unit / lanes);
-                let span = comptime!(attention.d_attention.div_ceil(plan.scoring.parts));
+                let (lane, part) = place(plan.scoring);
                 for base in range_stepped(0usize, visible, lanes) {
                     let i = base + lane;
                     if i < visible {
                         let key = (scores_at + from + i) * d_attention;
-                        let first = min(part * span, d_attention);
-                        let last = min(first + span, d_attention);
+                        let (first, last) = terms(part, d_attention, plan.scoring);
                         let mut sum = 0.0f32;
                         for a in first..last {
                             match comptime!(attention.score) {
@@ -261,10 +259,8 @@ pub(super) fn forward(
 
                 // Each unit's share of what is recalled.
                 let lanes = comptime!(plan.hidden.lanes);
-                let (lane, part) = (unit % lanes, unit / lanes);
-                let span = count.div_ceil(comptime!(plan.hidden.parts));
-                let first = min(part * span, count);
-                let last = min(first + span, count);
+                let (lane, part) = place(plan.hidden);
+                let (first, last) = terms(part, count, plan.hidden);
                 for o in range_stepped(lane, n, lanes) {
                     let mut sum = 0.0f32;
                     for j in first..last {
@@ -303,31 +299,30 @@ pub(super) fn forward(
         }
         sync_cube();
 
-        if comptime!(plan.recalls) {
-            if (first_step + t + 1).is_multiple_of(comptime!(attention.interval)) {
-                let d_attention = comptime!(attention.d_attention);
-                product(
-                    w_key,
-                    0,
-                    1,
-                    d_attention,
-                    d_attention,
-                    n,
-                    &seen,
-                    0,
-                    &mut shares,
-                    d_attention,
-                    plan.query,
-                );
-                sync_cube();
-                let at = (sample * n_memories + from + visible) * d_attention;
-                for a in range_stepped(unit, d_attention, units) {
-                    keys[at + a] = sum_of_parts(&shares, a, d_attention, plan.query);
-                }
+        if comptime!(plan.recalls)
+            && (first_step + t + 1).is_multiple_of(comptime!(attention.interval))
+        {
+            let d_attention = comptime!(attention.d_attention);
+            product(
+                w_key,
+                0,
+                1,
+                d_attention,
+                d_attention,
+                n,
+                &seen,
+                0,
+                &mut shares,
+                d_attention,
+                plan.query,
+            );
+            sync_cube();
+            let at = (sample * n_memories + from + visible) * d_attention;
+            for a in range_stepped(unit, d_attention, units) {
+                keys[at + a] = sum_of_parts(&shares, a, d_attention, plan.query);
             }
-            sync_storage();
         }
-        sync_cube();
+        sync(plan.recalls);
     }
 
     if comptime!(plan.is_lstm()) {
@@ -444,17 +439,17 @@ fn weigh(
         let last = chosen[scores_at + count - 1];
         for j in range_stepped(unit, count, units) {
             let above = above(chosen[scores_at + j], last, sparsifier);
-            chosen[weights_at + j] = above / (total_of(&*total) + EPSILON);
+            chosen[weights_at + j] = above / (total_of(&*total, 0) + EPSILON);
         }
     } else if comptime!(sparsifier == Sparsifier::Released) {
         for j in range_stepped(unit, count, units) {
             chosen[weights_at + j] = chosen[scores_at + j];
         }
     } else {
-        share_largest(&*chosen, scores_at, count, largest);
+        share_largest(&*chosen, scores_at, count, largest, 1usize, units);
         sync_cube();
         if unit < MOMENTS {
-            let most = largest_of(&*largest);
+            let most = largest_of(&*largest, 0);
             let mut sum = 0.0f32;
             for j in range_stepped(unit, count, MOMENTS) {
                 sum += (chosen[scores_at + j] - most).exp();
@@ -462,9 +457,9 @@ fn weigh(
             total[unit] = sum;
         }
         sync_cube();
-        let most = largest_of(&*largest);
+        let most = largest_of(&*largest, 0);
         for j in range_stepped(unit, count, units) {
-            chosen[weights_at + j] = (chosen[scores_at + j] - most).exp() / total_of(&*total);
+            chosen[weights_at + j] = (chosen[scores_at + j] - most).exp() / total_of(&*total, 0);
         }
     }
 }

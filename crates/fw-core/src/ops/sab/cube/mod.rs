@@ -32,6 +32,7 @@ pub(crate) fn sequence(
     let [batch_size, seq_length, _] = projected.dims();
     let [d_hidden, _] = cell.w_hidden.dims();
     let hardware = hardware(&device, dtype, batch_size)?;
+    let scoring = scoring.filter(|_| options.top_k != Some(0));
     let memories = memories.filter(|_| scoring.is_some());
     check_shapes(projected, cell, memories, scoring);
     let attention = scoring.map(|scoring| (scoring.query.dims()[1], scoring.score));
@@ -54,7 +55,7 @@ pub(crate) fn sequence(
         n_memories,
         slots: match options.top_k {
             // And the one that may give the threshold.
-            Some(top_k) => n_memories.min(top_k + 1),
+            Some(top_k) => n_memories.min(top_k.saturating_add(1)),
             None => n_memories,
         },
         first_step: run.first_step,

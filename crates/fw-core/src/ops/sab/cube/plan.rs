@@ -3,7 +3,7 @@
 use burn_cubecl::cubecl::ir::HardwareProperties;
 
 use crate::ops::CellKind;
-use crate::ops::cube::{Layout, MOMENTS, wanted};
+use crate::ops::cube::{Layout, MOMENTS, room, wanted};
 use crate::ops::sab::{Combination, Options, Score, Sparsifier};
 
 /// What a pair of kernels is compiled for.
@@ -88,10 +88,10 @@ impl Plan {
             score,
             sparsifier: options.sparsifier,
             combination: options.combination,
-            top_k: options.top_k,
+            top_k: options.top_k.map(|top_k| top_k.min(MOST)),
             interval: options.attention_interval,
             replay: options.replay,
-            max_memories: options.max_memories,
+            max_memories: options.max_memories.map(|most| most.min(MOST)),
         };
         let layout = |width| Layout::new(width, hardware);
         let hidden = layout(d_hidden);
@@ -108,9 +108,7 @@ impl Plan {
             query: layout(d_attention),
             scoring: layout(hidden.units().div_ceil(4)),
         };
-        let room = hardware.max_shared_memory_size / size_of::<f32>();
-        let fits = plan.shared_numbers() <= room && hardware.max_bindings >= MOST_BUFFERS;
-        fits.then_some(plan)
+        (plan.shared_numbers() <= room(hardware, BUFFERS)?).then_some(plan)
     }
 
     /// The numbers that units share in the backward pass, which takes more of them.
@@ -240,5 +238,8 @@ impl Plan {
     }
 }
 
-/// Buffers that a kernel sees.
-const MOST_BUFFERS: u32 = 19;
+/// Buffers that the backward kernel sees, which sees the most.
+const BUFFERS: u32 = 18;
+
+/// More memories than any sequence has: what a kernel counts with is smaller than the CPU's numbers.
+const MOST: usize = u32::MAX as usize / 2;

@@ -10,11 +10,6 @@ use crate::ops::sab::Sparsifier;
 /// See [`SPARSIFIER_EPSILON`](crate::ops::sab::SPARSIFIER_EPSILON).
 pub(super) const EPSILON: f32 = 1e-7;
 
-#[cube]
-pub(super) fn sigmoid(value: f32) -> f32 {
-    1.0f32 / (1.0f32 + (-value).exp())
-}
-
 /// The first step of a sequence after which a state is stored.
 #[cube]
 pub(super) fn first_stored(first_step: usize, #[comptime] attention: Attention) -> usize {
@@ -86,39 +81,6 @@ pub(super) fn memory(
             first_stored(first_step, attention) + (index - n_given) * comptime!(attention.interval);
         results[(sample * seq_length + t) * comptime!(plan.d_output()) + o]
     }
-}
-
-/// Each unit's share of the largest of n numbers.
-#[cube]
-pub(super) fn share_largest(numbers: &[f32], from: usize, n: usize, shares: &mut [f32]) {
-    let unit = UNIT_POS as usize;
-    if unit < MOMENTS {
-        let mut largest = numbers[from];
-        for i in range_stepped(unit, n, MOMENTS) {
-            largest = max(largest, numbers[from + i]);
-        }
-        shares[unit] = largest;
-    }
-}
-
-#[cube]
-#[allow(clippy::needless_range_loop, reason = "kernels have no iterators")]
-pub(super) fn largest_of(shares: &[f32]) -> f32 {
-    let mut largest = shares[0];
-    for unit in 1..MOMENTS {
-        largest = max(largest, shares[unit]);
-    }
-    largest
-}
-
-#[cube]
-#[allow(clippy::needless_range_loop, reason = "kernels have no iterators")]
-pub(super) fn total_of(shares: &[f32]) -> f32 {
-    let mut sum = 0.0f32;
-    for unit in 0..MOMENTS {
-        sum += shares[unit];
-    }
-    sum
 }
 
 /// How far a score is above the threshold, which the last of those that take part gives.

@@ -1,0 +1,29 @@
+//! Functions of one number.
+
+use burn_cubecl::cubecl;
+use burn_cubecl::cubecl::prelude::*;
+
+use crate::ops::Activation;
+
+#[cube]
+pub(crate) fn sigmoid(value: f32) -> f32 {
+    1.0f32 / (1.0f32 + (-value).exp())
+}
+
+/// f.
+#[cube]
+pub(crate) fn activate(value: f32, #[comptime] activation: Activation) -> f32 {
+    match comptime!(activation) {
+        Activation::Relu => max(value, 0.0f32),
+        Activation::Tanh => value.tanh(),
+    }
+}
+
+/// The slope of f, from what it yielded.
+#[cube]
+pub(crate) fn activate_slope(yielded: f32, #[comptime] activation: Activation) -> f32 {
+    match comptime!(activation) {
+        Activation::Relu => select(yielded > 0.0f32, 1.0f32, 0.0f32),
+        Activation::Tanh => 1.0f32 - yielded * yielded,
+    }
+}
