@@ -13,7 +13,7 @@ mod tensors;
 pub(crate) use autodiff::{Operation, run_tracked};
 pub(crate) use functions::{activate, activate_slope, sigmoid};
 pub(crate) use layout::{Layout, hardware, room};
-pub(crate) use products::{place, product, sum_of_parts, sync, terms};
+pub(crate) use products::{place, product, sum_of_parts, sync, terms, times};
 pub(crate) use reductions::{
     MOMENTS, largest_of, moments, share_dot, share_largest, share_moments, share_sums, share_total,
     sums, total_of,

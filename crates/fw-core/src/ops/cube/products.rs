@@ -60,6 +60,24 @@ pub(crate) fn product(
     }
 }
 
+/// [`product`] of a vector with a matrix of `n_in` rows of `n_out` numbers.
+#[cube]
+#[allow(clippy::too_many_arguments, reason = "two slices and where they lie")]
+pub(crate) fn times(
+    matrix: &[f32],
+    offset: usize,
+    n_in: usize,
+    vector: &[f32],
+    from: usize,
+    shares: &mut [f32],
+    #[comptime] n_out: usize,
+    #[comptime] layout: Layout,
+) {
+    product(
+        matrix, offset, 1, n_out, n_out, n_in, vector, from, shares, n_out, layout,
+    );
+}
+
 /// A number of the result of [`product`].
 #[cube]
 pub(crate) fn sum_of_parts(

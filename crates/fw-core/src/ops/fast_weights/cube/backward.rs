@@ -3,8 +3,9 @@
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::plan::{Plan, place_of_matrix};
-use crate::ops::cube::{MOMENTS, activate_slope, product, share_sums, sum_of_parts, sums, sync};
+use super::plan::Plan;
+use super::steps::{attend, place_of_matrix};
+use crate::ops::cube::{MOMENTS, activate_slope, share_sums, sum_of_parts, sums, sync, times};
 use crate::ops::fast_weights::Write;
 
 /// The gradients of z and of what precedes the sequence, and for the normalisation those of each sample.
@@ -38,7 +39,7 @@ pub(super) fn backward(
     #[comptime] plan: Plan,
 ) {
     let n = comptime!(plan.d_hidden);
-    let row = comptime!(plan.d_hidden + 1);
+    let row = comptime!(plan.written_row());
     let layout = comptime!(plan.layout);
     let width = comptime!(plan.width());
     let n_norms = comptime!(plan.n_norms());
@@ -112,31 +113,25 @@ pub(super) fn backward(
             // The gradient of h_t.
             if comptime!(plan.write == Write::Final && plan.inner_steps > 0) {
                 if comptime!(plan.matrix_is_shared) {
-                    product(
+                    times(
                         &matrix,
                         0,
-                        1,
-                        n,
-                        n,
                         n,
                         &written,
                         in_chunk * row,
                         &mut shares,
-                        width,
+                        n,
                         layout,
                     );
                 } else {
-                    product(
+                    times(
                         &*sums_of_gradients,
                         place_of_sums,
-                        1,
-                        n,
-                        n,
                         n,
                         &written,
                         in_chunk * row,
                         &mut shares,
-                        width,
+                        n,
                         layout,
                     );
                 }
@@ -145,7 +140,7 @@ pub(super) fn backward(
             for o in range_stepped(unit, n, units) {
                 let mut value = slopes[step * n + o] + carried[o];
                 if comptime!(plan.write == Write::Final && plan.inner_steps > 0) {
-                    value += rate * sum_of_parts(&shares, o, width, layout);
+                    value += rate * sum_of_parts(&shares, o, n, layout);
                 }
                 d[o] = value;
                 dz[o] = 0.0f32;
@@ -162,14 +157,13 @@ pub(super) fn backward(
                         yielded = states[(step * inner_steps + i + 1) * n + o];
                     }
                     let value = d[o] * activate_slope(yielded, plan.activation);
+                    scaled[o] = value;
                     if comptime!(plan.is_normalized) {
                         let normal = normalized[norm * n + o];
                         of_gain[o] += value * normal;
                         of_norm_bias[o] += value;
                         scaled[o] = value * gain[o];
                         centred[o] = normal;
-                    } else {
-                        scaled[o] = value;
                     }
                     queries[i * n + o] = states[(step * inner_steps + i) * n + o];
                 }
@@ -181,9 +175,7 @@ pub(super) fn backward(
                 for o in range_stepped(unit, n, units) {
                     let mut value = scaled[o];
                     if comptime!(plan.is_normalized) {
-                        let (plain, weighted) = sums(&statistics);
-                        let share = 1.0f32 / comptime!(plan.d_hidden as f32);
-                        value = scales[norm] * (value - share * (plain + centred[o] * weighted));
+                        value = before_norm(value, centred[o], scales[norm], &statistics, n);
                     }
                     dz[o] += value;
                     reads[i * n + o] = value;
@@ -198,26 +190,10 @@ pub(super) fn backward(
                 if comptime!(plan.write == Write::Preliminary) {
                     visible += 1;
                 }
-                product(
-                    &written,
-                    0,
-                    row,
-                    1,
-                    visible,
-                    n,
-                    &reads,
-                    i * n,
-                    &mut shares,
-                    width,
-                    layout,
-                );
                 if reads_matrix {
-                    product(
+                    times(
                         matrices,
                         place,
-                        1,
-                        n,
-                        n,
                         n,
                         &reads,
                         i * n,
@@ -226,24 +202,15 @@ pub(super) fn backward(
                         layout,
                     );
                 }
-                sync_cube();
-                for a in range_stepped(unit, visible, units) {
-                    let score = sum_of_parts(&shares, a, width, layout);
-                    scores[a] = by_age[visible - 1 - a] * score;
-                }
-                sync_cube();
-                product(
+                attend(
                     &written,
-                    0,
-                    1,
-                    row,
-                    n,
                     visible,
-                    &scores,
-                    0,
+                    &reads,
+                    i * n,
+                    by_age,
+                    &mut scores,
                     &mut shares,
-                    width,
-                    layout,
+                    plan,
                 );
                 sync_cube();
                 for o in range_stepped(unit, n, units) {
@@ -278,31 +245,25 @@ pub(super) fn backward(
             if comptime!(plan.write == Write::Preliminary) {
                 if comptime!(plan.inner_steps > 0) {
                     if comptime!(plan.matrix_is_shared) {
-                        product(
+                        times(
                             &matrix,
                             0,
-                            1,
-                            n,
-                            n,
                             n,
                             &written,
                             in_chunk * row,
                             &mut shares,
-                            width,
+                            n,
                             layout,
                         );
                     } else {
-                        product(
+                        times(
                             &*sums_of_gradients,
                             place_of_sums,
-                            1,
-                            n,
-                            n,
                             n,
                             &written,
                             in_chunk * row,
                             &mut shares,
-                            width,
+                            n,
                             layout,
                         );
                     }
@@ -311,7 +272,7 @@ pub(super) fn backward(
                 for o in range_stepped(unit, n, units) {
                     let mut value = d[o] + slopes[(batch_size * seq_length + step) * n + o];
                     if comptime!(plan.inner_steps > 0) {
-                        value += rate * sum_of_parts(&shares, o, width, layout);
+                        value += rate * sum_of_parts(&shares, o, n, layout);
                     }
                     d[o] = value;
                 }
@@ -325,14 +286,13 @@ pub(super) fn backward(
                     yielded = states[step * inner_steps * n + o];
                 }
                 let value = d[o] * activate_slope(yielded, plan.activation);
+                scaled[o] = value;
                 if comptime!(plan.normalizes_preliminary) {
                     let normal = normalized[step * n_norms * n + o];
                     of_gain[o] += value * normal;
                     of_norm_bias[o] += value;
                     scaled[o] = value * gain[o];
                     centred[o] = normal;
-                } else {
-                    scaled[o] = value;
                 }
             }
             if comptime!(plan.normalizes_preliminary) {
@@ -343,32 +303,18 @@ pub(super) fn backward(
             for o in range_stepped(unit, n, units) {
                 let mut value = scaled[o];
                 if comptime!(plan.normalizes_preliminary) {
-                    let (plain, weighted) = sums(&statistics);
-                    let share = 1.0f32 / comptime!(plan.d_hidden as f32);
-                    value =
-                        scales[step * n_norms] * (value - share * (plain + centred[o] * weighted));
+                    let scale = scales[step * n_norms];
+                    value = before_norm(value, centred[o], scale, &statistics, n);
                 }
                 let value = dz[o] + value;
                 dz[o] = value;
                 d_projected[step * n + o] = value;
             }
             sync_cube();
-            product(
-                w_hidden_transposed,
-                0,
-                1,
-                n,
-                n,
-                n,
-                &dz,
-                0,
-                &mut shares,
-                width,
-                layout,
-            );
+            times(w_hidden_transposed, 0, n, &dz, 0, &mut shares, n, layout);
             sync_cube();
             for o in range_stepped(unit, n, units) {
-                carried[o] = sum_of_parts(&shares, o, width, layout);
+                carried[o] = sum_of_parts(&shares, o, n, layout);
             }
             sync_cube();
         }
@@ -381,4 +327,17 @@ pub(super) fn backward(
             d_norm_bias[sample * n + o] = of_norm_bias[o];
         }
     }
+}
+
+/// Back through LN: `(g - mean(g) - x̂ mean(g x̂)) / deviation`, from the sums over all numbers.
+#[cube]
+fn before_norm(
+    slope: f32,
+    normal: f32,
+    scale: f32,
+    statistics: &[f32],
+    #[comptime] n: usize,
+) -> f32 {
+    let (plain, weighted) = sums(statistics);
+    scale * (slope - (plain + normal * weighted) * comptime!(1.0 / n as f32))
 }

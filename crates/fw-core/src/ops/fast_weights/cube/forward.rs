@@ -3,8 +3,9 @@
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::plan::{Plan, place_of_matrix};
-use crate::ops::cube::{MOMENTS, activate, moments, product, share_moments, sum_of_parts};
+use super::plan::Plan;
+use super::steps::{attend, place_of_matrix};
+use crate::ops::cube::{MOMENTS, activate, moments, share_moments, sum_of_parts, times};
 use crate::ops::fast_weights::Write;
 
 /// Every h_t, and what the backward pass reads.
@@ -39,8 +40,7 @@ pub(super) fn forward(
     #[comptime] plan: Plan,
 ) {
     let n = comptime!(plan.d_hidden);
-    // A place between rows: units that read a column find them in different banks.
-    let row = comptime!(plan.d_hidden + 1);
+    let row = comptime!(plan.written_row());
     let layout = comptime!(plan.layout);
     let width = comptime!(plan.width());
     let n_norms = comptime!(plan.n_norms());
@@ -105,10 +105,10 @@ pub(super) fn forward(
         }
         let step = sample * seq_length + t;
 
-        product(w_hidden, 0, 1, n, n, n, &h, 0, &mut shares, width, layout);
+        times(w_hidden, 0, n, &h, 0, &mut shares, n, layout);
         sync_cube();
         for o in range_stepped(unit, n, units) {
-            let value = projected[step * n + o] + sum_of_parts(&shares, o, width, layout);
+            let value = projected[step * n + o] + sum_of_parts(&shares, o, n, layout);
             z[o] = value;
             if comptime!(!plan.normalizes_preliminary) {
                 s[o] = activate(value, plan.activation);
@@ -118,19 +118,19 @@ pub(super) fn forward(
         if comptime!(plan.normalizes_preliminary) {
             share_moments(&z, &mut statistics, n);
             sync_cube();
-            let (mean, variance) = moments(&statistics, n);
-            let scale = (variance + epsilon).inverse_sqrt();
             let place = step * n_norms;
-            for o in range_stepped(unit, n, units) {
-                let value = (z[o] - mean) * scale;
-                s[o] = activate(value * gain[o] + norm_bias[o], plan.activation);
-                if comptime!(plan.keeps) {
-                    normalized[place * n + o] = value;
-                }
-            }
-            if comptime!(plan.keeps) && unit == 0 {
-                scales[place] = scale;
-            }
+            normalize(
+                &z,
+                &statistics,
+                gain,
+                norm_bias,
+                &mut s,
+                normalized,
+                scales,
+                place,
+                epsilon,
+                plan,
+            );
             sync_cube();
         }
         if comptime!(plan.write == Write::Preliminary) {
@@ -149,57 +149,23 @@ pub(super) fn forward(
                 }
             }
             let reads_matrix = comptime!(plan.has_start) || chunk > 0;
-            product(
-                &written,
-                0,
-                row,
-                1,
-                n_written,
-                n,
-                &s,
-                0,
-                &mut shares,
-                width,
-                layout,
-            );
             if reads_matrix {
                 if comptime!(plan.matrix_is_shared) {
-                    product(&matrix, 0, 1, n, n, n, &s, 0, &mut from_matrix, n, layout);
+                    times(&matrix, 0, n, &s, 0, &mut from_matrix, n, layout);
                 } else {
                     let place = place_of_matrix(sample, chunk, seq_length, plan);
-                    product(
-                        &*matrices,
-                        place,
-                        1,
-                        n,
-                        n,
-                        n,
-                        &s,
-                        0,
-                        &mut from_matrix,
-                        n,
-                        layout,
-                    );
+                    times(&*matrices, place, n, &s, 0, &mut from_matrix, n, layout);
                 }
             }
-            sync_cube();
-            for a in range_stepped(unit, n_written, units) {
-                let score = sum_of_parts(&shares, a, width, layout);
-                scores[a] = by_age[n_written - 1 - a] * score;
-            }
-            sync_cube();
-            product(
+            attend(
                 &written,
-                0,
-                1,
-                row,
-                n,
                 n_written,
-                &scores,
+                &s,
                 0,
+                by_age,
+                &mut scores,
                 &mut shares,
-                width,
-                layout,
+                plan,
             );
             sync_cube();
             for o in range_stepped(unit, n, units) {
@@ -218,19 +184,19 @@ pub(super) fn forward(
             if comptime!(plan.is_normalized) {
                 share_moments(&p, &mut statistics, n);
                 sync_cube();
-                let (mean, variance) = moments(&statistics, n);
-                let scale = (variance + epsilon).inverse_sqrt();
                 let place = step * n_norms + comptime!(plan.normalizes_preliminary as usize) + i;
-                for o in range_stepped(unit, n, units) {
-                    let value = (p[o] - mean) * scale;
-                    s[o] = activate(value * gain[o] + norm_bias[o], plan.activation);
-                    if comptime!(plan.keeps) {
-                        normalized[place * n + o] = value;
-                    }
-                }
-                if comptime!(plan.keeps) && unit == 0 {
-                    scales[place] = scale;
-                }
+                normalize(
+                    &p,
+                    &statistics,
+                    gain,
+                    norm_bias,
+                    &mut s,
+                    normalized,
+                    scales,
+                    place,
+                    epsilon,
+                    plan,
+                );
                 sync_cube();
             }
         }
@@ -246,5 +212,36 @@ pub(super) fn forward(
             n_written += 1;
         }
         sync_cube();
+    }
+}
+
+/// LN and f.
+#[cube]
+#[allow(clippy::too_many_arguments, reason = "buffers")]
+fn normalize(
+    numbers: &[f32],
+    statistics: &[f32],
+    gain: &[f32],
+    norm_bias: &[f32],
+    s: &mut [f32],
+    normalized: &mut [f32],
+    scales: &mut [f32],
+    place: usize,
+    epsilon: f32,
+    #[comptime] plan: Plan,
+) {
+    let n = comptime!(plan.d_hidden);
+    let unit = UNIT_POS as usize;
+    let (mean, variance) = moments(statistics, n);
+    let scale = (variance + epsilon).inverse_sqrt();
+    for o in range_stepped(unit, n, comptime!(plan.layout.units())) {
+        let value = (numbers[o] - mean) * scale;
+        s[o] = activate(value * gain[o] + norm_bias[o], plan.activation);
+        if comptime!(plan.keeps) {
+            normalized[place * n + o] = value;
+        }
+    }
+    if comptime!(plan.keeps) && unit == 0 {
+        scales[place] = scale;
     }
 }

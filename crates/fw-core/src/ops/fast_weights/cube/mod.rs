@@ -5,6 +5,7 @@ mod forward;
 mod gradients;
 mod launch;
 mod plan;
+mod steps;
 
 use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::tensor::FloatTensor;

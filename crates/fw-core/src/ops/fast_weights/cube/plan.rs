@@ -1,8 +1,6 @@
 //! What a kernel is compiled for, within what the device allows.
 
-use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::ir::HardwareProperties;
-use burn_cubecl::cubecl::prelude::*;
 
 use crate::ops::Activation;
 use crate::ops::cube::{Layout, MOMENTS, room, wanted};
@@ -72,12 +70,17 @@ impl Plan {
         } = *self;
         let vectors = 7 * d_hidden + 2 * self.read_numbers();
         let shares = layout.parts * (self.width() + d_hidden);
-        vectors + shares + chunk * (d_hidden + 1) + chunk + 2 * MOMENTS + 1
+        vectors + shares + chunk * self.written_row() + chunk + 2 * MOMENTS + 1
     }
 
     /// Numbers in a row of shares.
     pub(super) fn width(&self) -> usize {
         self.d_hidden.max(self.chunk)
+    }
+
+    /// Numbers from a written vector to the next: units that read a column find them in different banks.
+    pub(super) fn written_row(&self) -> usize {
+        self.d_hidden + 1
     }
 
     /// Room for a vector of each inner step.
@@ -178,22 +181,5 @@ fn chunk_length(seq_length: usize, d_hidden: usize) -> usize {
     match seq_length <= 16 + 2 * d_hidden {
         true => seq_length,
         false => (d_hidden / 2).clamp(16, 64),
-    }
-}
-
-/// Where the matrix at the start of a chunk lies.
-#[cube]
-pub(super) fn place_of_matrix(
-    sample: usize,
-    chunk: usize,
-    seq_length: usize,
-    #[comptime] plan: Plan,
-) -> usize {
-    let numbers = comptime!(plan.d_hidden * plan.d_hidden);
-    if comptime!(plan.keeps) {
-        let n_chunks = seq_length.div_ceil(comptime!(plan.chunk));
-        (sample * n_chunks + chunk) * numbers
-    } else {
-        sample * numbers
     }
 }

@@ -6,8 +6,8 @@ use burn_cubecl::cubecl::prelude::*;
 use super::plan::{Plan, SCALARS};
 use super::steps::{SMALLEST_SQUARE, SMALLEST_WEIGHT, added, kept, parameters, shift, shifted};
 use crate::ops::cube::{
-    MOMENTS, activate_slope, place, product, share_dot, share_total, sigmoid, sum_of_parts, sync,
-    terms, total_of,
+    MOMENTS, activate_slope, place, share_dot, share_total, sigmoid, sum_of_parts, sync, terms,
+    times, total_of,
 };
 
 /// The gradients of what each product yields, and of what precedes the sequence.
@@ -413,12 +413,9 @@ pub(super) fn backward(
             for v in range_stepped(unit, d_raw, units) {
                 d_rows[rows_at + comptime!(sizes.n_layers * sizes.d_gates()) + v] = of_raw[v];
             }
-            product(
+            times(
                 heads_transposed,
                 0,
-                1,
-                d_hidden,
-                d_hidden,
                 d_raw,
                 &of_raw,
                 0,
@@ -470,12 +467,9 @@ pub(super) fn backward(
                 for v in range_stepped(unit, d_gates, units) {
                     d_rows[rows_at + comptime!(layer * sizes.d_gates()) + v] = gates[v];
                 }
-                product(
+                times(
                     layers_transposed,
                     comptime!(sizes.layer_at(layer)),
-                    1,
-                    width,
-                    width,
                     d_gates,
                     &gates,
                     0,

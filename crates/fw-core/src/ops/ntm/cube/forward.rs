@@ -6,8 +6,8 @@ use burn_cubecl::cubecl::prelude::*;
 use super::plan::{Plan, SCALARS};
 use super::steps::{SMALLEST_SQUARE, SMALLEST_WEIGHT, added, kept, parameters, shift};
 use crate::ops::cube::{
-    MOMENTS, activate, largest_of, place, product, share_largest, share_total, sigmoid,
-    sum_of_parts, sync, terms, total_of,
+    MOMENTS, activate, largest_of, place, share_largest, share_total, sigmoid, sum_of_parts, sync,
+    terms, times, total_of,
 };
 
 /// Every `[h_t ; r_t]`, the last state, and what the backward pass reads.
@@ -129,12 +129,9 @@ pub(super) fn forward(
                 }
             }
             sync_cube();
-            product(
+            times(
                 layers,
                 comptime!(sizes.layer_at(layer)),
-                1,
-                d_gates,
-                d_gates,
                 width,
                 &vector,
                 0,
@@ -188,12 +185,9 @@ pub(super) fn forward(
         }
 
         let top = comptime!((sizes.n_layers - 1) * sizes.d_hidden);
-        product(
+        times(
             heads_weight,
             0,
-            1,
-            d_raw,
-            d_raw,
             d_hidden,
             &hidden,
             top,

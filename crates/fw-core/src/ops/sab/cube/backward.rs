@@ -6,7 +6,7 @@ use burn_cubecl::cubecl::prelude::*;
 use super::plan::Plan;
 use super::steps::{EPSILON, above, is_crowded, memory, n_before, n_chosen, oldest, share_above};
 use crate::ops::cube::{
-    MOMENTS, place, product, share_dot, share_total, sum_of_parts, terms, total_of,
+    MOMENTS, place, share_dot, share_total, sum_of_parts, terms, times, total_of,
 };
 use crate::ops::sab::{Combination, Score, Sparsifier};
 
@@ -112,12 +112,9 @@ pub(super) fn backward(
         if comptime!(plan.recalls && plan.attention.replay) {
             if is_stored {
                 let key = (sample * n_memories + all) * d_attention;
-                product(
+                times(
                     w_key_transposed,
                     0,
-                    1,
-                    n,
-                    n,
                     d_attention,
                     &*d_keys,
                     key,
@@ -286,12 +283,9 @@ pub(super) fn backward(
                 of_v[a] += sum_of_parts(&other_shares, a, d_attention, plan.query);
             }
             sync_cube();
-            product(
+            times(
                 w_query_transposed,
                 0,
-                1usize,
-                n,
-                n,
                 d_attention,
                 &of_query,
                 0,
@@ -365,12 +359,9 @@ pub(super) fn backward(
         if let Some(length) = comptime!(plan.truncation_length) {
             is_cut = (first_step + t + 1).is_multiple_of(length);
         }
-        product(
+        times(
             w_hidden_transposed,
             0,
-            1,
-            n,
-            n,
             d_gates,
             &from_hidden,
             0,

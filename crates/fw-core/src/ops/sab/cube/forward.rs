@@ -6,8 +6,7 @@ use burn_cubecl::cubecl::prelude::*;
 use super::plan::{Attention, Plan};
 use super::steps::{EPSILON, above, is_crowded, memory, n_before, n_chosen, oldest, share_above};
 use crate::ops::cube::{
-    MOMENTS, largest_of, place, product, share_largest, sigmoid, sum_of_parts, sync, terms,
-    total_of,
+    MOMENTS, largest_of, place, share_largest, sigmoid, sum_of_parts, sync, terms, times, total_of,
 };
 use crate::ops::sab::{Combination, Score, Sparsifier};
 
@@ -94,19 +93,7 @@ pub(super) fn forward(
         let tape_at = step * row.width;
 
         // The cell.
-        product(
-            w_hidden,
-            0,
-            1,
-            d_gates,
-            d_gates,
-            n,
-            &hidden,
-            0,
-            &mut shares,
-            d_gates,
-            plan.gates,
-        );
+        times(w_hidden, 0, n, &hidden, 0, &mut shares, d_gates, plan.gates);
         sync_cube();
         for o in range_stepped(unit, n, units) {
             let at = step * d_gates + o;
@@ -173,12 +160,9 @@ pub(super) fn forward(
             let scores_at = sample * n_memories;
             let count = n_chosen(visible, attention);
             if visible > 0 {
-                product(
+                times(
                     w_query,
                     0,
-                    1,
-                    d_attention,
-                    d_attention,
                     n,
                     &seen,
                     0,
@@ -303,19 +287,7 @@ pub(super) fn forward(
             && (first_step + t + 1).is_multiple_of(comptime!(attention.interval))
         {
             let d_attention = comptime!(attention.d_attention);
-            product(
-                w_key,
-                0,
-                1,
-                d_attention,
-                d_attention,
-                n,
-                &seen,
-                0,
-                &mut shares,
-                d_attention,
-                plan.query,
-            );
+            times(w_key, 0, n, &seen, 0, &mut shares, d_attention, plan.query);
             sync_cube();
             let at = (sample * n_memories + from + visible) * d_attention;
             for a in range_stepped(unit, d_attention, units) {
