@@ -45,7 +45,7 @@ impl Plan {
             normalizes_preliminary: is_normalized && options.normalize_preliminary,
             has_start,
             keeps: false,
-            chunk: chunk.min(seq_length),
+            chunk,
             matrix_is_shared: false,
             layout: Layout::new(d_hidden, hardware),
         };
@@ -176,10 +176,11 @@ impl Plan {
     }
 }
 
-/// The whole sequence while its history is no longer than two matrices' width; else half a width.
+/// The whole sequence while its history is no longer than two matrices' width, with room up to a power of two: a kernel is compiled
+/// for a chunk's length, and serves all shorter sequences. Else half a width.
 fn chunk_length(seq_length: usize, d_hidden: usize) -> usize {
     match seq_length <= 16 + 2 * d_hidden {
-        true => seq_length,
+        true => seq_length.next_power_of_two(),
         false => (d_hidden / 2).clamp(16, 64),
     }
 }

@@ -11,14 +11,14 @@ use crate::ops::cube::gpu;
 /// Single precision, over some twenty steps.
 const TOLERANCE: f64 = 2e-5;
 
-/// One variant of the options: one step; one chunk; several, with and without a start, and with and without room for the matrix
+/// One variant of the options: one step; one chunk, longer than the sequence; several, with and without a start, and with and without room for the matrix
 /// in what units share.
 fn check(options: Options, is_normalised: bool) {
     let cpu = Device::flex().autodiff();
     let gpu = gpu();
     let cases = [
         (1, 1, Start::Nothing, Form::Attention, true),
-        (21, 21, Start::Nothing, Form::Matrix, true),
+        (21, 32, Start::Nothing, Form::Matrix, true),
         (21, 8, Start::Nothing, Form::Attention, false),
         (21, 8, Start::General, Form::Matrix, true),
     ];
