@@ -46,8 +46,9 @@
 //! steps; else L is H / 2, but at least 16 and at most 64.
 //!
 //! On a GPU, with the cargo feature `wgpu` or `cuda` and in f32, f16 or bf16, it is one launch for each pass, in f32: one workgroup a
-//! sample, in chunks of the same lengths where what a workgroup shares has room for them. It keeps `T · ((2 S + 1) H + S)` numbers of
-//! a sample, and a matrix for each chunk if there is more than one.
+//! sample, in chunks by the same rule, shorter where what a workgroup shares has no room for them. For each sample it keeps
+//! `T · ((2 S + 1) H + S)` numbers (`T · (H + 1)` more if the preliminary state is normalised), and a matrix for each chunk if there is
+//! more than one or a memory to begin with.
 
 mod composed;
 #[cfg(feature = "flex")]

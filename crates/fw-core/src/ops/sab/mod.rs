@@ -184,10 +184,6 @@ pub(crate) struct Run {
 /// If a shape does not fit.
 #[cfg(any(feature = "flex", feature = "cube"))]
 #[track_caller]
-#[cfg_attr(
-    not(feature = "cube"),
-    allow(unused_variables, reason = "they are for several kernels")
-)]
 pub(crate) fn by_kernel(
     projected: &Tensor<3>,
     cell: &FusedCell,
