@@ -73,7 +73,7 @@ impl DeviceName {
             .unwrap_or(DeviceName::Flex)
     }
 
-    /// The Burn device, without autodiff.
+    /// The Burn device, without autodiff: of a GPU the one that its driver prefers.
     ///
     /// # Errors
     /// If it is not in this build, or no adapter is found.
@@ -104,11 +104,15 @@ impl DeviceName {
 
     /// The adapters that a GPU backend of this build finds; empty for a CPU.
     pub fn adapters(self) -> Vec<String> {
+        self.enumerate().iter().map(adapter_name).collect()
+    }
+
+    fn enumerate(self) -> Vec<Device> {
         match self {
             #[cfg(feature = "wgpu")]
-            DeviceName::Wgpu => list_adapters(burn::tensor::DeviceType::Wgpu),
+            DeviceName::Wgpu => Device::enumerate(burn::tensor::DeviceType::Wgpu).to_vec(),
             #[cfg(feature = "cuda")]
-            DeviceName::Cuda => list_adapters(burn::tensor::DeviceType::Cuda),
+            DeviceName::Cuda => Device::enumerate(burn::tensor::DeviceType::Cuda).to_vec(),
             _ => Vec::new(),
         }
     }
@@ -138,15 +142,85 @@ impl DeviceName {
     }
 }
 
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-fn list_adapters(kind: burn::tensor::DeviceType) -> Vec<String> {
-    Device::enumerate(kind)
-        .into_iter()
-        .map(|device| match device.identity() {
-            Some(identity) => identity.name,
-            None => format!("{device:?}"),
-        })
-        .collect()
+fn adapter_name(device: &Device) -> String {
+    #[cfg(any(feature = "wgpu", feature = "cuda"))]
+    if let Some(identity) = device.identity() {
+        return identity.name;
+    }
+    format!("{device:?}")
+}
+
+/// Where a run computes: on a device, or on several of one kind, each of which takes its share of every batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Devices {
+    /// Of what kind.
+    #[serde(rename = "device")]
+    pub kind: DeviceName,
+    /// Which adapters of that kind, counted from 0 in the order of `fw-train list`; empty is the one that the driver prefers.
+    #[serde(rename = "devices", default, skip_serializing_if = "Vec::is_empty")]
+    pub adapters: Vec<usize>,
+}
+
+impl From<DeviceName> for Devices {
+    fn from(kind: DeviceName) -> Self {
+        Devices {
+            kind,
+            adapters: Vec::new(),
+        }
+    }
+}
+
+impl Devices {
+    /// The Burn devices, at least one, without autodiff.
+    ///
+    /// # Errors
+    /// If the kind is not in this build, an adapter is not found or named twice, or several are named of a kind that cannot
+    /// train together.
+    pub fn open(&self) -> Result<Vec<Device>, Error> {
+        let first = self.kind.open()?;
+        if self.adapters.is_empty() {
+            return Ok(vec![first]);
+        }
+        let (kind, found) = (self.kind, self.kind.enumerate());
+        let refuse = |why: String| Err(Error::usage(format!("--devices {}: {why}", self.list())));
+        if found.is_empty() {
+            return refuse(format!("it chooses among GPUs, and {kind} is the CPU"));
+        }
+        if self.adapters.len() > 1 && kind != DeviceName::Cuda {
+            return refuse(format!(
+                "{kind} trains on one device; several train together on cuda alone, where Burn sums gradients across them"
+            ));
+        }
+        let mut devices = Vec::new();
+        for (place, &index) in self.adapters.iter().enumerate() {
+            if self.adapters[..place].contains(&index) {
+                return refuse(format!("{index} is named twice"));
+            }
+            match found.get(index) {
+                Some(device) => devices.push(device.clone()),
+                None => {
+                    let number = found.len();
+                    let list = "`fw-train list` numbers them from 0 on";
+                    return refuse(format!("{index} is none of the {number} of {kind}; {list}"));
+                }
+            }
+        }
+        Ok(devices)
+    }
+
+    fn list(&self) -> String {
+        let adapters: Vec<String> = self.adapters.iter().map(usize::to_string).collect();
+        adapters.join(",")
+    }
+}
+
+impl Display for Devices {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> std::fmt::Result {
+        match self.adapters.is_empty() {
+            true => write!(formatter, "{}", self.kind),
+            false => write!(formatter, "{} {}", self.kind, self.list()),
+        }
+    }
 }
 
 impl Display for DeviceName {

@@ -27,7 +27,7 @@ mod settings;
 pub mod tasks;
 pub mod training;
 
-pub use device::DeviceName;
+pub use device::{DeviceName, Devices};
 pub use error::Error;
 pub use experiment::Experiment;
 

@@ -56,3 +56,48 @@ fn a_model_trains_on_wgpu_and_is_tested_on_flex_with_the_same_error() {
         "{on_flex} {on_wgpu}"
     );
 }
+
+#[test]
+fn an_adapter_is_chosen_by_its_number() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let train = |devices: &str| {
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("fw-train"));
+        command.current_dir(folder.path()).args([
+            "train",
+            "--device",
+            "wgpu",
+            "--devices",
+            devices,
+            "--out",
+            "run",
+            "--set",
+            "training.steps=1",
+            "--set",
+            "task.validation_samples=1",
+            "--set",
+            "task.test_samples=1",
+        ]);
+        command.output().expect("it starts")
+    };
+    for (devices, rule) in [
+        ("0,1", "--devices 0,1: wgpu trains on one device"),
+        ("99", "--devices 99: 99 is none of the"),
+    ] {
+        let output = train(devices);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        assert!(told.contains(rule), "{told}");
+        assert!(!folder.path().join("run").exists());
+    }
+    let output = train("0");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && told.contains("on wgpu 0 ->"),
+        "{told}"
+    );
+    let environment = std::fs::read(folder.path().join("run/environment.json"));
+    let environment = environment.expect("an environment");
+    let environment: serde_json::Value = serde_json::from_slice(&environment).expect("JSON");
+    assert_eq!(environment["device"], "wgpu");
+    assert_eq!(environment["devices"], serde_json::json!([0]));
+}

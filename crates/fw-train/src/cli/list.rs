@@ -30,8 +30,8 @@ impl ListArgs {
                 device.name(),
                 device.description()
             ))?;
-            for adapter in device.adapters() {
-                output::line(format_args!("  {:<22}   {adapter}", ""))?;
+            for (index, adapter) in device.adapters().iter().enumerate() {
+                output::line(format_args!("  {:<22}   {index}: {adapter}", ""))?;
             }
         }
         Ok(())

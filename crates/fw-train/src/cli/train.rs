@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::cli::output;
-use crate::device::DeviceName;
+use crate::device::{DeviceName, Devices};
 use crate::experiment::Experiment;
 use crate::tasks::AnswerFormat;
 use crate::training::{self, RunFolder, RunResult};
@@ -46,6 +46,16 @@ pub(super) struct TrainArgs {
     #[arg(long, conflicts_with = "resume")]
     device: Option<DeviceName>,
 
+    /// Which GPUs of that kind, as `list` numbers them, for example 1; several, as 0,1, share each batch (cuda alone)
+    /// [default: the one that the driver prefers]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "N",
+        conflicts_with = "resume"
+    )]
+    devices: Vec<usize>,
+
     /// Stop when standard input ends: whoever started this has ended
     #[arg(long, hide = true)]
     until_input_ends: bool,
@@ -77,9 +87,14 @@ impl TrainArgs {
             Some(out) => out,
             None => unused_folder(self.experiment.as_deref(), experiment.training.seed),
         };
-        let device = self.device.unwrap_or_else(DeviceName::default_of_build);
+        let devices = Devices {
+            kind: self.device.unwrap_or_else(DeviceName::default_of_build),
+            adapters: self.devices,
+        };
+        // Refused before anything is told.
+        devices.open()?;
         eprintln!(
-            "training {} ({} units, seed {}) on {} for {} steps of {}, on {device} -> {}",
+            "training {} ({} units, seed {}) on {} for {} steps of {}, on {devices} -> {}",
             experiment.model.layer.kind(),
             experiment.model.layer.d_hidden(),
             experiment.training.seed,
@@ -88,7 +103,7 @@ impl TrainArgs {
             experiment.training.batch_size,
             out.display()
         );
-        let result = training::train(&out, &experiment, device)?;
+        let result = training::train(&out, &experiment, devices)?;
         print_result(&experiment, &result, &out)
     }
 }

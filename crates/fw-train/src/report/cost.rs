@@ -185,7 +185,7 @@ impl CostReport<'_> {
              task. Exponents are fitted over the upper half of the points (x: steps, or numbers of the state). Version {}, Burn {}, {}, {} threads, {}, {}.",
             environment.version,
             environment.burn,
-            environment.device,
+            environment.devices,
             environment.threads,
             environment.system,
             environment.started

@@ -154,6 +154,11 @@ impl Totals {
         }
     }
 
+    /// Answers, or bits, that were asked for. Does not wait for the device.
+    pub fn answers(&self) -> usize {
+        self.counts.answers
+    }
+
     /// Waits for the device.
     pub fn numbers(self) -> Numbers {
         let sums: Vec<f32> = self

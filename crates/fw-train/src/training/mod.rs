@@ -9,8 +9,10 @@ mod optimizer;
 mod order;
 mod parameters;
 mod progress;
+mod replica;
 mod run_folder;
 mod samples;
+mod team;
 mod trainer;
 
 use std::collections::BTreeMap;

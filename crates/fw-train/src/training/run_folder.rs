@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use toml::Value;
 
-use crate::device::DeviceName;
+use crate::device::Devices;
 use crate::experiment::Experiment;
 use crate::files::{parent, readable_by_others, sync_folder, write_atomically};
 use crate::training::checkpoint::{Checkpoint, Progress};
@@ -43,8 +43,9 @@ pub struct Environment {
     pub version: String,
     /// Version of Burn.
     pub burn: String,
-    /// The device's name on the command line.
-    pub device: DeviceName,
+    /// Where it is computed.
+    #[serde(flatten)]
+    pub devices: Devices,
     /// Threads that the CPU work may use.
     pub threads: usize,
     /// Operating system and processor architecture.
@@ -55,11 +56,11 @@ pub struct Environment {
 
 impl Environment {
     /// The environment of a run that starts now.
-    pub fn now(device: DeviceName) -> Self {
+    pub fn now(devices: impl Into<Devices>) -> Self {
         Environment {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             burn: "0.22.1".to_owned(),
-            device,
+            devices: devices.into(),
             threads: std::env::var("RAYON_NUM_THREADS")
                 .ok()
                 .and_then(|threads| threads.parse().ok())

@@ -1,49 +1,53 @@
 //! The training loop.
 
 use std::path::Path;
+use std::thread::{self, Scope};
 use std::time::Instant;
 
-use burn::optim::{GradientsParams, ModuleOptimizer};
+use burn::optim::ModuleOptimizer;
 use burn::tensor::Device;
 
-use crate::device::DeviceName;
+use crate::device::Devices;
+use crate::error::require;
 use crate::experiment::Experiment;
 use crate::models::{Layer, LayerConfig, Model, WithModel};
 use crate::tasks::{Format, Split, Task};
 use crate::training::EarlyStop;
 use crate::training::checkpoint::{Best, Checkpoint, Progress};
-use crate::training::clip::gradient_norm;
 use crate::training::evaluate::{Evaluation, evaluate};
-use crate::training::measure::{Means, Totals, measure};
 use crate::training::memory::{peak_memory, reset_peak_memory};
-use crate::training::order::TrainingOrder;
 use crate::training::parameters::{first_non_finite_parameter, learned_parameters};
 use crate::training::progress::ProgressDisplay;
+use crate::training::replica::{Replica, Share, Update};
 use crate::training::run_folder::{
     Environment, Record, RecordSplit, RunFolder, RunResult, SliceResult,
 };
 use crate::training::samples::keep_samples;
+use crate::training::team::{Logged, Team, sum_gradients, with_summed_gradients};
 use crate::{CheckpointChoice, Error};
 
 /// Trains a new run in a folder that does not exist yet.
 ///
 /// # Errors
-/// If the folder exists, the device is not to be had, a file cannot be written, or training diverges.
-pub fn train(path: &Path, experiment: &Experiment, device: DeviceName) -> Result<RunResult, Error> {
+/// If the folder exists, the devices are not to be had, a file cannot be written, or training diverges.
+pub fn train(
+    path: &Path,
+    experiment: &Experiment,
+    devices: impl Into<Devices>,
+) -> Result<RunResult, Error> {
     // Before anything is written.
-    let on = device.open()?;
     if let LayerConfig::Own(own) = &experiment.model.layer {
         return Err(own.only_in_its_program());
     }
-    let run = RunFolder::create(path, experiment, &Environment::now(device))?;
-    run_to_end(&run, experiment, &on)
+    let run = create(path, experiment, devices.into())?;
+    run_to_end(&run, experiment)
 }
 
-/// Goes on with a run that was stopped, from its newest checkpoint and on the same device, with the same numbers as if
+/// Goes on with a run that was stopped, from its newest checkpoint and on the same devices, with the same numbers as if
 /// it had not been. A run that has ended is left as it is.
 ///
 /// # Errors
-/// If the folder is not that of a run, the device is not to be had, a file cannot be written, or
+/// If the folder is not that of a run, the devices are not to be had, a file cannot be written, or
 /// training diverges.
 pub fn resume(path: &Path) -> Result<RunResult, Error> {
     let run = RunFolder::open(path)?;
@@ -51,8 +55,7 @@ pub fn resume(path: &Path) -> Result<RunResult, Error> {
         return Ok(result);
     }
     let experiment = run.experiment(&[])?;
-    let device = run.environment()?.device.open()?;
-    run_to_end(&run, &experiment, &device)
+    run_to_end(&run, &experiment)
 }
 
 /// Trains a layer of the caller's own, which `init` makes for the width that it has to read; `[model]` is of kind `own`. A run that
@@ -63,39 +66,41 @@ pub fn resume(path: &Path) -> Result<RunResult, Error> {
 pub fn train_layer<R: Layer>(
     path: &Path,
     experiment: &Experiment,
-    device: DeviceName,
+    devices: impl Into<Devices>,
     init: impl FnOnce(usize, &Device) -> R,
 ) -> Result<RunResult, Error> {
     let run = match path.exists() {
-        false => {
-            device.open()?;
-            RunFolder::create(path, experiment, &Environment::now(device))?
-        }
+        false => create(path, experiment, devices.into())?,
         true => RunFolder::open(path)?,
     };
     run.require_settings(experiment)?;
     if let Some(result) = run.result()? {
         return Ok(result);
     }
-    // The one that it was begun on.
-    let device = run.environment()?.device.open()?;
     let _lock = run.lock()?;
-    let session = Session::new(&run, experiment, &device)?;
+    let session = Session::new(&run, experiment)?;
     let (task, seed) = (session.task, experiment.training.seed);
-    experiment
-        .model
-        .with_own_layer(task, seed, &device.autodiff(), init, session)
+    let device = session.devices[0].clone();
+    let model = &experiment.model;
+    model.with_own_layer(task, seed, &device, init, session)
 }
 
-fn run_to_end(
-    run: &RunFolder,
-    experiment: &Experiment,
-    device: &Device,
-) -> Result<RunResult, Error> {
+fn create(path: &Path, experiment: &Experiment, devices: Devices) -> Result<RunFolder, Error> {
+    let number = devices.open()?.len();
+    require(
+        experiment.training.batch_size >= number,
+        "training.batch_size",
+        experiment.training.batch_size,
+        &format!("be at least the number of devices ({number})"),
+    )?;
+    RunFolder::create(path, experiment, &Environment::now(devices))
+}
+
+fn run_to_end(run: &RunFolder, experiment: &Experiment) -> Result<RunResult, Error> {
     let _lock = run.lock()?;
-    let session = Session::new(run, experiment, device)?;
+    let session = Session::new(run, experiment)?;
     let (task, seed) = (session.task, experiment.training.seed);
-    let device = device.clone().autodiff();
+    let device = session.devices[0].clone();
     experiment.model.with_model(task, seed, &device, session)
 }
 
@@ -104,8 +109,8 @@ struct Session<'a> {
     run: &'a RunFolder,
     experiment: &'a Experiment,
     task: &'a dyn Task,
-    /// Without autodiff.
-    device: Device,
+    /// Those that the run was begun on, with autodiff.
+    devices: Vec<Device>,
     is_on_cpu: bool,
 }
 
@@ -113,15 +118,29 @@ impl WithModel for Session<'_> {
     type Output = RunResult;
 
     fn run<M: Model>(self, model: M) -> Result<RunResult, Error> {
+        let several = self.devices.len() > 1;
+        let _summing = several.then(|| sum_gradients(&self.devices));
+        thread::scope(|scope| self.train(scope, model))
+    }
+}
+
+impl<'a> Session<'a> {
+    fn train<'scope, M: Model + 'scope>(
+        &self,
+        scope: &'scope Scope<'scope, '_>,
+        model: M,
+    ) -> Result<RunResult, Error>
+    where
+        'a: 'scope,
+    {
         let config = &self.experiment.training;
-        let (mut model, mut optimizer, mut progress) = self.start(model)?;
+        let (model, optimizer, mut progress) = self.start(model)?;
+        let mut team = Team::start(scope, self.replicas(model, optimizer));
         let mut log = self.run.metrics_after(&progress)?;
         let has_curriculum = !self.experiment.easier.is_empty();
-        let mut order = TrainingOrder::new(self.task_now(&progress));
         let mut display = ProgressDisplay::new(&progress, config, self.task.format());
         let earlier = progress.seconds;
         let started = Instant::now();
-        let mut window = Window::default();
         let mut latest = (f64::NAN, f64::NAN);
         // Time that the last checkpoint took, which it could not hold itself.
         let mut writing = 0.0;
@@ -129,35 +148,24 @@ impl WithModel for Session<'_> {
 
         while progress.step < config.steps && !self.should_stop(&progress) {
             let step = progress.step + 1;
-            let batch = self.task_now(&progress).batch(
-                Split::Train,
-                order.batch(step, config.batch_size),
-                &self.device.clone().autodiff(),
-            );
-            let measured = measure(model.logits(batch.inputs), batch.targets);
-            let gradients = GradientsParams::from_grads(measured.objective.backward(), &model);
-            window.add(measured.totals);
-
             let is_last = step == config.steps;
             let rate = self.experiment.optimizer.learning_rate(step, config.steps);
-            let logs = is_last || step.is_multiple_of(config.log_every);
-            let norm = logs.then(|| gradient_norm(&gradients, &model));
-            let norm_of = |gradients: &_| {
-                norm.clone()
-                    .unwrap_or_else(|| gradient_norm(gradients, &model))
-            };
-            let clip = self.experiment.optimizer.common.clip;
-            let gradients = clip.apply(gradients, norm_of, &model);
-            model = optimizer.step(rate, model, gradients);
+            let logged = team.update(Update {
+                step,
+                stage: progress.stage,
+                rate,
+                is_logged: is_last || step.is_multiple_of(config.log_every),
+            });
+            let model = team.leader.model();
             progress.step = step;
 
-            if let Some(norm) = norm {
+            if let Some(Logged { norm, totals }) = logged {
                 progress.seconds = earlier + started.elapsed().as_secs_f64();
-                let means = window.take(self.task.format());
+                let means = totals.means(self.task.format());
                 latest = (means.loss, means.error);
                 let norm = f64::from(norm.into_scalar::<f32>());
-                self.check_finite(step, "loss", means.loss, &model)?;
-                self.check_finite(step, "gradient", norm, &model)?;
+                self.check_finite(step, "loss", means.loss, model)?;
+                self.check_finite(step, "gradient", norm, model)?;
                 log.write(&Record {
                     step,
                     split: RecordSplit::Train,
@@ -177,8 +185,8 @@ impl WithModel for Session<'_> {
                 let evaluating = Instant::now();
                 progress.peak_memory = progress.peak_memory.max(self.peak_memory());
                 let task = self.task_now(&progress);
-                let evaluation = evaluate(&model.valid(), task, Split::Validation, &self.device);
-                self.check_finite(step, "validation loss", evaluation.loss, &model)?;
+                let evaluation = self.evaluate(model, task, Split::Validation);
+                self.check_finite(step, "validation loss", evaluation.loss, model)?;
                 progress.seconds = earlier + started.elapsed().as_secs_f64();
                 progress.evaluation_seconds += writing + evaluating.elapsed().as_secs_f64();
                 let written = Instant::now();
@@ -191,29 +199,43 @@ impl WithModel for Session<'_> {
                 display.evaluated(&progress, evaluation, latest);
                 if !is_last && self.has_mastered(&progress, evaluation) {
                     progress.stage += 1;
-                    order = TrainingOrder::new(self.task_now(&progress));
                     display.began_stage(&progress, self.experiment);
                 }
-                Checkpoint::write(&self.run.checkpoints(), &model, &optimizer, &progress)?;
+                Checkpoint::write(
+                    &self.run.checkpoints(),
+                    model,
+                    &team.leader.optimizer,
+                    &progress,
+                )?;
                 writing = written.elapsed().as_secs_f64();
                 // Evaluations take larger batches: what is told is what training takes.
                 reset_peak_memory();
             }
         }
         display.finish();
-        self.finish(model, &progress)
+        self.finish(team.leader.model(), &progress)
     }
-}
 
-impl<'a> Session<'a> {
-    fn new(run: &'a RunFolder, experiment: &'a Experiment, device: &Device) -> Result<Self, Error> {
+    fn new(run: &'a RunFolder, experiment: &'a Experiment) -> Result<Self, Error> {
+        let devices = run.environment()?.devices;
+        let opened = devices.open()?.into_iter();
         Ok(Session {
             run,
             experiment,
             task: experiment.task.task(),
-            device: device.clone(),
-            is_on_cpu: run.environment()?.device.is_cpu(),
+            devices: opened.map(Device::autodiff).collect(),
+            is_on_cpu: devices.kind.is_cpu(),
         })
+    }
+
+    /// Evaluates a model where it is trained; with several devices, on the first.
+    fn evaluate<M: Model>(&self, model: &M, task: &dyn Task, split: Split) -> Evaluation {
+        evaluate(
+            &model.valid(),
+            task,
+            split,
+            &self.devices[0].clone().inner(),
+        )
     }
 
     /// Where to begin: the newest checkpoint, or the fresh model.
@@ -238,6 +260,24 @@ impl<'a> Session<'a> {
             checkpoint.load_optimizer(optimizer)?,
             checkpoint.load_progress()?,
         ))
+    }
+
+    /// A copy of the model for each device, with its share of every batch.
+    fn replicas<M: Model>(&self, model: M, optimizer: ModuleOptimizer) -> Vec<Replica<'a, M>> {
+        let number = self.devices.len();
+        let replica = |index, model, device| {
+            let share = Share { index, number };
+            Replica::new(model, optimizer.clone(), self.experiment, device, share)
+        };
+        match self.devices.as_slice() {
+            [device] => vec![replica(0, model, device)],
+            several => {
+                let copy = |device| with_summed_gradients(model.clone().fork(device));
+                let several = several.iter().enumerate();
+                let replicas = several.map(|(index, device)| replica(index, copy(device), device));
+                replicas.collect()
+            }
+        }
     }
 
     /// The task of the stage that training is in.
@@ -302,10 +342,10 @@ impl<'a> Session<'a> {
     }
 
     /// Tests the best checkpoint and writes the result.
-    fn finish<M: Model>(&self, model: M, progress: &Progress) -> Result<RunResult, Error> {
+    fn finish<M: Model>(&self, model: &M, progress: &Progress) -> Result<RunResult, Error> {
         let checkpoint = self.run.checkpoint(CheckpointChoice::Best)?;
-        let model = checkpoint.load_model(model)?;
-        let on = |task, split| evaluate(&model.valid(), task, split, &self.device);
+        let model = checkpoint.load_model(model.clone())?;
+        let on = |task, split| self.evaluate(&model, task, split);
         let test = on(self.task, Split::Test);
         self.check_finite(progress.step, "test loss", test.loss, &model)?;
         let validation = match progress.best {
@@ -319,7 +359,7 @@ impl<'a> Session<'a> {
             evaluation: on(slice.task.task(), Split::Test),
         });
         let slices = slices.collect();
-        let samples = keep_samples(&model.valid(), self.task, &self.device);
+        let samples = keep_samples(&model.valid(), self.task, &self.devices[0].clone().inner());
         self.run.write_samples(&samples)?;
         let result = RunResult {
             test,
@@ -364,27 +404,5 @@ impl Progress {
         } else {
             self.evaluations_without_improvement += 1;
         }
-    }
-}
-
-/// Sums since the last record, kept on the device so that no step waits for it.
-#[derive(Default)]
-struct Window {
-    totals: Option<Totals>,
-}
-
-impl Window {
-    fn add(&mut self, totals: Totals) {
-        self.totals = Some(match self.totals.take() {
-            Some(sums) => sums.add(totals),
-            None => totals,
-        });
-    }
-
-    /// The means; the window starts anew.
-    fn take(&mut self, format: Format) -> Means {
-        let totals = self.totals.take();
-        let totals = totals.expect("a record follows at least one step");
-        totals.numbers().means(format)
     }
 }

@@ -599,6 +599,12 @@ fn a_device_that_is_not_in_this_build_is_refused_with_what_to_do() {
         message.contains("it must be one of: flex, ndarray, wgpu, cuda"),
         "{message}"
     );
+    let arguments = ["--device", "flex", "--devices", "0,1"];
+    let message = fail(&mut train_tiny(here, "run", &arguments), 2);
+    assert!(
+        message.contains("--devices 0,1: it chooses among GPUs, and flex is the CPU"),
+        "{message}"
+    );
     assert!(!here.join("run").exists());
 }
 

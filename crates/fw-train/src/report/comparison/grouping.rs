@@ -131,7 +131,7 @@ fn tell_apart(rows: &mut [Row]) {
         .map(|row| {
             let environment = &row.any().environment;
             let (version, burn) = (&environment.version, &environment.burn);
-            format!("version {version}, Burn {burn}, {}", environment.device)
+            format!("version {version}, Burn {burn}, {}", environment.devices)
         })
         .collect();
     let settings: Vec<toml::Table> = rows

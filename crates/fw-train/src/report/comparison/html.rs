@@ -217,7 +217,7 @@ impl Run {
             loss,
             checkpoint,
             time,
-            format!("{}, {}", environment.device, environment.system),
+            format!("{}, {}", environment.devices, environment.system),
             environment.threads.to_string(),
             version,
             environment.started.clone(),

@@ -80,7 +80,7 @@ impl Section {
             },
             unique(environments().map(|of| of.version.clone()).collect()),
             unique(environments().map(|of| of.burn.clone()).collect()),
-            unique(environments().map(|of| of.device.to_string()).collect()),
+            unique(environments().map(|of| of.devices.to_string()).collect()),
             match unique(
                 runs.map(|run| run.environment.threads.to_string())
                     .collect()

@@ -120,7 +120,7 @@ impl Run {
             self.settings(),
             environment.version.clone(),
             environment.burn.clone(),
-            environment.device.to_string(),
+            environment.devices.to_string(),
         ]
     }
 }

@@ -107,7 +107,7 @@ impl Run {
             result.seed.to_string(),
             environment.version.clone(),
             environment.burn.clone(),
-            environment.device.to_string(),
+            environment.devices.to_string(),
             environment.threads.to_string(),
             environment.started.clone(),
             result.steps.to_string(),
