@@ -2,7 +2,7 @@
 
 use macerator::{Simd, Vector};
 
-use super::lanes::{Real, load, sigmoid, sigmoid_slope, splat, store, tanh_slope};
+use super::lanes::{Real, in_fours, load, sigmoid, sigmoid_slope, splat, store, tanh_slope};
 use super::rows::Row;
 use crate::ops::CellKind;
 
@@ -41,8 +41,12 @@ pub(crate) unsafe fn step<S: Simd, T: Real>(kind: CellKind, row: Row, rows: Step
             let keep = |gate, value| store::<S, T>(rows.gates.add(at(gate)), value);
             match kind {
                 CellKind::Lstm => {
-                    let (i, f) = (sigmoid(sum(0)), sigmoid(sum(1)));
-                    let (g, o) = (T::tanh_lanes::<S>(sum(2)), sigmoid(sum(3)));
+                    // σ(x) = (1 + tanh(x / 2)) / 2
+                    let half = splat::<S, T>(T::of(0.5));
+                    let [i, f, g, o] =
+                        T::tanh_each::<S, 4>([sum(0) * half, sum(1) * half, sum(2), sum(3) * half]);
+                    let (i, f) = (i.mul_add(half, half), f.mul_add(half, half));
+                    let o = o.mul_add(half, half);
                     let prev = load::<S, T>(rows.prev_carry.add(lane));
                     let c = f.mul_add(prev, i * g);
                     store::<S, T>(rows.carry.add(lane), c);
@@ -93,39 +97,48 @@ pub(crate) struct SlopeRows<T> {
 #[inline(always)]
 pub(crate) unsafe fn step_back<S: Simd, T: Real>(kind: CellKind, row: Row, rows: SlopeRows<T>) {
     let width = row.width;
-    for lane in row.starts() {
-        // SAFETY: as the caller promises.
-        unsafe {
-            let at = |gate: usize| gate * width + lane;
-            let gate = |index| load::<S, T>(rows.gates.add(at(index)));
-            let of_gate = |index, slope: Vector<S, T>| {
-                store::<S, T>(rows.from_hidden.add(at(index)), slope);
-                store::<S, T>(rows.from_input.add(at(index)), slope);
-            };
-            let slope = load::<S, T>(rows.candidate.add(lane));
-            match kind {
-                CellKind::Lstm => {
-                    let (i, f, g, o) = (gate(0), gate(1), gate(2), gate(3));
-                    let tanh_c = T::tanh_lanes::<S>(load::<S, T>(rows.carry.add(lane)));
+    // SAFETY: as the caller promises.
+    unsafe {
+        let gate = |index: usize, lane: usize| load::<S, T>(rows.gates.add(index * width + lane));
+        let of_gate = |index: usize, lane: usize, slope: Vector<S, T>| {
+            let at = index * width + lane;
+            store::<S, T>(rows.from_hidden.add(at), slope);
+            store::<S, T>(rows.from_input.add(at), slope);
+        };
+        match kind {
+            CellKind::Lstm => in_fours!(row, |N, first| {
+                let lane = |index: usize| first + index * row.lanes;
+                let mut carries = [splat::<S, T>(T::zero()); N];
+                for (index, carry) in carries.iter_mut().enumerate() {
+                    *carry = load::<S, T>(rows.carry.add(lane(index)));
+                }
+                for (index, tanh_c) in T::tanh_each::<S, N>(carries).into_iter().enumerate() {
+                    let lane = lane(index);
+                    let (i, f) = (gate(0, lane), gate(1, lane));
+                    let (g, o) = (gate(2, lane), gate(3, lane));
+                    let slope = load::<S, T>(rows.candidate.add(lane));
                     let of_c = (slope * o)
                         .mul_add(tanh_slope(tanh_c), load::<S, T>(rows.carried.add(lane)));
                     let prev = load::<S, T>(rows.prev_carry.add(lane));
-                    of_gate(0, of_c * g * sigmoid_slope(i));
-                    of_gate(1, of_c * prev * sigmoid_slope(f));
-                    of_gate(2, of_c * i * tanh_slope(g));
-                    of_gate(3, slope * tanh_c * sigmoid_slope(o));
+                    of_gate(0, lane, of_c * g * sigmoid_slope(i));
+                    of_gate(1, lane, of_c * prev * sigmoid_slope(f));
+                    of_gate(2, lane, of_c * i * tanh_slope(g));
+                    of_gate(3, lane, slope * tanh_c * sigmoid_slope(o));
                     store::<S, T>(rows.carried.add(lane), of_c * f);
                     store::<S, T>(rows.hidden.add(lane), splat::<S, T>(T::zero()));
                 }
-                CellKind::Gru => {
-                    let (u, r, n) = (gate(0), gate(1), gate(2));
+            }),
+            CellKind::Gru => {
+                for lane in row.starts() {
+                    let (u, r, n) = (gate(0, lane), gate(1, lane), gate(2, lane));
+                    let slope = load::<S, T>(rows.candidate.add(lane));
                     let n_h = load::<S, T>(rows.carry.add(lane));
                     let prev = load::<S, T>(rows.prev_hidden.add(lane));
                     let of_n = (slope - slope * u) * tanh_slope(n);
-                    of_gate(0, slope * (prev - n) * sigmoid_slope(u));
-                    of_gate(1, of_n * n_h * sigmoid_slope(r));
-                    store::<S, T>(rows.from_hidden.add(at(2)), of_n * r);
-                    store::<S, T>(rows.from_input.add(at(2)), of_n);
+                    of_gate(0, lane, slope * (prev - n) * sigmoid_slope(u));
+                    of_gate(1, lane, of_n * n_h * sigmoid_slope(r));
+                    store::<S, T>(rows.from_hidden.add(2 * width + lane), of_n * r);
+                    store::<S, T>(rows.from_input.add(2 * width + lane), of_n);
                     store::<S, T>(rows.hidden.add(lane), slope * u);
                 }
             }

@@ -30,15 +30,55 @@ pub(crate) trait Real:
     /// The nearest number of this type.
     fn of(value: f64) -> Self;
 
-    /// The hyperbolic tangent in every lane.
-    fn tanh_lanes<S: Simd>(x: Vector<S, Self>) -> Vector<S, Self>;
+    /// The hyperbolic tangent in every lane of each vector. Here and below, several vectors cost little more than one, whose
+    /// steps wait for one another. (Loops, not closures: those would not be inlined where the instructions of S are.)
+    fn tanh_each<S: Simd, const N: usize>(x: [Vector<S, Self>; N]) -> [Vector<S, Self>; N];
 
-    /// e^x in every lane. In single precision it is 0 below -87.3 and stops growing at 88.
-    fn exp_lanes<S: Simd>(x: Vector<S, Self>) -> Vector<S, Self>;
+    /// e^x in every lane of each vector. In single precision it is 0 below -87.3 and stops growing at 88.
+    fn exp_each<S: Simd, const N: usize>(x: [Vector<S, Self>; N]) -> [Vector<S, Self>; N];
 
-    /// The natural logarithm in every lane, of positive numbers that are not subnormal.
-    fn ln_lanes<S: Simd>(x: Vector<S, Self>) -> Vector<S, Self>;
+    /// The natural logarithm in every lane of each vector, of positive numbers that are not subnormal.
+    fn ln_each<S: Simd, const N: usize>(x: [Vector<S, Self>; N]) -> [Vector<S, Self>; N];
+
+    /// [`tanh_each`](Self::tanh_each) of one vector.
+    #[inline(always)]
+    fn tanh_lanes<S: Simd>(x: Vector<S, Self>) -> Vector<S, Self> {
+        Self::tanh_each::<S, 1>([x])[0]
+    }
+
+    /// [`exp_each`](Self::exp_each) of one vector.
+    #[inline(always)]
+    fn exp_lanes<S: Simd>(x: Vector<S, Self>) -> Vector<S, Self> {
+        Self::exp_each::<S, 1>([x])[0]
+    }
+
+    /// [`ln_each`](Self::ln_each) of one vector.
+    #[inline(always)]
+    fn ln_lanes<S: Simd>(x: Vector<S, Self>) -> Vector<S, Self> {
+        Self::ln_each::<S, 1>([x])[0]
+    }
 }
+
+/// Runs a body along a row of whole vectors: `$n` vectors from `$lane` on, four at a time and then, of those left, one.
+macro_rules! in_fours {
+    ($row:expr, |$n:ident, $lane:ident| $body:block) => {{
+        let row: $crate::ops::cpu::Row = $row;
+        let mut next = 0;
+        while next + 4 * row.lanes <= row.width {
+            const $n: usize = 4;
+            let $lane = next;
+            $body
+            next += 4 * row.lanes;
+        }
+        while next < row.width {
+            const $n: usize = 1;
+            let $lane = next;
+            $body
+            next += row.lanes;
+        }
+    }};
+}
+pub(crate) use in_fours;
 
 /// The logistic function in every lane.
 #[inline(always)]
@@ -67,7 +107,7 @@ impl Real for f32 {
     /// A rational function of odd degree 13 over even degree 6, which is within 5e-7 of the hyperbolic
     /// tangent and reaches 1 in f32 where it is cut off.
     #[inline(always)]
-    fn tanh_lanes<S: Simd>(x: Vector<S, f32>) -> Vector<S, f32> {
+    fn tanh_each<S: Simd, const N: usize>(mut x: [Vector<S, f32>; N]) -> [Vector<S, f32>; N] {
         const LARGEST: f32 = 7.905_311;
         const ODD: [f32; 7] = [
             -2.760_768_5e-16,
@@ -81,23 +121,25 @@ impl Real for f32 {
         const EVEN: [f32; 4] = [1.198_258_4e-6, 1.185_347_1e-4, 2.268_434_6e-3, 4.893_525e-3];
         let (least, largest) = (splat::<S, f32>(-LARGEST), splat::<S, f32>(LARGEST));
         // Not min and max: those would hide a NaN.
-        let x = x.gt(largest).select(largest, x);
-        let x = x.lt(least).select(least, x);
-        let square = x * x;
-        let mut numerator = splat::<S, f32>(ODD[0]);
-        for coefficient in &ODD[1..] {
-            numerator = numerator.mul_add(square, splat::<S, f32>(*coefficient));
+        for x in &mut x {
+            *x = x.gt(largest).select(largest, *x);
+            *x = x.lt(least).select(least, *x);
         }
-        let mut denominator = splat::<S, f32>(EVEN[0]);
-        for coefficient in &EVEN[1..] {
-            denominator = denominator.mul_add(square, splat::<S, f32>(*coefficient));
+        let mut square = x;
+        for x in &mut square {
+            *x = *x * *x;
         }
-        x * numerator / denominator
+        let mut tanh = polynomial(&ODD, &square);
+        let denominator = polynomial(&EVEN, &square);
+        for i in 0..N {
+            tanh[i] = x[i] * tanh[i] / denominator[i];
+        }
+        tanh
     }
 
     /// `2^n e^r` with r at most half a ln 2, by a polynomial of degree 7 (Cephes): within 2e-7 of the number.
     #[inline(always)]
-    fn exp_lanes<S: Simd>(x: Vector<S, f32>) -> Vector<S, f32> {
+    fn exp_each<S: Simd, const N: usize>(mut x: [Vector<S, f32>; N]) -> [Vector<S, f32>; N] {
         const LEAST: f32 = -87.3;
         const LARGEST: f32 = 88.0;
         /// ln 2, in two parts: the first times a small whole number is exact.
@@ -111,48 +153,72 @@ impl Real for f32 {
             0.5,
         ];
         let (least, largest) = (splat::<S, f32>(LEAST), splat::<S, f32>(LARGEST));
-        let cut = x.gt(largest).select(largest, x);
-        let is_nothing = cut.lt(least);
-        let x = cut.lt(least).select(least, cut);
-        let power = (x * splat::<S, f32>(core::f32::consts::LOG2_E)).round_to_int();
-        let n = power.to_float();
-        let r = n.mul_add(splat::<S, f32>(-LN_2[0]), x);
-        let r = n.mul_add(splat::<S, f32>(-LN_2[1]), r);
-        let mut series = splat::<S, f32>(SERIES[0]);
-        for coefficient in &SERIES[1..] {
-            series = series.mul_add(r, splat::<S, f32>(*coefficient));
+        let (one, log_2_e) = (
+            splat::<S, f32>(1.0),
+            splat::<S, f32>(core::f32::consts::LOG2_E),
+        );
+        let (mut n, mut r) = (x, x);
+        for i in 0..N {
+            x[i] = x[i].gt(largest).select(largest, x[i]);
+            let cut = x[i].lt(least).select(least, x[i]);
+            n[i] = (cut * log_2_e).round_to_int().to_float();
+            r[i] = n[i].mul_add(splat::<S, f32>(-LN_2[0]), cut);
+            r[i] = n[i].mul_add(splat::<S, f32>(-LN_2[1]), r[i]);
         }
-        let one = splat::<S, f32>(1.0);
-        let fraction = series.mul_add(r * r, r + one);
-        let exponent = (power + 127_i32.splat::<S>()) << 23;
-        let scale = S::typed::<f32>(*exponent);
-        is_nothing.select(splat::<S, f32>(0.0), fraction * scale)
+        let mut power = polynomial(&SERIES, &r);
+        for i in 0..N {
+            let fraction = power[i].mul_add(r[i] * r[i], r[i] + one);
+            let exponent = (n[i].round_to_int() + 127_i32.splat::<S>()) << 23;
+            power[i] = fraction * S::typed::<f32>(*exponent);
+            power[i] = x[i].lt(least).select(splat::<S, f32>(0.0), power[i]);
+        }
+        power
     }
 
     /// `n ln 2 + ln m` with m from √½ to √2, by the series of `ln (1 + f)` in `f / (2 + f)` (fdlibm): within 1e-7 of the
     /// number, relatively.
     #[inline(always)]
-    fn ln_lanes<S: Simd>(x: Vector<S, f32>) -> Vector<S, f32> {
+    fn ln_each<S: Simd, const N: usize>(x: [Vector<S, f32>; N]) -> [Vector<S, f32>; N] {
         const SQRT_HALF: i32 = 0x3f35_04f3;
         const MANTISSA: i32 = 0x007f_ffff;
         const LN_2: [f32; 2] = [0.693_138_1, 9.058_001e-6];
         const SERIES: [f32; 4] = [0.242_790_79, 0.284_987_87, 0.400_009_72, 0.666_666_6];
-        let above = S::typed::<i32>(*x) - SQRT_HALF.splat::<S>();
-        let n = (above >> 23).to_float();
-        let mantissa = (above & MANTISSA.splat::<S>()) + SQRT_HALF.splat::<S>();
-        let f = S::typed::<f32>(*mantissa) - splat::<S, f32>(1.0);
-        let s = f / (f + splat::<S, f32>(2.0));
-        let square = s * s;
-        let mut series = splat::<S, f32>(SERIES[0]);
-        for coefficient in &SERIES[1..] {
-            series = series.mul_add(square, splat::<S, f32>(*coefficient));
+        let (mut n, mut f, mut s, mut square) = (x, x, x, x);
+        for i in 0..N {
+            let above = S::typed::<i32>(*x[i]) - SQRT_HALF.splat::<S>();
+            n[i] = (above >> 23).to_float();
+            let mantissa = (above & MANTISSA.splat::<S>()) + SQRT_HALF.splat::<S>();
+            f[i] = S::typed::<f32>(*mantissa) - splat::<S, f32>(1.0);
+            s[i] = f[i] / (f[i] + splat::<S, f32>(2.0));
+            square[i] = s[i] * s[i];
         }
-        let half = f * f * splat::<S, f32>(0.5);
-        let small = s.mul_add(series.mul_add(square, half), n * splat::<S, f32>(LN_2[1]));
-        let ln = n.mul_add(splat::<S, f32>(LN_2[0]), f - (half - small));
-        // The bits of infinity, and of what is not a number, would make one.
-        x.lt(splat::<S, f32>(f32::INFINITY)).select(ln, x)
+        let mut ln = polynomial(&SERIES, &square);
+        for i in 0..N {
+            let half = f[i] * f[i] * splat::<S, f32>(0.5);
+            let least = n[i] * splat::<S, f32>(LN_2[1]);
+            let small = s[i].mul_add(ln[i].mul_add(square[i], half), least);
+            ln[i] = n[i].mul_add(splat::<S, f32>(LN_2[0]), f[i] - (half - small));
+            // The bits of infinity, and of what is not a number, would make one.
+            ln[i] = x[i].lt(splat::<S, f32>(f32::INFINITY)).select(ln[i], x[i]);
+        }
+        ln
     }
+}
+
+/// A polynomial by Horner's rule, the coefficient of the highest power first, of several vectors in lockstep.
+#[inline(always)]
+fn polynomial<S: Simd, const N: usize, const DEGREE: usize>(
+    coefficients: &[f32; DEGREE],
+    x: &[Vector<S, f32>; N],
+) -> [Vector<S, f32>; N] {
+    let mut sums = [splat::<S, f32>(coefficients[0]); N];
+    for coefficient in &coefficients[1..] {
+        let coefficient = splat::<S, f32>(*coefficient);
+        for (sum, x) in sums.iter_mut().zip(x) {
+            *sum = sum.mul_add(*x, coefficient);
+        }
+    }
+    sums
 }
 
 impl Real for f64 {
@@ -161,36 +227,42 @@ impl Real for f64 {
     }
 
     #[inline(always)]
-    fn tanh_lanes<S: Simd>(x: Vector<S, f64>) -> Vector<S, f64> {
+    fn tanh_each<S: Simd, const N: usize>(x: [Vector<S, f64>; N]) -> [Vector<S, f64>; N] {
         in_each_lane(x, Float::tanh)
     }
 
     #[inline(always)]
-    fn exp_lanes<S: Simd>(x: Vector<S, f64>) -> Vector<S, f64> {
+    fn exp_each<S: Simd, const N: usize>(x: [Vector<S, f64>; N]) -> [Vector<S, f64>; N] {
         in_each_lane(x, Float::exp)
     }
 
     #[inline(always)]
-    fn ln_lanes<S: Simd>(x: Vector<S, f64>) -> Vector<S, f64> {
+    fn ln_each<S: Simd, const N: usize>(x: [Vector<S, f64>; N]) -> [Vector<S, f64>; N] {
         in_each_lane(x, Float::ln)
     }
 }
 
 /// A function of the standard library, lane by lane.
 #[inline(always)]
-fn in_each_lane<S: Simd>(x: Vector<S, f64>, f: impl Fn(f64) -> f64) -> Vector<S, f64> {
+fn in_each_lane<S: Simd, const N: usize>(
+    mut x: [Vector<S, f64>; N],
+    f: impl Fn(f64) -> f64,
+) -> [Vector<S, f64>; N] {
     /// Lanes of f64 in the widest registers.
     const MOST: usize = 8;
-    let mut lanes = [0.0; MOST];
     debug_assert!(<f64 as macerator::Scalar>::lanes::<S>() <= MOST);
-    // SAFETY: the array has room for every lane.
-    unsafe {
-        store::<S, f64>(lanes.as_mut_ptr(), x);
-        for lane in &mut lanes {
-            *lane = f(*lane);
+    for x in &mut x {
+        let mut lanes = [0.0; MOST];
+        // SAFETY: the array has room for every lane.
+        unsafe {
+            store::<S, f64>(lanes.as_mut_ptr(), *x);
+            for lane in &mut lanes {
+                *lane = f(*lane);
+            }
+            *x = load::<S, f64>(lanes.as_ptr());
         }
-        load::<S, f64>(lanes.as_ptr())
     }
+    x
 }
 
 /// The lanes that begin at `pointer`.

@@ -10,11 +10,13 @@ mod product;
 mod rows;
 
 pub(crate) use buffer::Buffer;
-pub(crate) use lanes::{Real, load, prefetch, sigmoid, sigmoid_slope, splat, store, tanh_slope};
+pub(crate) use lanes::{
+    Real, in_fours, load, prefetch, sigmoid, sigmoid_slope, splat, store, tanh_slope,
+};
 pub(crate) use packed::Packed;
 pub(crate) use parts::{Parts, SharedMut};
 pub(crate) use product::{Initial, Rows, RowsMut, Strided, add_product, product, row_product};
-pub(crate) use rows::{Offsets, Row, clear, padded, transposed, trimmed};
+pub(crate) use rows::{Offsets, Row, clear, extend_trimmed, padded, transposed, trimmed};
 
 pub(crate) use macerator::{Arch, Simd, Vector, WithSimd};
 

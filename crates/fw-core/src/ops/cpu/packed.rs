@@ -5,51 +5,61 @@ use alloc::vec::Vec;
 use macerator::{Simd, WithSimd};
 
 use super::lanes::Real;
-use super::product::{Initial, Rows, RowsMut, Strided, row_product, tiles};
+use super::product::{Initial, Rows, RowsMut, Strided, row_product, tile_width, tiles};
 use super::rows::Row;
 
-/// A matrix whose columns are cut into panels of a few vectors, so that a product reads it from one end to the other: a row
-/// alone is multiplied as fast as the matrix comes out of the cache.
+/// A matrix whose columns are cut into panels as wide as a [tile](tile_width), so that a product reads it from one end to the
+/// other: a row alone is multiplied as fast as the matrix comes out of the cache, and of several rows all but the first find a
+/// panel in the nearest one.
 pub(crate) struct Packed<T> {
     numbers: Vec<T>,
     rows: usize,
-    /// Vectors of a row, and of a panel.
+    /// Vectors of a row.
     vectors: usize,
-    panel: usize,
     lanes: usize,
 }
 
 impl<T: Real> Packed<T> {
-    /// Room for a matrix; a panel has as many vectors as two tiles of [`product`](super::product).
     fn zeros(rows: usize, vectors: usize, lanes: usize) -> Self {
         Packed {
             numbers: alloc::vec![T::zero(); rows * vectors * lanes],
             rows,
             vectors,
-            panel: if lanes * size_of::<T>() == 32 { 6 } else { 8 },
             lanes,
         }
     }
 
-    /// Where a vector of the first row lies, and how far it is to the next row.
-    fn place(&self, vector: usize) -> (usize, usize) {
-        let first = vector - vector % self.panel;
-        let width = self.panel.min(self.vectors - first) * self.lanes;
-        let start = first * self.lanes * self.rows;
-        (start + (vector - first) * self.lanes, width)
+    /// The panels: for each its first vector, and how many it has.
+    fn panels(&self) -> impl Iterator<Item = (usize, usize)> + use<T> {
+        let (vectors, lanes) = (self.vectors, self.lanes);
+        let mut first = 0;
+        core::iter::from_fn(move || {
+            let wide = tile_width::<T>(lanes, vectors - first);
+            first += wide;
+            (wide > 0).then_some((first - wide, wide))
+        })
+    }
+
+    /// For each vector of a row where that of the first row lies, and how far it is to the next row.
+    fn places(&self) -> impl Iterator<Item = (usize, usize)> + use<T> {
+        let (rows, lanes) = (self.rows, self.lanes);
+        self.panels().flat_map(move |(first, wide)| {
+            let start = first * lanes * rows;
+            (0..wide).map(move |vector| (start + vector * lanes, wide * lanes))
+        })
     }
 
     /// A matrix whose rows are `blocks` rows of this size, without padding; each is padded.
     pub(crate) fn new(matrix: &[T], row: Row, blocks: usize) -> Self {
         let columns = blocks * row.units;
-        let mut packed = Packed::zeros(matrix.len() / columns, blocks * row.vectors(), row.lanes);
+        let rows = matrix.len().checked_div(columns).unwrap_or(0);
+        let mut packed = Packed::zeros(rows, blocks * row.vectors(), row.lanes);
         if packed.rows == 0 {
             return packed;
         }
-        for vector in 0..packed.vectors {
+        for (vector, (start, stride)) in packed.places().enumerate() {
             let (block, lane) = (vector / row.vectors(), vector % row.vectors() * row.lanes);
             let len = row.lanes.min(row.units - lane);
-            let (start, stride) = packed.place(vector);
             let from = matrix.chunks_exact(columns);
             let to = packed.numbers[start..].chunks_mut(stride);
             for (to, from) in to.zip(from) {
@@ -63,11 +73,13 @@ impl<T: Real> Packed<T> {
     pub(crate) fn transposed(matrix: &[T], row: Row, blocks: usize, to: Row) -> Self {
         let columns = blocks * row.units;
         let mut packed = Packed::zeros(blocks * row.width, to.vectors(), row.lanes);
-        for vector in 0..packed.vectors {
+        if packed.rows == 0 {
+            return packed;
+        }
+        for (vector, (start, stride)) in packed.places().enumerate() {
             let first = vector * row.lanes;
             let len = row.lanes.min(to.units - first);
             let rows = &matrix[first * columns..(first + len) * columns];
-            let (start, stride) = packed.place(vector);
             for block in 0..blocks {
                 let places =
                     packed.numbers[start + block * row.width * stride..].chunks_mut(stride);
@@ -134,12 +146,10 @@ impl<T: Real> WithSimd for Multiply<'_, T> {
         let Packed {
             ref numbers,
             rows,
-            vectors,
-            panel,
             lanes,
+            ..
         } = *self.matrix;
-        for first in (0..vectors).step_by(panel) {
-            let wide = panel.min(vectors - first);
+        for (first, wide) in self.matrix.panels() {
             // SAFETY: as the caller of `multiply` promises; the panel lies within the numbers.
             unsafe {
                 let start = numbers.as_ptr().add(first * lanes * rows);
@@ -176,7 +186,7 @@ mod tests {
 
             #[inline(always)]
             fn with_simd<S: Simd>(self) {
-                for units in [1, 5, 16, 45] {
+                for units in [0, 1, 5, 16, 45] {
                     for (m, k) in [(1, 3), (2, 70), (9, 20)] {
                         check::<S>(m, k, units);
                     }

@@ -120,6 +120,19 @@ impl<T: Real> WithSimd for Product<T> {
     }
 }
 
+/// Vectors of the next tile, where so many are left.
+#[inline(always)]
+pub(super) fn tile_width<T>(lanes: usize, left: usize) -> usize {
+    // AVX2 has 16 registers: a tile of four rows and four vectors would take them all.
+    let widest = if lanes * size_of::<T>() == 32 { 3 } else { 4 };
+    // One vector alone would wait for its sums.
+    if left == widest + 1 {
+        widest - 1
+    } else {
+        widest.min(left)
+    }
+}
+
 /// [`product`], tile by tile of C, so sized that a tile stays in registers while it is summed.
 ///
 /// # Safety
@@ -134,11 +147,9 @@ pub(super) unsafe fn tiles<S: Simd, T: Real>(
 ) {
     let [m, k, vectors] = sizes;
     let lanes = T::lanes::<S>();
-    // AVX2 has 16 registers: a tile of four rows and four vectors would take them all.
-    let widest = if lanes * size_of::<T>() == 32 { 3 } else { 4 };
     let mut vector = 0;
     while vector < vectors {
-        let wide = widest.min(vectors - vector);
+        let wide = tile_width::<T>(lanes, vectors - vector);
         let mut row = 0;
         while row < m {
             let high = 4.min(m - row);

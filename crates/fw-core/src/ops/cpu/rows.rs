@@ -23,6 +23,14 @@ impl Row {
         }
     }
 
+    /// How far apart rows of a width are to lie that are read column by column: a few numbers more, since columns of rows that
+    /// are a power of two apart would share a few places of the cache.
+    #[inline(always)]
+    pub(crate) fn spread(width: usize) -> usize {
+        const MORE: usize = 16;
+        width + MORE
+    }
+
     /// Vectors in a row.
     #[inline(always)]
     pub(crate) fn vectors(&self) -> usize {
@@ -170,10 +178,15 @@ pub(crate) fn padded<T: Real>(matrix: &[T], columns: usize, width: usize) -> Cow
 /// So many rows, without their padding.
 pub(crate) fn trimmed<T: Real>(padded: &[T], rows: usize, row: Row) -> Vec<T> {
     let mut trimmed = Vec::with_capacity(rows * row.units);
-    for padded in padded[..rows * row.width].chunks_exact(row.width.max(1)) {
-        trimmed.extend_from_slice(&padded[..row.units]);
-    }
+    extend_trimmed(&mut trimmed, padded, rows, row);
     trimmed
+}
+
+/// [`trimmed`], behind what is there.
+pub(crate) fn extend_trimmed<T: Real>(to: &mut Vec<T>, padded: &[T], rows: usize, row: Row) {
+    for padded in padded[..rows * row.width].chunks_exact(row.width.max(1)) {
+        to.extend_from_slice(&padded[..row.units]);
+    }
 }
 
 /// The transposed matrix, its rows padded with zeros to `width`.

@@ -2,7 +2,7 @@
 
 use super::layout::Layout;
 use super::parameters::Asked;
-use crate::ops::cpu::{Real, Row, Simd, Vector, load, splat, store};
+use crate::ops::cpu::{Real, Row, Simd, Vector, in_fours, load, splat, store};
 
 /// The composed form's smallest weight.
 const SMALLEST_WEIGHT: f64 = 1e-30;
@@ -98,12 +98,17 @@ unsafe fn softmax<S: Simd, T: Real>(slots: Row, factor: T, row: *const T, to: *m
         let largest = splat::<S, T>(largest::<S, T>(slots, row));
         let factor = splat::<S, T>(factor);
         let mut sum = splat::<S, T>(T::zero());
-        for lane in slots.starts() {
-            let x = (load::<S, T>(row.add(lane)) - largest) * factor;
-            let power = T::exp_lanes::<S>(x);
-            store::<S, T>(to.add(lane), power);
-            sum += power;
-        }
+        in_fours!(slots, |N, first| {
+            let mut x = [largest; N];
+            for (index, x) in x.iter_mut().enumerate() {
+                let place = row.add(first + index * slots.lanes);
+                *x = (load::<S, T>(place) - largest) * factor;
+            }
+            for (index, power) in T::exp_each::<S, N>(x).into_iter().enumerate() {
+                store::<S, T>(to.add(first + index * slots.lanes), power);
+                sum += power;
+            }
+        });
         slots.scale_to::<S, T>(sum.reduce_add().recip(), to, to);
     }
 }
@@ -129,11 +134,17 @@ pub(super) unsafe fn address<S: Simd, T: Real>(
         interpolate::<S, T>(layout, asked.gate, rows, ring.gated);
 
         let least = splat::<S, T>(T::of(SMALLEST_WEIGHT));
-        for lane in slots.starts() {
-            let w = shifted::<S, T>(layout, asked.shift, ring.gated, lane);
-            let w = w.lt(least).select(least, w);
-            store::<S, T>(rows.logs.add(lane), T::ln_lanes::<S>(w));
-        }
+        in_fours!(slots, |N, first| {
+            let mut w = [least; N];
+            for (index, w) in w.iter_mut().enumerate() {
+                let lane = first + index * slots.lanes;
+                let here = shifted::<S, T>(layout, asked.shift, ring.gated, lane);
+                *w = here.lt(least).select(least, here);
+            }
+            for (index, log) in T::ln_each::<S, N>(w).into_iter().enumerate() {
+                store::<S, T>(rows.logs.add(first + index * slots.lanes), log);
+            }
+        });
         // Finite: times a slope of 0 it has to be 0.
         hide_behind(slots, rows.logs, T::min_value());
         softmax::<S, T>(slots, asked.sharpening, rows.logs, rows.weights);

@@ -118,17 +118,20 @@ pub(super) struct Layout {
     keep: bool,
     /// Samples that a thread takes at a time.
     pub(super) group: usize,
-    // Offsets within a sample's piece.
-    read: usize,
-    hiddens: usize,
-    carries: usize,
-    gates: usize,
+    // Offsets within the record of a step, and the numbers of such a record: all that a step reads lies together, for the sake
+    // of the cache.
     parameters: usize,
     weights: usize,
+    logs: usize,
     contents: usize,
     cosines: usize,
-    logs: usize,
     inverse_norms: usize,
+    gates: usize,
+    carries: usize,
+    hiddens: usize,
+    read: usize,
+    record: usize,
+    // Offsets within a sample's piece, which begins with the records.
     memories: usize,
     /// The memory as it is now.
     pub(super) memory: usize,
@@ -160,36 +163,45 @@ impl Layout {
             ],
             keep,
             group: Parts::group(problem.batch_size, MOST_SAMPLES),
-            read: 0,
-            hiddens: 0,
-            carries: 0,
-            gates: 0,
             parameters: 0,
             weights: 0,
+            logs: 0,
             contents: 0,
             cosines: 0,
-            logs: 0,
             inverse_norms: 0,
+            gates: 0,
+            carries: 0,
+            hiddens: 0,
+            read: 0,
+            record: 0,
             memories: 0,
             memory: 0,
             sample: 0,
         };
-        let steps = if keep { problem.seq_length } else { 1 };
-        let states = if keep { steps + 1 } else { 1 };
         let with_state = problem.controller.n_states(problem.n_layers);
         let (hidden, slots) = (layout.hidden.width, layout.slots.width);
+        let mut record = Offsets::default();
+        layout.parameters = record.take(layout.asked_width());
+        layout.weights = record.take(n_heads * slots);
+        layout.logs = record.take(n_heads * slots);
+        layout.contents = record.take(n_heads * slots);
+        layout.cosines = record.take(n_heads * slots);
+        layout.inverse_norms = record.take(slots);
+        layout.gates = record.take(with_state * layout.gates_width());
+        layout.carries = record.take(with_state * hidden);
+        layout.hiddens = record.take(problem.n_layers * hidden);
+        layout.read = record.take(layout.reads.width);
+        layout.record = record.end();
         let mut offsets = Offsets::default();
-        layout.read = offsets.take(states * layout.reads.width);
-        layout.hiddens = offsets.take(problem.n_layers * states * hidden);
-        layout.carries = offsets.take(with_state * states * hidden);
-        layout.gates = offsets.take(with_state * steps * layout.gates_width());
-        layout.parameters = offsets.take(steps * layout.asked_width());
-        layout.weights = offsets.take(states * n_heads * slots);
-        layout.contents = offsets.take(steps * n_heads * slots);
-        layout.cosines = offsets.take(steps * n_heads * slots);
-        layout.logs = offsets.take(steps * n_heads * slots);
-        layout.inverse_norms = offsets.take(steps * slots);
-        let kept = if keep { steps.div_ceil(INTERVAL) } else { 0 };
+        let (records, kept) = match keep {
+            // One more, for the state after the last step.
+            true => (
+                problem.seq_length + 1,
+                problem.seq_length.div_ceil(INTERVAL),
+            ),
+            false => (1, 0),
+        };
+        offsets.take(records * layout.record);
         layout.memories = offsets.take(kept * layout.memory_numbers());
         layout.memory = offsets.take(layout.memory_numbers());
         layout.sample = offsets.end();
@@ -280,44 +292,34 @@ impl Layout {
         )
     }
 
-    /// The place of a row for step `t`, where steps are kept, else of the only one.
+    /// The place of what a record holds at `offset` in that of step `t`, if steps are kept, else in the only one.
     #[inline(always)]
-    fn at(&self, start: usize, t: usize, width: usize) -> usize {
-        start + if self.keep { t * width } else { 0 }
-    }
-
-    /// The place of a row of a layer for step `t` of `n`.
-    #[inline(always)]
-    fn of_layer(&self, start: usize, layer: usize, n: usize, t: usize, width: usize) -> usize {
-        let n = if self.keep { n } else { 1 };
-        self.at(start + layer * n * width, t, width)
+    fn at(&self, t: usize, offset: usize) -> usize {
+        offset + if self.keep { t * self.record } else { 0 }
     }
 
     /// What was read before step `t`.
     #[inline(always)]
     pub(super) fn read(&self, t: usize) -> usize {
-        self.at(self.read, t, self.reads.width)
+        self.at(t, self.read)
     }
 
     /// h of a layer before step `t`.
     #[inline(always)]
     pub(super) fn hidden(&self, layer: usize, t: usize) -> usize {
-        let width = self.hidden.width;
-        self.of_layer(self.hiddens, layer, self.seq_length + 1, t, width)
+        self.at(t, self.hiddens + layer * self.hidden.width)
     }
 
     /// c of a layer before step `t`.
     #[inline(always)]
     pub(super) fn carry(&self, layer: usize, t: usize) -> usize {
-        let width = self.hidden.width;
-        self.of_layer(self.carries, layer, self.seq_length + 1, t, width)
+        self.at(t, self.carries + layer * self.hidden.width)
     }
 
     /// The gates of a layer in step `t`.
     #[inline(always)]
     pub(super) fn gates(&self, layer: usize, t: usize) -> usize {
-        let width = self.gates_width();
-        self.of_layer(self.gates, layer, self.seq_length, t, width)
+        self.at(t, self.gates + layer * self.gates_width())
     }
 
     /// The row below a layer in step `t`.
@@ -332,43 +334,37 @@ impl Layout {
     /// What the heads ask for in step `t`.
     #[inline(always)]
     pub(super) fn parameters(&self, t: usize) -> usize {
-        self.at(self.parameters, t, self.asked_width())
-    }
-
-    #[inline(always)]
-    fn of_head(&self, start: usize, t: usize, head: usize) -> usize {
-        let width = self.slots.width;
-        self.at(start, t, self.n_heads() * width) + head * width
+        self.at(t, self.parameters)
     }
 
     /// A head's weighting before step `t`.
     #[inline(always)]
     pub(super) fn weights(&self, t: usize, head: usize) -> usize {
-        self.of_head(self.weights, t, head)
+        self.at(t, self.weights + head * self.slots.width)
     }
 
     /// wᶜ of step `t`.
     #[inline(always)]
     pub(super) fn content(&self, t: usize, head: usize) -> usize {
-        self.of_head(self.contents, t, head)
+        self.at(t, self.contents + head * self.slots.width)
     }
 
     /// K of step `t`.
     #[inline(always)]
     pub(super) fn cosines(&self, t: usize, head: usize) -> usize {
-        self.of_head(self.cosines, t, head)
+        self.at(t, self.cosines + head * self.slots.width)
     }
 
     /// ln w̃ of step `t`.
     #[inline(always)]
     pub(super) fn logs(&self, t: usize, head: usize) -> usize {
-        self.of_head(self.logs, t, head)
+        self.at(t, self.logs + head * self.slots.width)
     }
 
     /// `1 / |M(i)|` before step `t`.
     #[inline(always)]
     pub(super) fn inverse_norms(&self, t: usize) -> usize {
-        self.at(self.inverse_norms, t, self.slots.width)
+        self.at(t, self.inverse_norms)
     }
 
     /// Whether the memory before step `t` is kept.

@@ -9,15 +9,15 @@
 //!
 //! # The tape
 //!
-//! What the backward pass needs is kept in one piece for each sample, in units of numbers, with widths rounded up to whole
-//! vectors (G gates, L layers, N words of M numbers, `n` heads, P numbers for the heads):
+//! What the backward pass needs is kept in one piece for each sample: a record of each step, and memories. In units of numbers,
+//! with widths rounded up to whole vectors (G gates, L layers, N words of M numbers, `n` heads, P numbers for the heads):
 //!
 //! ```text
+//! what the heads ask for               T · P
+//! w, ln w̃, wᶜ and K of each head       T · 4 n · N
+//! 1 / |M(i)|                           T · N
 //! gates, c_t and h_t of each layer     T · L · (G + 2) · H      (of a feed-forward controller h_t alone)
 //! what was read                        T · n_read_heads · M
-//! what the heads ask for               T · P
-//! wᶜ, K, ln w̃ and w of each head       T · 4 n · N
-//! 1 / |M(i)|                           T · N
 //! the memory                           T / 16 · N · M
 //! ```
 //!

@@ -6,8 +6,8 @@ use super::layout::{Layout, Problem, Shared, Tape, state_share};
 use super::recall;
 use crate::ops::cpu::cell::{self, StepRows};
 use crate::ops::cpu::{
-    Arch, Buffer, Initial, Offsets, Real, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd, clear,
-    load, product, splat, store,
+    Arch, Buffer, Initial, Offsets, Packed, Real, Rows, RowsMut, SharedMut, Simd, Strided,
+    WithSimd, clear, load, splat, store,
 };
 use crate::ops::sab::{CellKind, Score};
 
@@ -168,10 +168,9 @@ impl<T: Real> Pass<'_, T> {
             }
             self.keys::<S>(pieces, rows, group, 0..layout.given);
             for t in 0..layout.seq_length {
-                product::<S, T>(
-                    [group, hidden.units, gates / hidden.lanes],
+                shared.w_hidden.multiply::<S>(
+                    group,
                     Strided::new(pieces.add(layout.state(t)), layout.sample, 1),
-                    Rows::new(shared.w_hidden.as_ptr(), gates),
                     match layout.kind {
                         CellKind::Lstm => Initial::Zero,
                         CellKind::Gru => Initial::Rows(Rows::new(shared.bias.as_ptr(), 0)),
@@ -286,11 +285,11 @@ impl<T: Real> Pass<'_, T> {
         from: *const T,
         rows: *mut T,
         group: usize,
-        weight: &[T],
+        weight: &Packed<T>,
         to: *mut T,
     ) {
         let layout = &self.layout;
-        let (hidden, attention) = (layout.hidden, layout.attention);
+        let hidden = layout.hidden;
         // SAFETY: as in `run`.
         unsafe {
             let (start, stride) = match layout.score {
@@ -303,10 +302,9 @@ impl<T: Real> Pass<'_, T> {
                     (rows.cast_const(), hidden.width)
                 }
             };
-            product::<S, T>(
-                [group, hidden.units, attention.vectors()],
+            weight.multiply::<S>(
+                group,
                 Strided::new(start, stride, 1),
-                Rows::new(weight.as_ptr(), attention.width),
                 Initial::Zero,
                 RowsMut::new(to, layout.sample),
             );
@@ -334,7 +332,7 @@ impl<T: Real> Pass<'_, T> {
                 return;
             }
             let scores = scratch.add(self.room.scores);
-            recall::score::<S, T>(layout, &self.shared, piece, t, visible.clone(), scores);
+            recall::score::<S, T>(layout, &self.shared.v, piece, t, visible.clone(), scores);
             let indices = self.indices.at(layout.indices(sample, t));
             let weights = piece.add(layout.weights(t));
             let taken = recall::select(layout, visible, scores, indices, weights);

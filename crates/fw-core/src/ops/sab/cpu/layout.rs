@@ -5,10 +5,11 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::super::{CellKind, Combination, Options, Score};
-use crate::ops::cpu::{Arch, Buffer, Offsets, Parts, Real, Row, padded, transposed};
+use crate::ops::cpu::{Arch, Buffer, Offsets, Packed, Parts, Real, Row, padded};
 
-/// The most samples that a thread takes at a time: as many as the rows of a tile of a product.
-pub(super) const MOST_SAMPLES: usize = 4;
+/// The most samples that a thread takes at a time: as many as the rows of two tiles of a product, the second of which finds
+/// the weights in the nearest cache.
+pub(super) const MOST_SAMPLES: usize = 8;
 
 /// A call: sizes, options and inputs, all contiguous and batch first.
 #[derive(Clone, Copy)]
@@ -265,12 +266,10 @@ impl<T> Tape<T> {
 /// The weights that all samples share, padded with zeros to whole vectors.
 pub(super) struct Shared<'a, T: Real> {
     /// W, `[d_hidden, gates]`.
-    pub(super) w_hidden: Cow<'a, [T]>,
+    pub(super) w_hidden: Packed<T>,
     pub(super) bias: Cow<'a, [T]>,
-    /// W_h, by whose factor a scaled product is scaled.
-    pub(super) w_query: Vec<T>,
-    pub(super) query_scale: T,
-    pub(super) w_key: Cow<'a, [T]>,
+    pub(super) w_query: Packed<T>,
+    pub(super) w_key: Packed<T>,
     /// v; for [`Score::Released`] a 1, and zeros where the row is padded.
     pub(super) v: Vec<T>,
 }
@@ -278,24 +277,13 @@ pub(super) struct Shared<'a, T: Real> {
 impl<'a, T: Real> Shared<'a, T> {
     pub(super) fn new(problem: &Problem<'a, T>, layout: &Layout) -> Self {
         let (hidden, attention) = (layout.hidden, layout.attention);
-        let query_scale = match problem.score {
-            Score::ScaledDot => T::of(1.0 / (problem.d_attention as f64).sqrt()),
-            Score::Mlp | Score::Released => T::one(),
-        };
-        let mut v = match problem.score {
-            Score::Released => alloc::vec![T::one()],
-            Score::Mlp | Score::ScaledDot => problem.v.to_vec(),
-        };
-        v.resize(attention.width, T::zero());
-        let w_query = padded(problem.w_query, attention.units, attention.width);
         Shared {
             // A gate is a row of its own.
-            w_hidden: padded(problem.w_hidden, hidden.units, hidden.width),
+            w_hidden: Packed::new(problem.w_hidden, hidden, layout.kind.n_gates()),
             bias: padded(problem.bias, hidden.units, hidden.width),
-            w_query: w_query.iter().map(|&weight| weight * query_scale).collect(),
-            query_scale,
-            w_key: padded(problem.w_key, attention.units, attention.width),
-            v,
+            w_query: Packed::new(&scaled_query(problem), attention, 1),
+            w_key: Packed::new(problem.w_key, attention, 1),
+            v: v(problem, layout),
         }
     }
 }
@@ -303,24 +291,46 @@ impl<'a, T: Real> Shared<'a, T> {
 /// The transposed weights, for the backward pass: rows of hidden units.
 pub(super) struct Transposed<T> {
     /// `[gates, d_hidden]`, with rows of zeros between the gates where they are padded.
-    pub(super) w_hidden: Vec<T>,
-    pub(super) w_query: Vec<T>,
-    pub(super) w_key: Vec<T>,
+    pub(super) w_hidden: Packed<T>,
+    pub(super) w_query: Packed<T>,
+    pub(super) w_key: Packed<T>,
+    /// As in [`Shared`].
+    pub(super) v: Vec<T>,
 }
 
 impl<T: Real> Transposed<T> {
-    pub(super) fn new(shared: &Shared<T>, layout: &Layout) -> Self {
-        let (width, attention) = (layout.hidden.width, layout.attention.width);
-        let turned = |matrix: &[T], columns: usize| match columns {
-            0 => Vec::new(),
-            columns => transposed(matrix, columns, width),
-        };
+    pub(super) fn new(problem: &Problem<T>, layout: &Layout) -> Self {
+        let (hidden, attention) = (layout.hidden, layout.attention);
+        let gates = layout.kind.n_gates();
         Transposed {
-            w_hidden: turned(&shared.w_hidden, layout.gates_width()),
-            w_query: turned(&shared.w_query, attention),
-            w_key: turned(&shared.w_key, attention),
+            w_hidden: Packed::transposed(problem.w_hidden, hidden, gates, hidden),
+            w_query: Packed::transposed(&scaled_query(problem), attention, 1, hidden),
+            w_key: Packed::transposed(problem.w_key, attention, 1, hidden),
+            v: v(problem, layout),
         }
     }
+}
+
+/// The factor of a scaled product, which W_h is multiplied by.
+pub(super) fn query_scale<T: Real>(problem: &Problem<T>) -> T {
+    match problem.score {
+        Score::ScaledDot => T::of(1.0 / (problem.d_attention as f64).sqrt()),
+        Score::Mlp | Score::Released => T::one(),
+    }
+}
+
+fn scaled_query<T: Real>(problem: &Problem<T>) -> Vec<T> {
+    let scale = query_scale(problem);
+    problem.w_query.iter().map(|&w| w * scale).collect()
+}
+
+fn v<T: Real>(problem: &Problem<T>, layout: &Layout) -> Vec<T> {
+    let mut v = match problem.score {
+        Score::Released => alloc::vec![T::one()],
+        Score::Mlp | Score::ScaledDot => problem.v.to_vec(),
+    };
+    v.resize(layout.attention.width, T::zero());
+    v
 }
 
 /// The factors of ĥ_t and of s_t in h_t.

@@ -3,8 +3,8 @@
 use core::ops::Range;
 
 use super::super::{SPARSIFIER_EPSILON, Score, Sparsifier};
-use super::layout::{Layout, Shared};
-use crate::ops::cpu::{Real, Simd, Vector, load, splat, store};
+use super::layout::Layout;
+use crate::ops::cpu::{Real, Simd, Vector, in_fours, load, splat, store};
 
 /// The score of each visible memory, in their order.
 ///
@@ -14,7 +14,7 @@ use crate::ops::cpu::{Real, Simd, Vector, load, splat, store};
 #[inline(always)]
 pub(super) unsafe fn score<S: Simd, T: Real>(
     layout: &Layout,
-    shared: &Shared<T>,
+    v: &[T],
     piece: *const T,
     t: usize,
     visible: Range<usize>,
@@ -23,17 +23,32 @@ pub(super) unsafe fn score<S: Simd, T: Real>(
     // SAFETY: as the caller promises.
     unsafe {
         let query = piece.add(layout.query(t));
-        let v = shared.v.as_ptr();
+        let v = v.as_ptr();
         for (at, memory) in visible.enumerate() {
             let key = piece.add(layout.key(memory));
             let mut sum = splat::<S, T>(T::zero());
-            for lane in layout.attention.starts() {
-                let (q, k) = (load::<S, T>(query.add(lane)), load::<S, T>(key.add(lane)));
-                sum = match layout.score {
-                    Score::Mlp => load::<S, T>(v.add(lane)).mul_add(T::tanh_lanes::<S>(q + k), sum),
-                    Score::ScaledDot => q.mul_add(k, sum),
-                    Score::Released => sum + (q + k),
-                };
+            let place = |row: *const T, lane: usize| load::<S, T>(row.add(lane));
+            match layout.score {
+                Score::Mlp => in_fours!(layout.attention, |N, first| {
+                    let lane = |index: usize| first + index * layout.attention.lanes;
+                    let mut x = [sum; N];
+                    for (index, x) in x.iter_mut().enumerate() {
+                        *x = place(query, lane(index)) + place(key, lane(index));
+                    }
+                    for (index, tanh) in T::tanh_each::<S, N>(x).into_iter().enumerate() {
+                        sum = place(v, lane(index)).mul_add(tanh, sum);
+                    }
+                }),
+                Score::ScaledDot => {
+                    for lane in layout.attention.starts() {
+                        sum = place(query, lane).mul_add(place(key, lane), sum);
+                    }
+                }
+                Score::Released => {
+                    for lane in layout.attention.starts() {
+                        sum += place(query, lane) + place(key, lane);
+                    }
+                }
             }
             *scores.add(at) = sum.reduce_add();
         }
@@ -198,36 +213,46 @@ pub(super) fn sparsify_back<T: Real>(
 #[inline(always)]
 pub(super) unsafe fn score_back<S: Simd, T: Real>(
     layout: &Layout,
-    shared: &Shared<T>,
+    v: &[T],
     slope: T,
     (query, key): (*const T, *const T),
     (of_query, of_key, of_v): (*mut T, *mut T, *mut T),
 ) {
     let slope = splat::<S, T>(slope);
-    for lane in layout.attention.starts() {
-        // SAFETY: as the caller promises.
-        unsafe {
-            let (q, k) = (load::<S, T>(query.add(lane)), load::<S, T>(key.add(lane)));
-            let v = load::<S, T>(shared.v.as_ptr().add(lane));
-            let add = |to: *mut T, more: Vector<S, T>| {
-                store::<S, T>(to.add(lane), load::<S, T>(to.add(lane)) + more);
-            };
-            match layout.score {
-                Score::Mlp => {
-                    let tanh = T::tanh_lanes::<S>(q + k);
-                    let scaled = slope * v;
+    let attention = layout.attention;
+    // SAFETY: as the caller promises.
+    unsafe {
+        let place = |row: *const T, lane: usize| load::<S, T>(row.add(lane));
+        let add = |to: *mut T, lane: usize, more: Vector<S, T>| {
+            store::<S, T>(to.add(lane), load::<S, T>(to.add(lane)) + more);
+        };
+        match layout.score {
+            Score::Mlp => in_fours!(attention, |N, first| {
+                let lane = |index: usize| first + index * attention.lanes;
+                let mut x = [slope; N];
+                for (index, x) in x.iter_mut().enumerate() {
+                    *x = place(query, lane(index)) + place(key, lane(index));
+                }
+                for (index, tanh) in T::tanh_each::<S, N>(x).into_iter().enumerate() {
+                    let lane = lane(index);
+                    let scaled = slope * place(v.as_ptr(), lane);
                     let of_sum = scaled - scaled * tanh * tanh;
-                    add(of_query, of_sum);
-                    add(of_key, of_sum);
-                    add(of_v, slope * tanh);
+                    add(of_query, lane, of_sum);
+                    add(of_key, lane, of_sum);
+                    add(of_v, lane, slope * tanh);
                 }
-                Score::ScaledDot => {
-                    add(of_query, slope * k);
-                    add(of_key, slope * q);
+            }),
+            Score::ScaledDot => {
+                for lane in attention.starts() {
+                    add(of_query, lane, slope * place(key, lane));
+                    add(of_key, lane, slope * place(query, lane));
                 }
-                Score::Released => {
-                    add(of_query, slope * v);
-                    add(of_key, slope * v);
+            }
+            Score::Released => {
+                for lane in attention.starts() {
+                    let slope = slope * place(v.as_ptr(), lane);
+                    add(of_query, lane, slope);
+                    add(of_key, lane, slope);
                 }
             }
         }

@@ -21,20 +21,19 @@ impl<T: Real> Pass<'_, T> {
     ) {
         let (layout, room, hidden) = (&self.layout, &self.room, self.layout.hidden);
         let pairs = room.layers[layer];
-        let gates = layout.gates_width();
         let (group, first_sample) = (samples.len(), samples.start);
         // SAFETY: as in `run`.
         unsafe {
             let tape = self.call.tape.numbers.as_ptr().cast_const();
             let common = scratch.add(layout.group * room.sample);
-            let right = common.add(pairs.right + n_pairs * gates);
-            let left = common.add(pairs.left + n_pairs * pairs.left_width);
+            let right = common.add(pairs.right + n_pairs * pairs.right_stride);
+            let left = common.add(pairs.left + n_pairs * pairs.left_stride);
             for (g, sample) in samples.enumerate() {
                 let piece = tape.add(sample * layout.sample);
                 let own = scratch.add(g * room.sample);
                 let of_hidden = own.add(self.of_hidden(layer));
-                let of_gates = right.add(g * gates);
-                let left = left.add(g * pairs.left_width);
+                let of_gates = right.add(g * pairs.right_stride);
+                let left = left.add(g * pairs.left_stride);
                 let (input, below) = (layout.input_row(layer), layout.below(layer));
                 if input.units > 0 {
                     let first = (sample * layout.seq_length + t) * input.units;
@@ -84,7 +83,7 @@ impl<T: Real> Pass<'_, T> {
                 }
             }
             let weights = &self.transposed.layers[layer];
-            let rows = Strided::new(right, gates, 1);
+            let rows = Strided::new(right, pairs.right_stride, 1);
             if layer == 0 && layout.d_input > 0 && self.call.wanted.input {
                 let input = layout.input_row(0);
                 let to = common.add(room.input);

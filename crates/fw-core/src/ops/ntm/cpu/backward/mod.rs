@@ -13,7 +13,8 @@ use super::parameters::{Asked, activate_back};
 use super::resemblance::resemblance_back;
 use super::weights::{Transposed, split_heads};
 use crate::ops::cpu::{
-    Real, Row, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd, add_product, clear, trimmed,
+    Real, Row, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd, add_product, clear,
+    extend_trimmed,
 };
 use room::{Pairs, Room, Sums};
 
@@ -136,7 +137,7 @@ impl<T: Real> WithSimd for Call<'_, T> {
         let n_gates = layout.controller.n_gates();
         for (layer, sums) in pass.sums.layers.iter().enumerate() {
             let append = |to: &mut Vec<T>, start: usize, rows: usize| {
-                to.extend(trimmed(&joined[start..], rows * n_gates, layout.hidden));
+                extend_trimmed(to, &joined[start..], rows * n_gates, layout.hidden);
             };
             let rows = layout.input_row(layer).units + layout.below(layer).units;
             let of_recurrent = sums.weight + rows * layout.gates_width();
@@ -234,22 +235,22 @@ impl<T: Real> Pass<'_, T> {
                     self.multiply::<S>(n_pairs, common, sums);
                     n_pairs = 0;
                 }
-                let heads = common.add(room.heads.right + n_pairs * room.heads.right_width);
+                let heads = common.add(room.heads.right + n_pairs * room.heads.right_stride);
                 for g in 0..group {
                     self.add_cotangents(samples.start + g, t, own(g));
                     if t + 1 == layout.segment(t).1 {
                         self.write_again::<S>(t, piece(g), own(g));
                     }
-                    let of_asked = heads.add(g * room.heads.right_width);
+                    let of_asked = heads.add(g * room.heads.right_stride);
                     self.step::<S>(t, piece(g), own(g), common, of_asked);
                 }
                 let last = layout.n_layers - 1;
-                let rows = Strided::new(heads, room.heads.right_width, 1);
+                let rows = Strided::new(heads, room.heads.right_stride, 1);
                 let of_hidden = RowsMut::new(scratch.add(self.of_hidden(last)), room.sample);
                 let weight = &self.transposed.heads;
                 weight.multiply::<S>(group, rows, of_hidden.as_initial(), of_hidden);
                 for g in 0..group {
-                    let left = common.add(room.heads.left + (n_pairs + g) * room.heads.left_width);
+                    let left = common.add(room.heads.left + (n_pairs + g) * room.heads.left_stride);
                     let state = piece(g).add(layout.hidden(last, t + 1));
                     layout.hidden.copy::<S, T>(state, left);
                 }
@@ -442,13 +443,13 @@ impl<T: Real> Pass<'_, T> {
                 let rows = common.add(pairs.right);
                 add_product::<S, T>(
                     [pairs.left_units, n_pairs, right.vectors()],
-                    Strided::new(common.add(pairs.left), 1, pairs.left_width),
-                    Rows::new(rows, right.width),
+                    Strided::new(common.add(pairs.left), 1, pairs.left_stride),
+                    Rows::new(rows, pairs.right_stride),
                     RowsMut::new(sums.add(pairs.sum.weight), right.width),
                 );
                 for pair in 0..n_pairs {
                     let to = sums.add(pairs.sum.bias);
-                    right.add_to::<S, T>(rows.add(pair * right.width), to);
+                    right.add_to::<S, T>(rows.add(pair * pairs.right_stride), to);
                 }
             }
         }

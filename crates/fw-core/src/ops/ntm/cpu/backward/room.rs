@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::super::addressing::ring_width;
 use super::super::layout::Layout;
-use crate::ops::cpu::Offsets;
+use crate::ops::cpu::{Offsets, Row};
 
 /// Where the sums of the gradients of a linear map lie, rows padded.
 #[derive(Clone, Copy)]
@@ -51,12 +51,13 @@ fn left_units(layout: &Layout, layer: usize) -> usize {
 /// Pairs of rows, whose outer products sum to the gradient of a linear map: they are gathered until there are many.
 #[derive(Clone, Copy)]
 pub(super) struct Pairs {
-    /// Where the left and the right rows begin in what a group shares, their units and widths.
+    /// Where the left and the right rows begin in what a group shares, their units or width, and how far apart they are.
     pub(super) left: usize,
     pub(super) left_units: usize,
-    pub(super) left_width: usize,
+    pub(super) left_stride: usize,
     pub(super) right: usize,
     pub(super) right_width: usize,
+    pub(super) right_stride: usize,
     pub(super) sum: Sum,
 }
 
@@ -95,13 +96,15 @@ impl Room {
         let mut common = Offsets::default();
         let with_state = layout.controller.n_states(layout.n_layers);
         let mut pairs = |left_units: usize, right_width: usize, sum: Sum| {
-            let left_width = left_units.next_multiple_of(layout.hidden.lanes);
+            let left_stride = Row::spread(left_units.next_multiple_of(layout.hidden.lanes));
+            let right_stride = Row::spread(right_width);
             Pairs {
-                left: common.take(Pairs::MOST * left_width),
+                left: common.take(Pairs::MOST * left_stride),
                 left_units,
-                left_width,
-                right: common.take(Pairs::MOST * right_width),
+                left_stride,
+                right: common.take(Pairs::MOST * right_stride),
                 right_width,
+                right_stride,
                 sum,
             }
         };

@@ -5,9 +5,7 @@ use core::ops::Range;
 use super::super::layout::{MOST_SAMPLES, state_share};
 use super::super::recall;
 use super::{Chosen, Pass, Walk, is_any_nonzero};
-use crate::ops::cpu::{
-    Initial, Real, Rows, RowsMut, Simd, Strided, clear, load, product, splat, store,
-};
+use crate::ops::cpu::{Initial, Real, RowsMut, Simd, Strided, clear, load, splat, store};
 use crate::ops::sab::Score;
 
 impl<T: Real> Pass<'_, T> {
@@ -98,10 +96,9 @@ impl<T: Real> Pass<'_, T> {
                 self.gather_read::<S>(walk, 2, value, row);
             }
             if chosen.count > 0 && layout.options.replay {
-                product::<S, T>(
-                    [chosen.count, attention.width, hidden.vectors()],
+                self.transposed.w_key.multiply::<S>(
+                    chosen.count,
                     Strided::new(rows, attention.width, 1),
-                    Rows::new(self.transposed.w_key.as_ptr(), hidden.width),
                     Initial::Zero,
                     RowsMut::new(products, hidden.width),
                 );
@@ -186,7 +183,7 @@ impl<T: Real> Pass<'_, T> {
                 hidden.update::<S, T>(of_value, summary, |sum, g| weight.mul_add(g, sum));
                 recall::score_back::<S, T>(
                     layout,
-                    &self.shared,
+                    &self.transposed.v,
                     slopes[at],
                     (piece.add(layout.query(t)), piece.add(layout.key(memory))),
                     (query, of_key, walk.sums.add(self.sums.v)),
@@ -220,10 +217,9 @@ impl<T: Real> Pass<'_, T> {
                 attention.copy::<S, T>(own.add(room.query), row);
                 self.gather_read::<S>(walk, 1, piece(g).add(layout.candidate(t)), row);
             }
-            product::<S, T>(
-                [chosen.count, attention.width, hidden.vectors()],
+            self.transposed.w_query.multiply::<S>(
+                chosen.count,
                 Strided::new(rows, attention.width, 1),
-                Rows::new(self.transposed.w_query.as_ptr(), hidden.width),
                 Initial::Zero,
                 RowsMut::new(products, hidden.width),
             );

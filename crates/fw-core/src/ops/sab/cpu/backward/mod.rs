@@ -6,11 +6,10 @@ mod pairs;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::layout::{Layout, MOST_SAMPLES, Problem, Shared, Tape, Transposed};
+use super::layout::{Layout, MOST_SAMPLES, Problem, Tape, Transposed, query_scale};
 use crate::ops::cpu::cell::{self, SlopeRows};
 use crate::ops::cpu::{
-    Initial, Offsets, Real, Row, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd, clear, product,
-    trimmed,
+    Initial, Offsets, Real, Row, RowsMut, SharedMut, Simd, Strided, WithSimd, clear, trimmed,
 };
 use crate::ops::sab::CellKind;
 use pairs::Pairs;
@@ -88,11 +87,9 @@ impl<T: Real> WithSimd for Call<'_, T> {
         let parts = layout.parts(batch_size);
         let sums = Sums::new(&layout);
         let mut visits = alloc::vec![Visits::default(); parts.count()];
-        let shared = Shared::new(problem, &layout);
         let pass = Pass {
             call: &self,
-            transposed: Transposed::new(&shared, &layout),
-            shared,
+            transposed: Transposed::new(problem, &layout),
             room: Room::new(&layout),
             projected: SharedMut::new(projected.as_mut_ptr()),
             hidden: SharedMut::new(hidden.as_mut_ptr()),
@@ -130,7 +127,7 @@ impl<T: Real> WithSimd for Call<'_, T> {
         let (units, attention) = (layout.hidden.units, layout.attention);
         let gates = layout.kind.n_gates();
         let sums = &pass.sums;
-        let scale = pass.shared.query_scale;
+        let scale = query_scale(problem);
         let w_query = trimmed(sums.w_query, units, attention);
         Gradients {
             w_hidden: trimmed(sums.w_hidden, units * gates, layout.hidden),
@@ -210,10 +207,10 @@ impl Room {
         let mut sample = Offsets::default();
         let mut common = Offsets::default();
         let widest = gates.max(attention);
-        let mut pairs = |width: usize, sum: usize| Pairs {
-            left: common.take(Pairs::MOST * hidden),
-            right: common.take(Pairs::MOST * width),
-            sum,
+        let mut pairs = |width: usize, sum: usize| {
+            let strides = [hidden, width].map(Row::spread);
+            let [left, right] = strides.map(|stride| common.take(Pairs::MOST * stride));
+            Pairs { left, right, sum }
         };
         let pairs = [
             pairs(gates, sums.w_hidden),
@@ -243,7 +240,6 @@ impl Room {
 struct Pass<'a, T: Real> {
     call: &'a Call<'a, T>,
     layout: Layout,
-    shared: Shared<'a, T>,
     transposed: Transposed<T>,
     room: Room,
     sums: Sums,
@@ -383,10 +379,9 @@ impl<T: Real> Pass<'_, T> {
                     }
                 } else if active.count > 0 {
                     let products = common.add(room.products);
-                    product::<S, T>(
-                        [active.count, gates, hidden.vectors()],
+                    self.transposed.w_hidden.multiply::<S>(
+                        active.count,
                         Strided::new(rows, gates, 1),
-                        Rows::new(self.transposed.w_hidden.as_ptr(), hidden.width),
                         Initial::Zero,
                         RowsMut::new(products, hidden.width),
                     );

@@ -34,8 +34,8 @@ impl<T: Real> Pass<'_, T> {
         unsafe {
             self.gather::<S>(walk, pairs, left, right);
             if self.layout.score == Score::Released {
-                let width = self.layout.hidden.width;
-                let last = (walk.n_pairs[pairs] - 1) * width;
+                let stride = Row::spread(self.layout.hidden.width);
+                let last = (walk.n_pairs[pairs] - 1) * stride;
                 let left = walk.common.add(self.room.pairs[pairs].left + last);
                 tanh_row::<S, T>(&self.layout, left, left);
             }
@@ -60,8 +60,9 @@ impl<T: Real> Pass<'_, T> {
             }
             let n = walk.n_pairs[pairs];
             let hidden = self.layout.hidden;
-            hidden.copy::<S, T>(left, walk.common.add(place.left + n * hidden.width));
-            row.copy::<S, T>(right, walk.common.add(place.right + n * row.width));
+            let place_of = |start: usize, row: Row| start + n * Row::spread(row.width);
+            hidden.copy::<S, T>(left, walk.common.add(place_of(place.left, hidden)));
+            row.copy::<S, T>(right, walk.common.add(place_of(place.right, row)));
         }
         walk.n_pairs[pairs] += 1;
     }
@@ -85,19 +86,20 @@ impl<T: Real> Pass<'_, T> {
         let place = self.room.pairs[pairs];
         let (hidden, row) = (self.layout.hidden, self.right(pairs));
         let n = core::mem::take(&mut walk.n_pairs[pairs]);
+        let [left_stride, right_stride] = [hidden, row].map(|row| Row::spread(row.width));
         // SAFETY: as in `run`.
         unsafe {
             let right = walk.common.add(place.right);
             add_product::<S, T>(
                 [hidden.units, n, row.vectors()],
-                Strided::new(walk.common.add(place.left), 1, hidden.width),
-                Rows::new(right, row.width),
+                Strided::new(walk.common.add(place.left), 1, left_stride),
+                Rows::new(right, right_stride),
                 RowsMut::new(walk.sums.add(place.sum), row.width),
             );
             if pairs == 0 && self.layout.kind == CellKind::Gru {
                 for at in 0..n {
                     let of_bias = walk.sums.add(self.sums.bias);
-                    row.add_to::<S, T>(right.add(at * row.width), of_bias);
+                    row.add_to::<S, T>(right.add(at * right_stride), of_bias);
                 }
             }
         }
