@@ -101,3 +101,28 @@ fn an_adapter_is_chosen_by_its_number() {
     assert_eq!(environment["device"], "wgpu");
     assert_eq!(environment["devices"], serde_json::json!([0]));
 }
+
+/// With the drivers hidden from the Vulkan loader and from EGL's.
+#[cfg(target_os = "linux")]
+#[test]
+fn without_an_adapter_it_is_said_what_to_install() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let output = Command::new(assert_cmd::cargo::cargo_bin!("fw-train"))
+        .current_dir(folder.path())
+        .args(["train", "--device", "wgpu", "--out", "run"])
+        .envs([
+            ("VK_DRIVER_FILES", "/nonexistent"),
+            ("VK_ICD_FILENAMES", "/nonexistent"),
+            ("__EGL_VENDOR_LIBRARY_FILENAMES", "/nonexistent"),
+        ])
+        .output()
+        .expect("it starts");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(
+        told.contains("no adapter for device wgpu was found")
+            && told.contains("mesa-vulkan-drivers"),
+        "{told}"
+    );
+    assert!(!folder.path().join("run").exists());
+}
