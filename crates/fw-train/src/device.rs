@@ -184,7 +184,9 @@ impl Devices {
         let (kind, found) = (self.kind, self.kind.enumerate());
         let refuse = |why: String| Err(Error::usage(format!("--devices {}: {why}", self.list())));
         if found.is_empty() {
-            return refuse(format!("it chooses among GPUs, and {kind} is the CPU"));
+            return refuse(format!(
+                "it chooses among GPUs, and {kind} is the CPU; name a GPU's kind with --device"
+            ));
         }
         if self.adapters.len() > 1 && kind != DeviceName::Cuda {
             return refuse(format!(

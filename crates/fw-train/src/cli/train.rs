@@ -46,7 +46,7 @@ pub(super) struct TrainArgs {
     #[arg(long, conflicts_with = "resume")]
     device: Option<DeviceName>,
 
-    /// Which GPUs of that kind, as `list` numbers them, for example 1; several, as 0,1, share each batch (cuda alone)
+    /// Which GPUs of that kind, as `list` numbers them, for example 1; several, as 0,1, share each batch (with --device cuda)
     /// [default: the one that the driver prefers]
     #[arg(
         long,

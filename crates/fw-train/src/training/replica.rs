@@ -39,7 +39,8 @@ impl Share {
     }
 }
 
-/// A copy of the model on one device. All copies of a model begin alike and make the same updates, so that they stay alike.
+/// A copy of the model on one device. All copies of a model begin alike and make the same updates, so that they stay alike as
+/// far as their devices compute alike.
 pub(super) struct Replica<'a, M> {
     /// Always there but for the moment in which the optimiser has it: an update in place needs the only copy.
     model: Option<M>,

@@ -50,7 +50,8 @@ pub(super) struct Team<'a, M> {
     _guard: Option<EndTogether>,
 }
 
-/// The leader's ends of what connects it to a helper.
+/// The leader's ends of what connects it to a helper. That all wait for the answers of all, before each backward pass, also keeps
+/// one from beginning it before the others have ended the last, which Burn could not tell apart.
 struct Helper {
     updates: Sender<Update>,
     answers: Receiver<usize>,

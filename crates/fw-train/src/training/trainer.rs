@@ -44,7 +44,7 @@ pub fn train(
 }
 
 /// Goes on with a run that was stopped, from its newest checkpoint and on the same devices, with the same numbers as if
-/// it had not been. A run that has ended is left as it is.
+/// it had not been (on several devices: if they compute alike). A run that has ended is left as it is.
 ///
 /// # Errors
 /// If the folder is not that of a run, the devices are not to be had, a file cannot be written, or

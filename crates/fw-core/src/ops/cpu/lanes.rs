@@ -31,7 +31,8 @@ pub(crate) trait Real:
     fn of(value: f64) -> Self;
 
     /// The hyperbolic tangent in every lane of each vector. Here and below, several vectors cost little more than one, whose
-    /// steps wait for one another. (Loops, not closures: those would not be inlined where the instructions of S are.)
+    /// steps wait for one another. (Loops, not a function that takes a closure: the closure would not be inlined where the
+    /// instructions of S are.)
     fn tanh_each<S: Simd, const N: usize>(x: [Vector<S, Self>; N]) -> [Vector<S, Self>; N];
 
     /// e^x in every lane of each vector. In single precision it is 0 below -87.3 and stops growing at 88.

@@ -39,7 +39,7 @@ impl Parts {
     pub(crate) fn group(batch_size: usize, most: usize) -> usize {
         match batch_size {
             few @ ..=8 => few.div_ceil(2).min(most),
-            many => many.div_ceil(4).min(most),
+            many => many.div_ceil(8).max(4).min(most),
         }
     }
 

@@ -292,7 +292,7 @@ impl Layout {
         )
     }
 
-    /// The place of what a record holds at `offset` in that of step `t`, if steps are kept, else in the only one.
+    /// Where the number at `offset` of step `t`'s record lies; where steps are not kept there is one record for all.
     #[inline(always)]
     fn at(&self, t: usize, offset: usize) -> usize {
         offset + if self.keep { t * self.record } else { 0 }

@@ -9,8 +9,9 @@
 //!
 //! # The tape
 //!
-//! What the backward pass needs is kept in one piece for each sample: a record of each step, and memories. In units of numbers,
-//! with widths rounded up to whole vectors (G gates, L layers, N words of M numbers, `n` heads, P numbers for the heads):
+//! What the backward pass needs is kept in one piece for each sample: a record of each step, one more for the state after the
+//! last, and memories. In units of numbers, with widths rounded up to whole vectors (G gates, L layers, N words of M numbers, `n`
+//! heads, P numbers for the heads):
 //!
 //! ```text
 //! what the heads ask for               T · P

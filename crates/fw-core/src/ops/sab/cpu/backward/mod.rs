@@ -79,7 +79,12 @@ impl<T: Real> WithSimd for Call<'_, T> {
             true => alloc::vec![T::zero(); like.len()],
             false => Vec::new(),
         };
-        let mut projected = zeros(problem.projected, self.wanted.projected);
+        // Every row of it is written.
+        let n_projected = match self.wanted.projected {
+            true => problem.projected.len(),
+            false => 0,
+        };
+        let mut projected = Vec::with_capacity(n_projected);
         let mut hidden = zeros(problem.hidden, true);
         let mut cell = zeros(problem.cell, true);
         let mut memories = zeros(problem.memories, self.wanted.memories);
@@ -121,6 +126,8 @@ impl<T: Real> WithSimd for Call<'_, T> {
             },
         );
 
+        // SAFETY: all steps of all samples have written theirs, if they were wanted.
+        unsafe { projected.set_len(n_projected) };
         // SAFETY: that many sums were made.
         let joined = unsafe { joined.first(pass.sums.size) };
         let trimmed = |start: usize, rows: usize, row: Row| trimmed(&joined[start..], rows, row);
@@ -337,12 +344,14 @@ impl<T: Real> Pass<'_, T> {
                 let mut with_query = Chosen::default();
                 let mut active = Chosen::default();
                 for (g, is_reached) in is_reached.iter().enumerate().take(group) {
+                    let sample = samples.start + g;
                     if *is_reached {
                         active.push(g);
-                        let sample = samples.start + g;
                         if self.recall_back::<S>(&mut walk, sample, t, piece(g), own(g)) {
                             with_query.push(g);
                         }
+                    } else {
+                        self.clear_projected(sample, t);
                     }
                 }
                 self.query_back::<S>(&mut walk, t, with_query, piece);
@@ -452,6 +461,17 @@ impl<T: Real> Pass<'_, T> {
             }
         }
         true
+    }
+
+    /// The projected input of step `t` receives nothing.
+    #[inline(always)]
+    unsafe fn clear_projected(&self, sample: usize, t: usize) {
+        if self.call.wanted.projected {
+            let width = self.layout.kind.n_gates() * self.layout.hidden.units;
+            let first = (sample * self.layout.seq_length + t) * width;
+            // SAFETY: as in `run`.
+            unsafe { clear(self.projected.at(first), width) };
+        }
     }
 
     /// What the projected input of step `t` receives.
