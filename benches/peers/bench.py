@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -81,7 +82,9 @@ class Worker:
             "torch": [sys.executable, HERE / "worker_torch.py"],
             "jax": [sys.executable, HERE / "worker_jax.py"],
         }.get(kind, [os.environ["FW_BENCH_WORKER"]])
-        self.request = {"variant": variant, "sizes": dict(zip(names, sizes)), "device": options.device}
+        # PyTorch knows no wgpu: its way to the same GPU is CUDA.
+        device = "cuda" if kind == "torch" and options.device == "wgpu" else options.device
+        self.request = {"variant": variant, "sizes": dict(zip(names, sizes)), "device": device}
         self.timeout = options.timeout
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
@@ -151,9 +154,9 @@ def check(suite, options):
 
 def fma_peak(options):
     """Multiply-adds in float32 that the device makes in a nanosecond: on registers alone, or on a GPU in a large product."""
-    if options.device == "wgpu":
+    if options.device != "cpu" and not nvidia():
         return None
-    worker = Worker({"cpu": "fma-peak", "cuda": "torch-fma-peak"}[options.device], [], [], options)
+    worker = Worker("fma-peak" if options.device == "cpu" else "torch-fma-peak", [], [], options)
     peak = max(worker.ask()["peak_gfma"] for _ in range(3))
     worker.close()
     return peak
@@ -275,7 +278,7 @@ def main():
     parser = argparse.ArgumentParser(prog="benches/peers/run", description=__doc__)
     parser.add_argument("--suite", choices=SUITES, default="fast-weights")
     parser.add_argument("--device", choices=["cpu", "cuda", "wgpu"], default="cpu", help="what all compute on; a GPU "
-                        "adds large lines, and leaves out JAX and the processes' memory, wgpu all peers")
+                        "adds large lines, and leaves out JAX and the processes' memory; beside wgpu PyTorch computes through CUDA, if it can")
     parser.add_argument("--grid", help="sizes of each line: " + "; ".join(
         f'{name}: "{suite["grid"]}"' for name, suite in SUITES.items()))
     parser.add_argument("--variants", help="only these, with commas")
@@ -290,7 +293,7 @@ def main():
     try:
         suite = SUITES[options.suite]
         if options.device != "cpu":
-            peers = ("torch", "burn") if options.device == "cuda" else ("burn",)
+            peers = ("torch", "burn") if nvidia() else ("burn",)
             suite = suite | {
                 "grid": ";".join(filter(None, [suite["grid"], suite.get("large")])),
                 "peers": [name for name in suite["peers"] if name.startswith(peers)],
@@ -317,7 +320,7 @@ def main():
         lines.append(line)
         print(table([line], suite), flush=True)
     threads = len(os.sched_getaffinity(0))
-    where = f"{threads} threads, {cpu()}" if options.device == "cpu" else f"{options.device} on {gpu()}"
+    where = f"{threads} threads, {cpu()}" if options.device == "cpu" else f"{options.device} on {nvidia() or 'a GPU that nvidia-smi does not know'}"
     most = f" ({peak:.0f} multiply-adds a nanosecond at most)" if peak else ""
     about = (f"Milliseconds of {suite['work']}, medians; float32, {where}{most}, "
              f"{time.strftime('%Y-%m-%d')}; {versions()}. `benches/peers/run {' '.join(sys.argv[1:])}`")
@@ -340,17 +343,20 @@ def cpu():
         return platform.processor()
 
 
-def gpu():
-    """The GPU's name, as its driver tells."""
+def nvidia():
+    """The name of the GPU that PyTorch computes on, as its driver tells; nothing without one."""
     try:
         query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
         return subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()[0]
     except (OSError, subprocess.CalledProcessError):
-        return "a GPU that nvidia-smi does not know"
+        return None
 
 
 def versions():
-    return ", ".join(line.strip().replace("==", " ") for line in open(HERE / "requirements.txt"))
+    """Of the packages that the peers need, as they are here."""
+    names = [line.split("==")[0].strip() for line in open(HERE / "requirements.txt")]
+    here = {package.name.lower(): package.version for package in metadata.distributions()}
+    return ", ".join(f"{name} {here[name]}" for name in names if name in here)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,12 @@ use burn::tensor::Tensor;
 pub fn project(input: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
     let [batch_size, seq_length, d_input] = input.dims();
     let [_, d_output] = weight.dims();
-    let product = input
-        .reshape([batch_size * seq_length, d_input])
-        .matmul(weight);
+    let rows = input.reshape([batch_size * seq_length, d_input]);
+    #[cfg(feature = "cube")]
+    if let Some(projected) = super::cube::project(&rows, &weight, bias.as_ref()) {
+        return projected.reshape([batch_size, seq_length, d_output]);
+    }
+    let product = rows.matmul(weight);
     let projected = match bias {
         Some(bias) => product + bias.unsqueeze(),
         None => product,

@@ -6,10 +6,11 @@ use burn_cubecl::CubeDevice;
 use burn_cubecl::cubecl::ir::HardwareProperties;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::MOMENTS;
+/// Units that every GPU has in a cube: the least that WebGPU promises.
+pub(crate) const UNITS: usize = 256;
 
 /// More units than this only wait for each other.
-const MOST_UNITS: usize = 256;
+const MOST_UNITS: usize = 512;
 
 /// What a GPU allows, if there are kernels for this device, type and number of samples. Cubes of CubeCL's CPU runtime have too
 /// few units for them.
@@ -26,7 +27,7 @@ pub(crate) fn hardware(
     };
     let hardware = device.client().properties().hardware.clone();
     let fits = (1..=hardware.max_cube_count.0 as usize).contains(&batch_size)
-        && most_units(&hardware) >= MOMENTS;
+        && most_units(&hardware) >= UNITS;
     (fits && matches!(dtype, DType::F32 | DType::F16 | DType::BF16)).then_some(hardware)
 }
 

@@ -7,20 +7,23 @@ mod autodiff;
 mod functions;
 mod layout;
 mod products;
+mod projection;
 mod reductions;
+mod rows;
 mod tensors;
 
 pub(crate) use autodiff::{Operation, run_tracked};
 pub(crate) use functions::{activate, activate_slope, sigmoid};
-pub(crate) use layout::{Layout, hardware, room};
+pub(crate) use layout::{Layout, UNITS, hardware, room};
 pub(crate) use products::{place, product, sum_of_parts, sync, terms, times};
+pub(crate) use projection::project;
 pub(crate) use reductions::{
     MOMENTS, largest_of, moments, share_dot, share_largest, share_moments, share_sums, share_total,
     sums, total_of,
 };
+pub(crate) use rows::{over_rows, products_over_rows};
 pub(crate) use tensors::{
-    before, empty, from_numbers, nothing, over_rows, part, products_over_rows, single, spec,
-    transposed, wanted,
+    before, empty, from_numbers, nothing, part, single, spec, transposed, wanted,
 };
 
 /// The GPU that tests run on.

@@ -6,6 +6,9 @@ use burn_cubecl::cubecl::prelude::*;
 
 use super::Layout;
 
+/// Terms that a unit reads before it multiplies: a GPU waits hundreds of cycles for a number, and as long for several.
+const AT_ONCE: usize = 4;
+
 /// A unit's lane and part.
 #[cube]
 pub(crate) fn place(#[comptime] layout: Layout) -> (usize, usize) {
@@ -53,8 +56,17 @@ pub(crate) fn product(
     for o in range_stepped(lane, n_out, comptime!(layout.lanes)) {
         let row = offset + o * stride_out;
         let mut sum = 0.0f32;
-        for k in first..last {
+        let mut k = first;
+        while k + AT_ONCE <= last {
+            #[unroll]
+            for next in 0..AT_ONCE {
+                sum += matrix[row + (k + next) * stride_in] * vector[from + k + next];
+            }
+            k += AT_ONCE;
+        }
+        while k < last {
             sum += matrix[row + k * stride_in] * vector[from + k];
+            k += 1;
         }
         shares[part * width + o] = sum;
     }

@@ -61,26 +61,6 @@ pub(crate) fn transposed(tensor: CubeTensor, dimension: usize) -> CubeTensor {
     ))
 }
 
-/// `Σ a bᵀ` over the rows of two tensors, those of all samples and steps.
-pub(crate) fn products_over_rows(a: FloatTensor<Cube>, b: FloatTensor<Cube>) -> FloatTensor<Cube> {
-    Cube::float_matmul(Cube::float_swap_dims(rows(a), 0, 1), rows(b))
-}
-
-/// The sum of all rows.
-pub(crate) fn over_rows(tensor: FloatTensor<Cube>) -> FloatTensor<Cube> {
-    let rows = rows(tensor);
-    let width = rows.shape().dims::<2>()[1];
-    Cube::float_reshape(Cube::float_sum_dim(rows, 0), Shape::new([width]))
-}
-
-/// `[.., width]` as `[rows, width]`.
-fn rows(tensor: FloatTensor<Cube>) -> FloatTensor<Cube> {
-    let shape = tensor.shape();
-    let width = shape[shape.num_dims() - 1];
-    let rows = Shape::new([shape.num_elements() / width, width]);
-    Cube::float_reshape(tensor, rows)
-}
-
 /// `[batch_size, seq_length, width]` a step later, with what precedes the first.
 pub(crate) fn before(start: FloatTensor<Cube>, steps: FloatTensor<Cube>) -> FloatTensor<Cube> {
     let [batch_size, seq_length, width] = steps.shape().dims();

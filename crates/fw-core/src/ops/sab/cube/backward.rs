@@ -4,7 +4,10 @@ use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
 use super::plan::Plan;
-use super::steps::{EPSILON, above, is_crowded, memory, n_before, n_chosen, oldest, share_above};
+use super::steps::{
+    EPSILON, SCORE_ROW, above, is_crowded, memory, n_before, n_chosen, oldest, score_of,
+    share_above,
+};
 use crate::ops::cube::{
     MOMENTS, place, share_dot, share_total, sum_of_parts, terms, times, total_of,
 };
@@ -164,26 +167,25 @@ pub(super) fn backward(
             let of_chosen_at = sample * slots;
 
             // Of the weights: d_w = ds·m.
-            let lanes = comptime!(plan.scoring.lanes);
-            let (lane, part) = place(plan.scoring);
-            for base in range_stepped(0usize, count, lanes) {
-                let j = base + lane;
-                if j < count {
-                    let index = chosen[chosen_at + j] as usize;
-                    let (first, last) = terms(part, n, plan.scoring);
+            let block = comptime!(plan.scored());
+            for base in range_stepped(0usize, count, block) {
+                let scored = min(count - base, block);
+                for e in range_stepped(unit, scored * MOMENTS, units) {
+                    let (j, first) = (e / MOMENTS, e % MOMENTS);
+                    let index = chosen[chosen_at + base + j] as usize;
                     let mut sum = 0.0f32;
-                    for o in first..last {
+                    for o in range_stepped(first, n, MOMENTS) {
                         sum += of_summary[o]
                             * memory(
                                 given, results, sample, index, o, n_given, first_step, seq_length,
                                 plan, attention,
                             );
                     }
-                    shares[part * lanes + lane] = sum;
+                    shares[j * SCORE_ROW + first] = sum;
                 }
                 sync_cube();
-                if part == 0 && j < count {
-                    of_chosen[of_chosen_at + j] = sum_of_parts(&shares, lane, lanes, plan.scoring);
+                for j in range_stepped(unit, scored, units) {
+                    of_chosen[of_chosen_at + base + j] = score_of(&shares, j);
                 }
                 sync_cube();
             }

@@ -4,7 +4,10 @@ use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
 use super::plan::{Attention, Plan};
-use super::steps::{EPSILON, above, is_crowded, memory, n_before, n_chosen, oldest, share_above};
+use super::steps::{
+    EPSILON, SCORE_ROW, above, is_crowded, memory, n_before, n_chosen, oldest, score_of,
+    share_above,
+};
 use crate::ops::cube::{
     MOMENTS, largest_of, place, share_largest, sigmoid, sum_of_parts, sync, terms, times, total_of,
 };
@@ -64,8 +67,9 @@ pub(super) fn forward(
     let mut shares = Shared::<[f32]>::new_slice(comptime!(plan.shares()));
     let mut largest = Shared::<[f32]>::new_slice(MOMENTS);
     let mut total = Shared::<[f32]>::new_slice(MOMENTS);
-    let mut best = Shared::<[f32]>::new_slice(comptime!(plan.units() + MOMENTS));
-    let mut best_at = Shared::<[u32]>::new_slice(comptime!(plan.units() + MOMENTS));
+    let mut best = Shared::<[u32]>::new_slice(units);
+    let mut best_at = Shared::<[u32]>::new_slice(units);
+    let mut holders = Shared::<[u32]>::new_slice(units);
 
     for o in range_stepped(unit, n, units) {
         hidden[o] = hidden_start[sample * n + o];
@@ -182,26 +186,25 @@ pub(super) fn forward(
                     }
                 }
                 sync_cube();
-                let lanes = comptime!(plan.scoring.lanes);
-                let (lane, part) = place(plan.scoring);
-                for base in range_stepped(0usize, visible, lanes) {
-                    let i = base + lane;
-                    if i < visible {
-                        let key = (scores_at + from + i) * d_attention;
-                        let (first, last) = terms(part, d_attention, plan.scoring);
+                let block = comptime!(plan.scored());
+                for base in range_stepped(0usize, visible, block) {
+                    let scored = min(visible - base, block);
+                    for e in range_stepped(unit, scored * MOMENTS, units) {
+                        let (i, first) = (e / MOMENTS, e % MOMENTS);
+                        let key = (scores_at + from + base + i) * d_attention;
                         let mut sum = 0.0f32;
-                        for a in first..last {
+                        for a in range_stepped(first, d_attention, MOMENTS) {
                             match comptime!(attention.score) {
                                 Score::Mlp => sum += v[a] * (keys[key + a] + query[a]).tanh(),
                                 Score::ScaledDot => sum += keys[key + a] * query[a],
                                 Score::Released => sum += keys[key + a] + query[a],
                             }
                         }
-                        shares[part * lanes + lane] = sum;
+                        shares[i * SCORE_ROW + first] = sum;
                     }
                     sync_cube();
-                    if part == 0 && i < visible {
-                        scores[scores_at + i] = sum_of_parts(&shares, lane, lanes, plan.scoring);
+                    for i in range_stepped(unit, scored, units) {
+                        scores[scores_at + base + i] = score_of(&shares, i);
                     }
                     sync_cube();
                 }
@@ -219,7 +222,8 @@ pub(super) fn forward(
                         slots,
                         &mut best,
                         &mut best_at,
-                        plan,
+                        &mut holders,
+                        units,
                     );
                 } else {
                     for i in range_stepped(unit, visible, units) {
@@ -315,9 +319,12 @@ fn attended(value: f32, #[comptime] attention: Attention) -> f32 {
 }
 
 /// The `count` best of `visible` scores, from the best on; of equal ones the older.
+///
+/// Each unit takes every `units`-th score. The best of all lie with the units whose own best are the best of those; and where
+/// no unit has two scores, they are those.
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "slices and where they begin")]
-fn choose(
+pub(super) fn choose(
     scores: &[f32],
     scores_at: usize,
     visible: usize,
@@ -326,64 +333,86 @@ fn choose(
     chosen: &mut [f32],
     chosen_at: usize,
     slots: usize,
-    best: &mut [f32],
+    best: &mut [u32],
     best_at: &mut [u32],
-    #[comptime] plan: Plan,
+    holders: &mut [u32],
+    #[comptime] units: usize,
 ) {
     let unit = UNIT_POS as usize;
-    let units = comptime!(plan.units());
-    let mut last = 0.0f32;
-    let mut last_at = 0usize;
-    for j in 0..count {
-        // Each unit's best behind the last that was chosen.
-        let mut value = 0.0f32;
-        let mut at = visible;
-        for i in range_stepped(unit, visible, units) {
-            let score = scores[scores_at + i];
-            let is_left = j == 0 || score < last || (score == last && i > last_at);
-            if is_left && (at == visible || score > value) {
-                value = score;
+    let n_bests = min(visible, units);
+    let is_single = visible <= units;
+    let mut place = 0u32;
+    let mut at = unit;
+    if unit < n_bests {
+        place = order(scores[scores_at + unit]);
+        for i in range_stepped(unit + units, visible, units) {
+            let other = order(scores[scores_at + i]);
+            if other > place {
+                place = other;
                 at = i;
             }
         }
-        best[unit] = value;
+        best[unit] = place;
         best_at[unit] = at as u32;
+    }
+    sync_cube();
+    if unit < n_bests {
+        let mut rank = 0usize;
+        for other in 0..n_bests {
+            if is_before(best[other], best_at[other] as usize, place, at) {
+                rank += 1;
+            }
+        }
+        if rank < count {
+            if is_single {
+                chosen[chosen_at + rank] = (from + at) as f32;
+                chosen[chosen_at + 2 * slots + rank] = scores[scores_at + at];
+            } else {
+                holders[rank] = unit as u32;
+            }
+        }
+    }
+    if !is_single {
         sync_cube();
-        if unit < MOMENTS {
-            let mut value = best[unit];
-            let mut at = best_at[unit] as usize;
-            for other in range_stepped(unit + MOMENTS, units, MOMENTS) {
-                if is_better(best[other], best_at[other] as usize, value, at, visible) {
-                    value = best[other];
-                    at = best_at[other] as usize;
+        let held = visible.div_ceil(units);
+        let n_held = min(count, units) * held;
+        for e in range_stepped(unit, n_held, units) {
+            let i = holders[e / held] as usize + e % held * units;
+            if i < visible {
+                let place = order(scores[scores_at + i]);
+                let mut rank = 0usize;
+                for other in 0..n_held {
+                    let j = holders[other / held] as usize + other % held * units;
+                    if j < visible && is_before(order(scores[scores_at + j]), j, place, i) {
+                        rank += 1;
+                    }
+                }
+                if rank < count {
+                    chosen[chosen_at + rank] = (from + i) as f32;
+                    chosen[chosen_at + 2 * slots + rank] = scores[scores_at + i];
                 }
             }
-            best[units + unit] = value;
-            best_at[units + unit] = at as u32;
-        }
-        sync_cube();
-        last = best[units];
-        last_at = best_at[units] as usize;
-        for other in 1..MOMENTS {
-            let (value, at) = (best[units + other], best_at[units + other] as usize);
-            if is_better(value, at, last, last_at, visible) {
-                last = value;
-                last_at = at;
-            }
-        }
-        // Where no score is a number none is best.
-        last_at = min(last_at, visible - 1);
-        if unit == 0 {
-            chosen[chosen_at + j] = (from + last_at) as f32;
-            chosen[chosen_at + 2 * slots + j] = scores[scores_at + last_at];
         }
     }
 }
 
-/// Whether a score, at a place that is one, comes before another.
+/// A whole number that is the larger the larger the score is. Every bit pattern has a place, so that what is no number has one
+/// as well.
 #[cube]
-fn is_better(value: f32, at: usize, than: f32, than_at: usize, visible: usize) -> bool {
-    at < visible && (than_at >= visible || value > than || (value == than && at < than_at))
+fn order(score: f32) -> u32 {
+    // Both zeros are the same.
+    let bits = u32::reinterpret(select(score == 0.0f32, 0.0f32, score));
+    select(
+        bits >> 31 == 0,
+        bits ^ 0x8000_0000u32,
+        bits ^ 0xFFFF_FFFFu32,
+    )
+}
+
+/// Whether a score comes before another: it is larger, or as large and older.
+#[cube]
+fn is_before(place: u32, at: usize, other: u32, other_at: usize) -> bool {
+    place > other || (place == other && at < other_at)
 }
 
 /// The weights of those that take part.

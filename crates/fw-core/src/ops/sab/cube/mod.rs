@@ -234,3 +234,6 @@ fn gradients_spec(
         start: spec(plan.start_shape(lengths)),
     }
 }
+
+#[cfg(all(test, any(feature = "wgpu", feature = "cuda")))]
+mod tests;

@@ -2,6 +2,7 @@
 
 use burn_cubecl::cubecl::ir::HardwareProperties;
 
+use super::steps::SCORE_ROW;
 use crate::ops::CellKind;
 use crate::ops::cube::{Layout, MOMENTS, room, wanted};
 use crate::ops::sab::{Combination, Options, Score, Sparsifier};
@@ -18,11 +19,10 @@ pub struct Plan {
     pub(super) yields_summary: bool,
     /// Whether the forward pass keeps what the backward pass reads.
     pub(super) keeps: bool,
-    /// For the gates, for h, for what attention makes of it, and for scores.
+    /// For the gates, for h, and for what attention makes of it.
     pub(super) gates: Layout,
     pub(super) hidden: Layout,
     pub(super) query: Layout,
-    pub(super) scoring: Layout,
 }
 
 /// How the past is attended to.
@@ -94,7 +94,6 @@ impl Plan {
             max_memories: options.max_memories.map(|most| most.min(MOST)),
         };
         let layout = |width| Layout::new(width, hardware);
-        let hidden = layout(d_hidden);
         let plan = Plan {
             kind,
             d_hidden,
@@ -104,21 +103,18 @@ impl Plan {
             yields_summary,
             keeps: false,
             gates: layout(kind.n_gates() * d_hidden),
-            hidden,
+            hidden: layout(d_hidden),
             query: layout(d_attention),
-            scoring: layout(hidden.units().div_ceil(4)),
         };
         (plan.shared_numbers() <= room(hardware, BUFFERS)?).then_some(plan)
     }
 
-    /// The numbers that units share in the backward pass, which takes more of them.
+    /// The numbers that units share, in the pass that takes more of them.
     fn shared_numbers(&self) -> usize {
-        6 * self.d_hidden
-            + 2 * self.d_gates()
-            + 2 * self.d_attention()
-            + 2 * self.shares()
-            + 3 * MOMENTS
-            + 2 * self.units()
+        let both = 4 * self.d_hidden + self.d_attention() + self.shares() + 2 * MOMENTS;
+        let forward = 3 * self.units();
+        let backward = self.d_gates() + self.d_attention() + self.shares() + MOMENTS;
+        both + forward.max(backward)
     }
 
     /// Room for the shares of any product.
@@ -127,7 +123,7 @@ impl Plan {
             self.gates.parts * self.d_gates(),
             self.hidden.parts * self.d_hidden,
             self.query.parts * self.d_attention(),
-            self.scoring.units(),
+            self.scored() * SCORE_ROW,
         ]
         .into_iter()
         .max()
@@ -136,6 +132,11 @@ impl Plan {
 
     pub(super) fn units(&self) -> usize {
         self.hidden.units()
+    }
+
+    /// Scores that are computed between two barriers.
+    pub(super) fn scored(&self) -> usize {
+        self.units().div_ceil(4)
     }
 
     pub(super) fn d_gates(&self) -> usize {

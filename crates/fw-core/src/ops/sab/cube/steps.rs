@@ -111,3 +111,17 @@ pub(super) fn share_above(
         shares[unit] = sum;
     }
 }
+
+/// Shares of a score, which [`MOMENTS`] units sum up, and a place more: rows begin in different banks.
+pub(super) const SCORE_ROW: usize = MOMENTS + 1;
+
+/// A score, from its shares.
+#[cube]
+pub(super) fn score_of(shares: &[f32], i: usize) -> f32 {
+    let mut sum = 0.0f32;
+    #[unroll]
+    for unit in 0..MOMENTS {
+        sum += shares[i * SCORE_ROW + unit];
+    }
+    sum
+}

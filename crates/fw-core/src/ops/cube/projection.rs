@@ -1,0 +1,112 @@
+//! A linear map of every step, whose gradients are [sums over rows](super::rows).
+
+use burn::backend::autodiff::{Autodiff, checkpoint::strategy::CheckpointStrategy};
+use burn::backend::fusion::custom::TensorSpec;
+use burn::backend::ops::FloatTensorOps;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, Cube, Dispatch, ExtensionType, TensorMetadata, backend_extension};
+use burn::tensor::{DType, Shape, Tensor};
+use burn_cubecl::CubeBackend;
+use burn_cubecl::tensor::CubeTensor;
+
+use super::{Operation, hardware, nothing, over_rows, products_over_rows, run_tracked, spec};
+
+/// `x W + b` of every row, `[rows, d_output]`; nothing, unless gradients of it are tracked on a GPU, in f32.
+pub(crate) fn project(
+    input: &Tensor<2>,
+    weight: &Tensor<2>,
+    bias: Option<&Tensor<1>>,
+) -> Option<Tensor<2>> {
+    let device = input.device();
+    let single = [input.dtype(), weight.dtype()] == [DType::F32; 2];
+    if !device.is_autodiff() || !single || input.dims().contains(&0) {
+        return None;
+    }
+    hardware(&device, DType::F32, 1)?;
+    let inputs = Inputs {
+        input: input.clone().into_dispatch(),
+        weight: weight.clone().into_dispatch(),
+        bias: bias.map_or_else(|| nothing(&device), |bias| bias.clone().into_dispatch()),
+    };
+    let output = <Dispatch as ProjectOnCube>::project(inputs, bias.is_some());
+    Some(Tensor::from_dispatch(output))
+}
+
+/// The tensors that the operation reads; a bias that is not there has one element.
+#[derive(Clone, Debug, ExtensionType)]
+#[extension_type(fusion)]
+pub struct Inputs<B: Backend> {
+    input: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    bias: FloatTensor<B>,
+}
+
+/// The operation.
+#[backend_extension(Autodiff, Cube, Fusion)]
+pub trait ProjectOnCube: Backend {
+    /// `x W`, or `x W + b`.
+    #[fusion(meta = output_spec)]
+    fn project(#[extension_type] inputs: Inputs<Self>, has_bias: bool) -> FloatTensor<Self>;
+}
+
+fn output_spec(inputs: &InputsMetadata, _has_bias: &bool) -> TensorSpec {
+    spec([inputs.input.shape[0], inputs.weight.shape[1]])
+}
+
+impl ProjectOnCube for CubeBackend {
+    fn project(inputs: Inputs<Self>, has_bias: bool) -> CubeTensor {
+        map::<Self>(inputs.input, inputs.weight, has_bias.then_some(inputs.bias))
+    }
+}
+
+impl<C: CheckpointStrategy> ProjectOnCube for Autodiff<Cube, C> {
+    fn project(inputs: Inputs<Self>, has_bias: bool) -> FloatTensor<Self> {
+        let inputs = [inputs.input, inputs.weight, inputs.bias];
+        run_tracked::<_, C, 3>(Map { has_bias }, inputs)
+    }
+}
+
+/// The operation of tensor operations, which Burn can fuse with others.
+fn map<B: Backend>(
+    input: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    bias: Option<FloatTensor<B>>,
+) -> FloatTensor<B> {
+    let width = weight.shape()[1];
+    let product = B::float_matmul(input, weight);
+    match bias {
+        Some(bias) => B::float_add(product, B::float_reshape(bias, Shape::new([1, width]))),
+        None => product,
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Map {
+    has_bias: bool,
+}
+
+impl Operation<3> for Map {
+    type Kept = [FloatTensor<Cube>; 2];
+
+    fn run(self, [input, weight, bias]: [FloatTensor<Cube>; 3]) -> FloatTensor<Cube> {
+        map::<Cube>(input, weight, self.has_bias.then_some(bias))
+    }
+
+    fn run_keeping(self, inputs: [FloatTensor<Cube>; 3]) -> (FloatTensor<Cube>, Self::Kept) {
+        let [input, weight, _] = inputs.clone();
+        (self.run(inputs), [input, weight])
+    }
+
+    fn backward(
+        [input, weight]: Self::Kept,
+        slopes: FloatTensor<Cube>,
+        [of_input, of_weight, of_bias]: [bool; 3],
+    ) -> [Option<FloatTensor<Cube>>; 3] {
+        let transposed = || Cube::float_swap_dims(weight.clone(), 0, 1);
+        [
+            of_input.then(|| Cube::float_matmul(slopes.clone(), transposed())),
+            of_weight.then(|| products_over_rows(input, slopes.clone())),
+            of_bias.then(|| over_rows(slopes)),
+        ]
+    }
+}
