@@ -91,8 +91,10 @@ class Worker:
             # A GPU's driver asks for more addresses than there is memory.
             preexec_fn=limit_memory if options.device == "cpu" else None,
         )
-        self.times, self.error = [], None
-        self.base = self.read(time.monotonic() + self.timeout).get("peak_mib")
+        first = self.read(time.monotonic() + self.timeout)
+        # A peer whose packages are not there ends before it says anything.
+        self.times, self.error = [], first.get("error")
+        self.base = first.get("peak_mib")
         self.peak = None
 
     def ask(self, **more):
@@ -115,7 +117,7 @@ class Worker:
         if not ready:
             return {"error": f"not done after {self.timeout} s"}
         line = self.process.stdout.readline()
-        return json.loads(line) if line else {"error": "the process ended (out of memory?)"}
+        return json.loads(line) if line else {"error": "the process ended (out of memory? a package that is not there?)"}
 
     def cpu_time(self):
         """What the process has computed so far, where the system tells."""
@@ -157,9 +159,9 @@ def fma_peak(options):
     if options.device != "cpu" and not nvidia():
         return None
     worker = Worker("fma-peak" if options.device == "cpu" else "torch-fma-peak", [], [], options)
-    peak = max(worker.ask()["peak_gfma"] for _ in range(3))
+    answers = [worker.ask() for _ in range(3)]
     worker.close()
-    return peak
+    return max(answer["peak_gfma"] for answer in answers) if all(answers) else None
 
 
 def settle(workers):
@@ -278,7 +280,8 @@ def main():
     parser = argparse.ArgumentParser(prog="benches/peers/run", description=__doc__)
     parser.add_argument("--suite", choices=SUITES, default="fast-weights")
     parser.add_argument("--device", choices=["cpu", "cuda", "wgpu"], default="cpu", help="what all compute on; a GPU "
-                        "adds large lines, and leaves out JAX and the processes' memory; beside wgpu PyTorch computes through CUDA, if it can")
+                        "adds large lines, and leaves out JAX and the processes' memory; beside wgpu "
+                        "PyTorch computes through CUDA, where nvidia-smi knows a GPU")
     parser.add_argument("--grid", help="sizes of each line: " + "; ".join(
         f'{name}: "{suite["grid"]}"' for name, suite in SUITES.items()))
     parser.add_argument("--variants", help="only these, with commas")
@@ -320,7 +323,11 @@ def main():
         lines.append(line)
         print(table([line], suite), flush=True)
     threads = len(os.sched_getaffinity(0))
-    where = f"{threads} threads, {cpu()}" if options.device == "cpu" else f"{options.device} on {nvidia() or 'a GPU that nvidia-smi does not know'}"
+    where = {
+        "cpu": f"{threads} threads, {cpu()}",
+        "cuda": f"cuda on {nvidia()}",
+        "wgpu": f"wgpu; PyTorch through CUDA on {nvidia()}" if nvidia() else "wgpu",
+    }[options.device]
     most = f" ({peak:.0f} multiply-adds a nanosecond at most)" if peak else ""
     about = (f"Milliseconds of {suite['work']}, medians; float32, {where}{most}, "
              f"{time.strftime('%Y-%m-%d')}; {versions()}. `benches/peers/run {' '.join(sys.argv[1:])}`")
@@ -355,7 +362,7 @@ def nvidia():
 def versions():
     """Of the packages that the peers need, as they are here."""
     names = [line.split("==")[0].strip() for line in open(HERE / "requirements.txt")]
-    here = {package.name.lower(): package.version for package in metadata.distributions()}
+    here = {(package.name or "").lower(): package.version for package in metadata.distributions()}
     return ", ".join(f"{name} {here[name]}" for name in names if name in here)
 
 

@@ -11,7 +11,7 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::{Operation, hardware, nothing, over_rows, products_over_rows, run_tracked, spec};
 
-/// `x W + b` of every row, `[rows, d_output]`; nothing, unless gradients of it are tracked on a GPU, in f32.
+/// `x W + b` of every row, `[rows, d_output]`; nothing, unless this is a GPU that tracks gradients, and f32.
 pub(crate) fn project(
     input: &Tensor<2>,
     weight: &Tensor<2>,
@@ -19,7 +19,8 @@ pub(crate) fn project(
 ) -> Option<Tensor<2>> {
     let device = input.device();
     let single = [input.dtype(), weight.dtype()] == [DType::F32; 2];
-    if !device.is_autodiff() || !single || input.dims().contains(&0) {
+    let is_empty = [input.dims(), weight.dims()].as_flattened().contains(&0);
+    if !device.is_autodiff() || !single || is_empty {
         return None;
     }
     hardware(&device, DType::F32, 1)?;

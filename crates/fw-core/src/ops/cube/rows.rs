@@ -129,7 +129,7 @@ fn total<const D: usize>(shares: CubeTensor, parts: usize, shape: [usize; D]) ->
     unsafe {
         sum_of_all_parts::launch_unchecked(
             &client,
-            CubeCount::Static(count.div_ceil(UNITS) as u32, 1, 1),
+            CubeCount::Static(count.div_ceil(UNITS).min(MOST_CUBES) as u32, 1, 1),
             CubeDim::new_1d(UNITS as u32),
             shares.into_buffer_arg(),
             result.clone().into_buffer_arg(),
@@ -252,8 +252,8 @@ fn sums_of_part(
 /// The sum of all parts.
 #[cube(launch_unchecked)]
 fn sum_of_all_parts(shares: &[f32], result: &mut [f32], count: usize, parts: usize) {
-    let e = ABSOLUTE_POS as usize;
-    if e < count {
+    let units = CUBE_COUNT_X as usize * UNITS;
+    for e in range_stepped(ABSOLUTE_POS as usize, count, units) {
         let mut sum = 0.0f32;
         for part in 0..parts {
             sum += shares[part * count + e];

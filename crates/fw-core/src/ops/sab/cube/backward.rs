@@ -70,7 +70,7 @@ pub(super) fn backward(
     let mut of_query = Shared::<[f32]>::new_slice(d_attention);
     let mut of_v = Shared::<[f32]>::new_slice(d_attention);
     let mut shares = Shared::<[f32]>::new_slice(comptime!(plan.shares()));
-    let mut other_shares = Shared::<[f32]>::new_slice(comptime!(plan.shares()));
+    let mut other_shares = Shared::<[f32]>::new_slice(comptime!(plan.query_shares()));
     let mut weighted = Shared::<[f32]>::new_slice(MOMENTS);
     let mut excess = Shared::<[f32]>::new_slice(MOMENTS);
     let mut moved = Shared::<[f32]>::new_slice(MOMENTS);

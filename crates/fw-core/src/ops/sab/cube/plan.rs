@@ -113,17 +113,21 @@ impl Plan {
     fn shared_numbers(&self) -> usize {
         let both = 4 * self.d_hidden + self.d_attention() + self.shares() + 2 * MOMENTS;
         let forward = 3 * self.units();
-        let backward = self.d_gates() + self.d_attention() + self.shares() + MOMENTS;
+        let backward = self.d_gates() + self.d_attention() + self.query_shares() + MOMENTS;
         both + forward.max(backward)
     }
 
     /// Room for the shares of any product.
     pub(super) fn shares(&self) -> usize {
+        let scores = match self.recalls {
+            true => self.scored() * SCORE_ROW,
+            false => 0,
+        };
         [
             self.gates.parts * self.d_gates(),
             self.hidden.parts * self.d_hidden,
-            self.query.parts * self.d_attention(),
-            self.scored() * SCORE_ROW,
+            self.query_shares(),
+            scores,
         ]
         .into_iter()
         .max()
@@ -132,6 +136,11 @@ impl Plan {
 
     pub(super) fn units(&self) -> usize {
         self.hidden.units()
+    }
+
+    /// Room for the shares of what attention makes of h.
+    pub(super) fn query_shares(&self) -> usize {
+        self.query.parts * self.d_attention()
     }
 
     /// Scores that are computed between two barriers.
