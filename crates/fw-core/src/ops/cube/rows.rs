@@ -253,7 +253,7 @@ fn sums_of_part(
 #[cube(launch_unchecked)]
 fn sum_of_all_parts(shares: &[f32], result: &mut [f32], count: usize, parts: usize) {
     let units = CUBE_COUNT_X as usize * UNITS;
-    for e in range_stepped(ABSOLUTE_POS as usize, count, units) {
+    for e in range_stepped(ABSOLUTE_POS, count, units) {
         let mut sum = 0.0f32;
         for part in 0..parts {
             sum += shares[part * count + e];
