@@ -18,9 +18,9 @@ pub(crate) fn project(
     bias: Option<&Tensor<1>>,
 ) -> Option<Tensor<2>> {
     let device = input.device();
-    let single = [input.dtype(), weight.dtype()] == [DType::F32; 2];
+    let is_single = [input.dtype(), weight.dtype()] == [DType::F32; 2];
     let is_empty = [input.dims(), weight.dims()].as_flattened().contains(&0);
-    if !device.is_autodiff() || !single || is_empty {
+    if !device.is_autodiff() || !is_single || is_empty {
         return None;
     }
     hardware(&device, DType::F32, 1)?;
@@ -67,7 +67,7 @@ impl<C: CheckpointStrategy> ProjectOnCube for Autodiff<Cube, C> {
     }
 }
 
-/// The operation of tensor operations, which Burn can fuse with others.
+/// The map in tensor operations, which Burn can fuse with others.
 fn map<B: Backend>(
     input: FloatTensor<B>,
     weight: FloatTensor<B>,
@@ -81,6 +81,7 @@ fn map<B: Backend>(
     }
 }
 
+/// The map, and its gradients.
 #[derive(Clone, Copy, Debug)]
 struct Map {
     has_bias: bool,

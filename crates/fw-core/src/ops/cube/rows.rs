@@ -184,10 +184,10 @@ fn products_of_part(
             tile_b[e] = of_b;
         }
         sync_cube();
-        for first in range_stepped(0usize, DEPTH, AT_ONCE) {
+        for held in range_stepped(0usize, DEPTH, AT_ONCE) {
             #[unroll]
             for next in 0..AT_ONCE {
-                let row = (first + next) * TILE;
+                let row = (held + next) * TILE;
                 #[unroll]
                 for i in 0..EACH {
                     let of_a = tile_a[row + i * SIDE + down];

@@ -3,10 +3,9 @@
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::plan::{Attention, Plan};
+use super::plan::{Attention, Plan, SCORE_ROW};
 use super::steps::{
-    EPSILON, SCORE_ROW, above, is_crowded, memory, n_before, n_chosen, oldest, score_of,
-    share_above,
+    EPSILON, above, is_crowded, memory, n_before, n_chosen, oldest, score_of, share_above,
 };
 use crate::ops::cube::{
     MOMENTS, largest_of, place, share_largest, sigmoid, sum_of_parts, sync, terms, times, total_of,

@@ -2,10 +2,12 @@
 
 use burn_cubecl::cubecl::ir::HardwareProperties;
 
-use super::steps::SCORE_ROW;
 use crate::ops::CellKind;
 use crate::ops::cube::{Layout, MOMENTS, room, wanted};
 use crate::ops::sab::{Combination, Options, Score, Sparsifier};
+
+/// Shares of a score, which [`MOMENTS`] units sum up, and a place more: rows begin in different banks.
+pub(super) const SCORE_ROW: usize = MOMENTS + 1;
 
 /// What a pair of kernels is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

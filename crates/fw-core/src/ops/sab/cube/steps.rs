@@ -3,7 +3,7 @@
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::plan::{Attention, Plan};
+use super::plan::{Attention, Plan, SCORE_ROW};
 use crate::ops::cube::MOMENTS;
 use crate::ops::sab::Sparsifier;
 
@@ -111,9 +111,6 @@ pub(super) fn share_above(
         shares[unit] = sum;
     }
 }
-
-/// Shares of a score, which [`MOMENTS`] units sum up, and a place more: rows begin in different banks.
-pub(super) const SCORE_ROW: usize = MOMENTS + 1;
 
 /// A score, from its shares.
 #[cube]
