@@ -350,7 +350,6 @@ impl Ntm {
             activation,
             read_head: head(&self.read_head.linear),
             write_head: head(&self.write_head.linear),
-            shift_width: self.shift_width,
         }
     }
 

@@ -25,6 +25,5 @@ pub use activation::Activation;
 pub(crate) use cell::lstm_step;
 pub use cell::{CellKind, LstmState};
 pub use path::Path;
-pub use projection::project;
-pub(crate) use projection::project_by;
+pub use projection::{project, project_by};
 pub use scan::scan;

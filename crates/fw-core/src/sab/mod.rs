@@ -4,9 +4,6 @@ mod attention;
 mod cell;
 mod trace;
 
-#[cfg(feature = "flex")]
-use alloc::vec::Vec;
-
 use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -391,17 +388,11 @@ impl<C: Cell> Sab<C> {
     /// The memories after a sequence with the given hidden states.
     #[cfg(any(feature = "flex", feature = "cube"))]
     fn memories_after(&self, state: &SabState<C::State>, hidden: Tensor<3>) -> Option<Tensor<3>> {
-        let seq_length = hidden.dims()[1];
-        let stored: Vec<i64> = (0..seq_length)
-            .filter(|t| self.is_stored_after(state.step + t + 1))
-            .map(|t| t as i64)
-            .collect();
-        let device = hidden.device();
-        let new = match stored.len() {
-            0 => None,
-            n if n == seq_length => Some(hidden),
-            _ => Some(hidden.select(1, Tensor::from_data(stored.as_slice(), &device.inner()))),
-        };
+        let interval = self.config.attention_interval;
+        let first = interval - 1 - state.step % interval;
+        let is_any = self.attention.is_some() && first < hidden.dims()[1];
+        // A view: where the state is not used it costs nothing.
+        let new = is_any.then(|| hidden.slice(burn::tensor::s![.., first..;interval as isize, ..]));
         let all = match (state.memories.clone(), new) {
             (Some(given), Some(new)) => Some(Tensor::cat(alloc::vec![given, new], 1)),
             (given, new) => given.or(new),

@@ -6,6 +6,7 @@ use burn::tensor::activation::relu;
 use burn::tensor::module::embedding;
 use burn::tensor::{Device, Tensor};
 use fw_core::Recurrent;
+use fw_core::ops::project_by;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -173,19 +174,18 @@ impl<R: Recurrent> SequenceModel<R> {
 impl<R: Layer> Model for SequenceModel<R> {
     fn logits(&self, inputs: Inputs) -> Tensor<3> {
         let outputs = self.outputs(inputs);
-        let [batch_size, seq_length, width] = outputs.dims();
-        let (rows, steps) = match self.answers_at_the_end {
-            true => (outputs.narrow(1, seq_length - 1, 1), 1),
-            false => (outputs, seq_length),
+        let outputs = match self.answers_at_the_end {
+            true => {
+                let last = outputs.dims()[1] - 1;
+                outputs.narrow(1, last, 1)
+            }
+            false => outputs,
         };
-        // As one product of two matrices.
-        let rows: Tensor<2> = rows.reshape([batch_size * steps, width]);
-        let logits = self.output.forward(match &self.head {
-            Some(head) => relu(head.forward(rows)),
-            None => rows,
-        });
-        let [_, d_output] = logits.dims();
-        logits.reshape([batch_size, steps, d_output])
+        let outputs = match &self.head {
+            Some(head) => relu(project_by(head, outputs)),
+            None => outputs,
+        };
+        project_by(&self.output, outputs)
     }
 
     fn state_size(&self, seq_length: usize) -> usize {

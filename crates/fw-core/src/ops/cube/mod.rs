@@ -7,7 +7,6 @@ mod autodiff;
 mod functions;
 mod layout;
 mod products;
-mod projection;
 mod reductions;
 mod rows;
 mod tensors;
@@ -16,7 +15,6 @@ pub(crate) use autodiff::{Operation, run_tracked};
 pub(crate) use functions::{activate, activate_slope, sigmoid};
 pub(crate) use layout::{Layout, UNITS, hardware, room};
 pub(crate) use products::{place, product, sum_of_parts, sync, terms, times};
-pub(crate) use projection::project;
 pub(crate) use reductions::{
     MOMENTS, largest_of, moments, share_dot, share_largest, share_moments, share_sums, share_total,
     sums, total_of,

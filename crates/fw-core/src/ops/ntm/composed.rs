@@ -30,7 +30,6 @@ pub(crate) struct SlowWeights {
     /// Weight and bias of the read heads, then of the write heads.
     pub read_head: (Tensor<2>, Tensor<1>),
     pub write_head: (Tensor<2>, Tensor<1>),
-    pub shift_width: usize,
 }
 
 /// A layer of the controller.

@@ -62,7 +62,8 @@ fn operands(
 ) -> (Inputs<Dispatch>, Plan) {
     let [.., word_size] = state.memory.dims();
     let d_hidden = weights.read_head.0.dims()[0];
-    let addressing = Addressing::width(word_size, weights.shift_width);
+    let n_read = state.reads.dims()[1];
+    let addressing = weights.read_head.1.dims()[0] / n_read;
     let n_write = weights.write_head.1.dims()[0] / (addressing + 2 * word_size);
     let plan = Plan {
         controller: match weights.activation {
@@ -72,7 +73,7 @@ fn operands(
         d_hidden,
         n_layers: weights.layers.len(),
         n_write,
-        shift_width: weights.shift_width,
+        shift_width: addressing.saturating_sub(Addressing::width(word_size, 0)),
         is_projected: matches!(input, Sequence::Projected(_)),
         arch,
     };

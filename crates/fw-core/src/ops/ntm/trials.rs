@@ -78,7 +78,6 @@ pub(super) fn parts(
         activation,
         read_head: head(addressing),
         write_head: head(addressing + 4 * WORD_SIZE),
-        shift_width: SHIFT_WIDTH,
     };
     let mut states = |_| LstmState {
         hidden: leaves.leaf([BATCH_SIZE, D_HIDDEN]),

@@ -1,4 +1,4 @@
-//! A linear map of every step, whose gradients are [sums over rows](super::rows).
+//! A linear map of every step, whose gradients are [sums over rows](crate::ops::cube).
 
 use burn::backend::autodiff::{Autodiff, checkpoint::strategy::CheckpointStrategy};
 use burn::backend::fusion::custom::TensorSpec;
@@ -9,7 +9,9 @@ use burn::tensor::{DType, Shape, Tensor};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::{Operation, hardware, nothing, over_rows, products_over_rows, run_tracked, spec};
+use crate::ops::cube::{
+    Operation, hardware, nothing, over_rows, products_over_rows, run_tracked, spec,
+};
 
 /// `x W + b` of every row, `[rows, d_output]`; nothing, unless this is a GPU that tracks gradients, and f32.
 pub(crate) fn project(
