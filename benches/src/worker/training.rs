@@ -5,7 +5,7 @@ use burn::nn::loss::{BinaryCrossEntropyLossConfig, CrossEntropyLossConfig};
 use burn::nn::{Linear, LinearConfig};
 use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use fw_core::ops::project_by;
+use fw_core::ops::project_linear;
 use fw_core::{Controller, Lstm, LstmConfig, Ntm, NtmConfig, Path, Recurrent, Sab, SabConfig};
 use serde::Deserialize;
 
@@ -174,7 +174,7 @@ struct Copier<L: Recurrent> {
 
 impl<L: Recurrent> Copier<L> {
     fn forward(&self, input: Tensor<3>) -> Tensor<3> {
-        project_by(&self.output, self.layer.forward(input, None).0)
+        project_linear(&self.output, self.layer.forward(input, None).0)
     }
 }
 

@@ -8,7 +8,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData, activation::sigmoid};
 use crate::error::{expect_valid, require, require_finite, require_size};
 use crate::initializer::uniform;
 use crate::ops::holographic::{bound, complex_product, copy_permutations, permuted_copies};
-use crate::ops::project_by;
+use crate::ops::project_linear;
 use crate::recurrent::check_batch;
 use crate::{ConfigError, Recurrent};
 
@@ -168,7 +168,7 @@ impl Recurrent for AssociativeLstm {
     }
 
     fn project(&self, input: Tensor<3>) -> Tensor<3> {
-        project_by(&self.input, input)
+        project_linear(&self.input, input)
     }
 
     fn advance(

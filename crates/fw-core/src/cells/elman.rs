@@ -6,7 +6,7 @@ use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 
 use crate::error::{expect_valid, require_size};
-use crate::ops::project_by;
+use crate::ops::project_linear;
 use crate::recurrent::check_batch;
 use crate::{Activation, ConfigError, HiddenInitializer, Recurrent};
 
@@ -147,7 +147,7 @@ impl Recurrent for Elman {
     }
 
     fn project(&self, input: Tensor<3>) -> Tensor<3> {
-        project_by(&self.input, input)
+        project_linear(&self.input, input)
     }
 
     fn advance(&self, projected_t: Tensor<2>, hidden: Tensor<2>) -> (Tensor<2>, Tensor<2>) {

@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor, activation::sigmoid};
 
 use crate::error::{expect_valid, require_size};
 use crate::initializer::uniform;
-use crate::ops::project_by;
+use crate::ops::project_linear;
 use crate::recurrent::{check_batch, forward_composed};
 use crate::{ConfigError, Recurrent};
 
@@ -151,7 +151,7 @@ impl Recurrent for Gru {
     }
 
     fn project(&self, input: Tensor<3>) -> Tensor<3> {
-        let projected = project_by(&self.input, input);
+        let projected = project_linear(&self.input, input);
         match &self.norm {
             Some(norm) => normalize(projected, &norm.input_gates, &norm.input_new),
             None => projected,

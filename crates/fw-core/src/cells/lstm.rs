@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::error::{expect_valid, require_finite, require_size};
 use crate::initializer::uniform;
-use crate::ops::{lstm_step, project_by};
+use crate::ops::{lstm_step, project_linear};
 use crate::recurrent::{check_batch, forward_composed};
 use crate::{ConfigError, LstmState, Recurrent};
 
@@ -130,7 +130,7 @@ impl Recurrent for Lstm {
     }
 
     fn project(&self, input: Tensor<3>) -> Tensor<3> {
-        project_by(&self.input, input)
+        project_linear(&self.input, input)
     }
 
     fn advance(&self, projected_t: Tensor<2>, state: LstmState) -> (Tensor<2>, LstmState) {

@@ -18,12 +18,11 @@ mod path;
 mod projection;
 pub mod sab;
 mod scan;
-#[cfg(any(feature = "flex", feature = "cube"))]
 mod shapes;
 
 pub use activation::Activation;
 pub(crate) use cell::lstm_step;
 pub use cell::{CellKind, LstmState};
 pub use path::Path;
-pub use projection::{project, project_by};
+pub use projection::{project, project_linear};
 pub use scan::scan;

@@ -391,7 +391,7 @@ impl<C: Cell> Sab<C> {
         let interval = self.config.attention_interval;
         let first = interval - 1 - state.step % interval;
         let is_any = self.attention.is_some() && first < hidden.dims()[1];
-        // A view: where the state is not used it costs nothing.
+        // On the CPU a view, which costs nothing where the state is not used.
         let new = is_any.then(|| hidden.slice(burn::tensor::s![.., first..;interval as isize, ..]));
         let all = match (state.memories.clone(), new) {
             (Some(given), Some(new)) => Some(Tensor::cat(alloc::vec![given, new], 1)),

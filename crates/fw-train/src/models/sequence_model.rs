@@ -6,7 +6,7 @@ use burn::tensor::activation::relu;
 use burn::tensor::module::embedding;
 use burn::tensor::{Device, Tensor};
 use fw_core::Recurrent;
-use fw_core::ops::project_by;
+use fw_core::ops::project_linear;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -182,10 +182,10 @@ impl<R: Layer> Model for SequenceModel<R> {
             false => outputs,
         };
         let outputs = match &self.head {
-            Some(head) => relu(project_by(head, outputs)),
+            Some(head) => relu(project_linear(head, outputs)),
             None => outputs,
         };
-        project_by(&self.output, outputs)
+        project_linear(&self.output, outputs)
     }
 
     fn state_size(&self, seq_length: usize) -> usize {

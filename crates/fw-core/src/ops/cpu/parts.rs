@@ -47,16 +47,23 @@ impl Parts {
         self.batch_size.div_ceil(self.samples)
     }
 
+    /// The samples of a part.
+    pub(crate) fn samples(&self, part: usize) -> Range<usize> {
+        let start = part * self.samples;
+        start..(start + self.samples).min(self.batch_size)
+    }
+
     /// Calls `work(part, samples)` for every part, on the threads of rayon's pool.
     pub(crate) fn for_each(&self, work: impl Fn(usize, Range<usize>) + Send + Sync) {
-        let run = |part: usize| {
-            let start = part * self.samples;
-            work(part, start..(start + self.samples).min(self.batch_size));
-        };
-        match self.count() {
-            1 => run(0),
-            count => (0..count).into_par_iter().with_max_len(1).for_each(run),
-        }
+        at_once(self.count(), |part| work(part, self.samples(part)));
+    }
+}
+
+/// Calls `work` for every number below `count`, on the threads of rayon's pool.
+pub(crate) fn at_once(count: usize, work: impl Fn(usize) + Send + Sync) {
+    match count {
+        1 => work(0),
+        count => (0..count).into_par_iter().with_max_len(1).for_each(work),
     }
 }
 
@@ -98,13 +105,23 @@ impl Parts {
             }
             work(part, samples, scratch, sums);
         });
+        // SAFETY: each part has made its sums.
+        unsafe { self.join(&buffer, size) };
+        buffer
+    }
+
+    /// Adds the `size` sums of each part to those of the first, in their order.
+    ///
+    /// # Safety
+    /// The buffer must hold the sums of all parts, one part after another, and nobody may touch them meanwhile.
+    pub(crate) unsafe fn join<T: Real>(&self, buffer: &Buffer<T>, size: usize) {
+        let sums = buffer.as_ptr();
         for part in 1..self.count() {
             for number in 0..size {
-                // SAFETY: within the sums of two parts, which nobody else touches any more.
-                unsafe { *partial.at(number) += *partial.at(part * size + number) };
+                // SAFETY: as the caller promises.
+                unsafe { *sums.add(number) += *sums.add(part * size + number) };
             }
         }
-        buffer
     }
 }
 

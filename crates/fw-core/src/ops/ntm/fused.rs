@@ -63,7 +63,7 @@ fn operands(
     let [.., word_size] = state.memory.dims();
     let d_hidden = weights.read_head.0.dims()[0];
     let n_read = state.reads.dims()[1];
-    let addressing = weights.read_head.1.dims()[0] / n_read;
+    let addressing = weights.read_head.1.dims()[0] / n_read.max(1);
     let n_write = weights.write_head.1.dims()[0] / (addressing + 2 * word_size);
     let plan = Plan {
         controller: match weights.activation {

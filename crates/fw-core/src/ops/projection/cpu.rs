@@ -5,11 +5,17 @@ use core::ops::Range;
 
 use crate::ops::cpu::{
     Arch, Buffer, Initial, Packed, Parts, Real, Row, Rows, RowsMut, SharedMut, Simd, Strided,
-    WithSimd, add_product, clear, padded, transposed, trimmed,
+    WithSimd, add_product, at_once, clear, padded, transposed, trimmed, with_scratch,
 };
 
 /// Rows that a thread takes at a time: what they hold stays in the cache while it is multiplied.
 const GROUP: usize = 64;
+
+/// Rows of the weight whose gradient is summed at a time.
+const BLOCK: usize = 64;
+
+/// Pieces of work for which sums over all rows are cut: more need more memory, and more time to be joined.
+const MOST_PIECES: usize = 8;
 
 /// A call: sizes and inputs, all contiguous.
 #[derive(Clone, Copy)]
@@ -23,16 +29,6 @@ pub(super) struct Problem<'a, T> {
     pub(super) weight: &'a [T],
     /// `[d_output]`, or nothing.
     pub(super) bias: &'a [T],
-}
-
-impl<T> Problem<'_, T> {
-    /// The rows, shared among threads: eight parts, unless they are few or very many, since each part has its own sums of the
-    /// weight's gradient.
-    fn parts(&self) -> Parts {
-        let least = self.rows.div_ceil(8).clamp(4 * GROUP, 32 * GROUP);
-        let least = least.next_multiple_of(GROUP);
-        Parts::new(self.rows, least, self.d_input * self.d_output)
-    }
 }
 
 /// `x W + b` of every row.
@@ -101,50 +97,140 @@ impl<T: Real> WithSimd for Backward<'_, T> {
             let weight = Packed::new(&turned, row, 1);
             gradients[0] = multiply::<S, T>(self.problem, self.slopes, &weight, &[], row);
         }
-        if of_weight || of_bias {
-            let row = Row::new(d_output, lanes);
-            let sums = self.sums::<S>(row);
+        let sums = Sums {
+            problem: self.problem,
+            slopes: self.slopes,
+            row: Row::new(d_output, lanes),
+            of_weight: if of_weight { d_input } else { 0 },
+            of_bias: of_bias && !self.problem.bias.is_empty(),
+        };
+        let n_rows = sums.of_weight + usize::from(sums.of_bias);
+        if n_rows > 0 {
+            let joined = sums.over_rows::<S>(n_rows);
             // SAFETY: that many sums were made.
-            let sums = unsafe { sums.first((d_input + 1) * row.width) };
-            let (weight, bias) = sums.split_at(d_input * row.width);
-            gradients[1] = trimmed(weight, d_input, row);
-            if !self.problem.bias.is_empty() {
-                gradients[2] = trimmed(bias, 1, row);
-            }
+            let joined = unsafe { joined.first(n_rows * sums.row.width) };
+            let (weight, bias) = joined.split_at(sums.of_weight * sums.row.width);
+            gradients[1] = trimmed(weight, sums.of_weight, sums.row);
+            gradients[2] = trimmed(bias, usize::from(sums.of_bias), sums.row);
         }
         gradients
     }
 }
 
-impl<T: Real> Backward<'_, T> {
-    /// The gradient of the weight, then that of the bias, in rows of `row`: sums over all rows of the input.
-    fn sums<S: Simd>(&self, row: Row) -> Buffer<T> {
-        let Problem { d_input, input, .. } = *self.problem;
-        let size = (d_input + 1) * row.width;
-        let is_padded = row.units < row.width;
-        let room = if is_padded { GROUP * row.width } else { 0 };
-        let parts = self.problem.parts();
-        parts.sum_groups(GROUP, room, size, |_, rows, room, sums| {
-            let from = self.slopes[rows.start * row.units..].as_ptr();
-            let sizes = |m: usize| [m, rows.len(), row.vectors()];
-            // SAFETY: the machine has the instructions of S; the groups lie within the matrices, the room is that of a group.
-            unsafe {
-                let slopes = match is_padded {
-                    true => {
-                        clear(room, rows.len() * row.width);
-                        copy_rows(rows.len(), row.units, (from, row.units), (room, row.width));
-                        room.cast_const()
-                    }
-                    false => from,
-                };
-                let slopes = Rows::new(slopes, row.width);
-                let columns = Strided::new(input[rows.start * d_input..].as_ptr(), 1, d_input);
-                let weight = RowsMut::new(sums, row.width);
-                add_product::<S, T>(sizes(d_input), columns, slopes, weight);
-                let bias = RowsMut::new(sums.add(d_input * row.width), row.width);
-                add_product::<S, T>(sizes(1), Strided::new(&T::one(), 0, 0), slopes, bias);
+/// The gradients of the weight and of the bias are sums over all rows of the input.
+struct Sums<'a, T> {
+    problem: &'a Problem<'a, T>,
+    slopes: &'a [T],
+    /// A row of the sums.
+    row: Row,
+    /// Rows of the weight's gradient that are wanted, all or none.
+    of_weight: usize,
+    of_bias: bool,
+}
+
+impl<T: Real> Sums<'_, T> {
+    /// Rows of the weight's gradient, then of the bias's.
+    ///
+    /// The pieces of work are blocks of the weight's rows; where these are few, the input's rows are cut as well, and each part
+    /// has sums of its own. The cut depends on sizes alone.
+    fn over_rows<S: Simd>(&self, n_rows: usize) -> Buffer<T> {
+        let blocks = self.of_weight.div_ceil(BLOCK).max(1);
+        let parts = MOST_PIECES.div_ceil(blocks);
+        let rows = self.problem.rows.div_ceil(parts).next_multiple_of(GROUP);
+        let work = self.of_weight.clamp(1, BLOCK) * self.row.width;
+        let parts = Parts::new(self.problem.rows, rows, work);
+        let size = n_rows * self.row.width;
+        let buffer = Buffer::<T>::new(parts.count() * size);
+        let sums = SharedMut::new(buffer.as_ptr());
+        at_once(parts.count() * blocks, |piece| {
+            let (part, block) = (piece / blocks, piece % blocks);
+            let first = block * BLOCK;
+            let room = GROUP * (self.slopes_stride() + Row::spread(BLOCK));
+            with_scratch(room, |room| {
+                // SAFETY: the machine has the instructions of S; each piece has rows of sums of its own, and the room is large
+                // enough.
+                unsafe {
+                    S::vectorize(Piece {
+                        call: self,
+                        rows: parts.samples(part),
+                        columns: first..(first + BLOCK).min(self.of_weight),
+                        sums: sums.at(part * size),
+                        room,
+                    });
+                }
+            });
+        });
+        // SAFETY: all pieces have made their sums.
+        unsafe { parts.join(&buffer, size) };
+        buffer
+    }
+
+    /// How far apart the rows of the slopes lie in the room of a piece.
+    fn slopes_stride(&self) -> usize {
+        Row::spread(self.row.width)
+    }
+}
+
+/// A piece of the sums, to be made with the instructions of S: a closure would not be inlined there.
+struct Piece<'a, T> {
+    call: &'a Sums<'a, T>,
+    rows: Range<usize>,
+    /// The input's columns, which are the weight's rows; the first piece of a part has the bias.
+    columns: Range<usize>,
+    sums: *mut T,
+    room: *mut T,
+}
+
+impl<T: Real> WithSimd for Piece<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self) {
+        let Piece {
+            call,
+            columns,
+            sums,
+            room,
+            ..
+        } = self;
+        let Sums { row, of_weight, .. } = *call;
+        let Problem { d_input, input, .. } = *call.problem;
+        let (stride, columns_stride) = (call.slopes_stride(), Row::spread(BLOCK));
+        let has_bias = call.of_bias && columns.start == 0;
+        // SAFETY: as `over_rows` promises.
+        unsafe {
+            let of_columns = sums.add(columns.start * row.width);
+            let of_bias = sums.add(of_weight * row.width);
+            clear(of_columns, columns.len() * row.width);
+            if has_bias {
+                clear(of_bias, row.width);
             }
-        })
+            let inputs = room.add(GROUP * stride);
+            for first in self.rows.clone().step_by(GROUP) {
+                let count = GROUP.min(self.rows.end - first);
+                for index in 0..count {
+                    row.read::<S, T>(call.slopes, first + index, room.add(index * stride));
+                    let from = input[(first + index) * d_input..][columns.clone()].as_ptr();
+                    let to = inputs.add(index * columns_stride);
+                    Row::new(columns.len(), row.lanes).copy_units::<S, T>(from, to);
+                }
+                let slopes = Rows::new(room.cast_const(), stride);
+                add_product::<S, T>(
+                    [columns.len(), count, row.vectors()],
+                    Strided::new(inputs.cast_const(), 1, columns_stride),
+                    slopes,
+                    RowsMut::new(of_columns, row.width),
+                );
+                if has_bias {
+                    add_product::<S, T>(
+                        [1, count, row.vectors()],
+                        Strided::new(&T::one(), 0, 0),
+                        slopes,
+                        RowsMut::new(of_bias, row.width),
+                    );
+                }
+            }
+        }
     }
 }
 
@@ -162,8 +248,8 @@ fn multiply<S: Simd, T: Real>(
     let to = SharedMut::new(output.as_mut_ptr());
     let is_padded = row.units < row.width;
     let room = if is_padded { GROUP * row.width } else { 0 };
-    let parts = problem.parts();
-    parts.for_each_group(GROUP, room, |_, rows: Range<usize>, room| {
+    let parts = Parts::new(problem.rows, GROUP, problem.d_input * problem.d_output);
+    parts.for_each_group(GROUP, room, |_, rows, room| {
         let a = Strided::new(from[rows.start * columns..].as_ptr(), columns, 1);
         let initial = match first {
             [] => Initial::Zero,
@@ -175,38 +261,14 @@ fn multiply<S: Simd, T: Real>(
             let c = RowsMut::new(if is_padded { room } else { to }, row.width);
             matrix.multiply::<S>(rows.len(), a, initial, c);
             if is_padded {
-                copy_rows(
-                    rows.len(),
-                    row.units,
-                    (room.cast_const(), row.width),
-                    (to, row.units),
-                );
+                for index in 0..rows.len() {
+                    let from = room.add(index * row.width).cast_const();
+                    core::ptr::copy_nonoverlapping(from, to.add(index * row.units), row.units);
+                }
             }
         }
     });
     // SAFETY: all rows of all groups are written.
     unsafe { output.set_len(problem.rows * row.units) };
     output
-}
-
-/// Copies so many rows of so many numbers from a matrix to another, each given by its start and how far its rows are apart.
-///
-/// # Safety
-/// All must lie within the matrices, which must not overlap.
-unsafe fn copy_rows<T: Real>(
-    rows: usize,
-    units: usize,
-    (from, from_stride): (*const T, usize),
-    (to, to_stride): (*mut T, usize),
-) {
-    for row in 0..rows {
-        // SAFETY: as the caller promises.
-        unsafe {
-            core::ptr::copy_nonoverlapping(
-                from.add(row * from_stride),
-                to.add(row * to_stride),
-                units,
-            );
-        }
-    }
 }

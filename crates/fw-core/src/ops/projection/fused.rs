@@ -12,16 +12,20 @@ use super::cpu::{self, Problem};
 use crate::ops::cpu::{Arch, Real};
 use crate::ops::fused::{self, Input, Kernel};
 
-/// `x W + b` of every row, `[rows, d_output]`; nothing, unless there is a kernel, and something to do.
+/// Rows from which on the kernel is used: for fewer, to lay the weight out in panels costs as much as the product.
+const LEAST_ROWS: usize = 32;
+
+/// `x W + b` of every row, `[rows, d_output]`; nothing, unless there is a kernel, and enough to do. The shapes must fit.
 pub(super) fn project(
     input: &Tensor<2>,
     weight: &Tensor<2>,
     bias: Option<&Tensor<1>>,
 ) -> Option<Tensor<2>> {
-    let dtype = input.dtype();
-    let is_empty = [input.dims(), weight.dims()].as_flattened().contains(&0);
-    let is_available = fused::is_available(&input.device(), dtype) && weight.dtype() == dtype;
-    (is_available && !is_empty).then(|| project_on(Arch::detect(), input, weight, bias))
+    let [rows, d_input] = input.dims();
+    let [_, d_output] = weight.dims();
+    let is_enough = rows >= LEAST_ROWS && d_input > 0 && d_output > 0;
+    let is_available = fused::is_available(&input.device(), input.dtype());
+    (is_enough && is_available).then(|| project_on(Arch::detect(), input, weight, bias))
 }
 
 /// The same with given instructions, which the machine must have.

@@ -10,18 +10,30 @@ mod fused;
 use burn::nn::Linear;
 use burn::tensor::Tensor;
 
+use crate::ops::shapes::check;
+
 /// `x_t W + b` for every step of a sequence, as one product of two matrices: a product for each sample
 /// would cost more, and its gradient a weight for each sample.
 ///
-/// On flex it is one operation with a backward pass of its own; on a GPU the gradients are.
+/// On flex it is one operation with a backward pass of its own. On a GPU the product is Burn's, and the gradients of weight and
+/// bias are computed by kernels.
 ///
 /// # Shapes
 /// - input: `[batch_size, seq_length, d_input]`
 /// - weight: `[d_input, d_output]`, bias: `[d_output]`
 /// - output: `[batch_size, seq_length, d_output]`
+///
+/// # Panics
+/// If the shapes or the types do not fit together.
+#[track_caller]
 pub fn project(input: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
     let [batch_size, seq_length, d_input] = input.dims();
     let [_, d_output] = weight.dims();
+    let dtype = input.dtype();
+    check("weight", &weight, [d_input, d_output], dtype);
+    if let Some(bias) = &bias {
+        check("bias", bias, [d_output], dtype);
+    }
     let rows = input.reshape([batch_size * seq_length, d_input]);
     let projected = by_kernel(&rows, &weight, bias.as_ref());
     let projected = projected.unwrap_or_else(|| composed(rows, weight, bias));
@@ -29,7 +41,15 @@ pub fn project(input: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> 
 }
 
 /// [`project`] with the parameters of a layer: what `linear.forward(input)` gives.
-pub fn project_by(linear: &Linear, input: Tensor<3>) -> Tensor<3> {
+///
+/// # Shapes
+/// - input: `[batch_size, seq_length, d_input]`
+/// - output: `[batch_size, seq_length, d_output]`
+///
+/// # Panics
+/// As [`project`].
+#[track_caller]
+pub fn project_linear(linear: &Linear, input: Tensor<3>) -> Tensor<3> {
     let bias = linear.bias.as_ref().map(|bias| bias.val());
     project(input, linear.weight.val(), bias)
 }

@@ -67,14 +67,15 @@ fn check(sizes: [usize; 3], has_bias: bool, dtype: DType, tolerance: f64) {
     }
 }
 
-/// One row; rows that fill vectors, and that do not; whole groups, cut ones, several parts.
+/// One row; rows that fill vectors, and that do not; whole groups, cut ones; several parts, several blocks of the weight, both.
 #[test]
 fn output_and_gradients_equal_the_composed_form_on_every_instruction_set() {
     for sizes in [
         [1, 1, 1],
         [7, 3, 16],
-        [64, 16, 45],
-        [1_300, 33, 8],
+        [65, 16, 45],
+        [130, 150, 64],
+        [1_300, 70, 48],
         [2_500, 10, 130],
     ] {
         for has_bias in [true, false] {
@@ -84,28 +85,77 @@ fn output_and_gradients_equal_the_composed_form_on_every_instruction_set() {
     }
 }
 
+/// Only what is wanted is computed.
 #[test]
-fn an_empty_batch_is_left_to_the_composed_form() {
-    let [input, weight] = [wave(0.7, [0, 3], DType::F32), wave(1.1, [3, 2], DType::F32)];
-    assert!(project(&input, &weight, None).is_none());
-    let output = composed(input, weight, None);
-    assert_eq!(output.dims(), [0, 2]);
+fn what_is_frozen_leaves_the_other_gradients_as_they_are() {
+    let sizes @ [rows, d_input, d_output] = [70, 9, 20];
+    let all = results(sizes, true, DType::F64, |input, weight, bias| {
+        project_on(Arch::detect(), input, weight, bias)
+    });
+    let slopes = wave(1.7, [rows, d_output], DType::F64);
+    let input = wave(0.7, [rows, d_input], DType::F64);
+    let weight = wave(1.1, [d_input, d_output], DType::F64);
+    let bias = wave(1.3, [d_output], DType::F64);
+    let gradients = |output: Tensor<2>| (output * slopes.clone()).sum().backward();
+
+    let output = project(&input, &weight.clone().detach(), Some(&bias)).expect("a kernel");
+    let of_rest = gradients(output);
+    assert_eq!(numbers(input.grad(&of_rest)), all[1]);
+    assert_eq!(numbers(bias.grad(&of_rest)), all[3]);
+
+    let output = project(&input.detach(), &weight, Some(&bias.detach())).expect("a kernel");
+    assert_eq!(numbers(weight.grad(&gradients(output))), all[2]);
 }
 
-/// A transposed weight lies in memory in another order than its dimensions.
+#[test]
+fn few_rows_are_left_to_the_composed_form() {
+    let weight = wave(1.1, [3, 2], DType::F32);
+    for rows in [0, LEAST_ROWS - 1] {
+        assert!(project(&wave(0.7, [rows, 3], DType::F32), &weight, None).is_none());
+    }
+    assert!(project(&wave(0.7, [LEAST_ROWS, 3], DType::F32), &weight, None).is_some());
+}
+
+/// A transposed weight lies in memory in another order than its dimensions, and so does a transposed input.
 #[test]
 fn views_are_read_in_the_order_of_their_dimensions() {
-    let [input, weight] = [wave(0.7, [5, 3], DType::F64), wave(1.1, [4, 3], DType::F64)];
-    let expected = numbers(Some(composed(
-        input.clone(),
-        weight.clone().transpose(),
-        None,
-    )));
-    let actual = project(&input, &weight.transpose(), None).expect("there is a kernel");
+    let [input, weight] = [
+        wave(0.7, [3, 40], DType::F64).transpose(),
+        wave(1.1, [4, 3], DType::F64).transpose(),
+    ];
+    let expected = numbers(Some(composed(input.clone(), weight.clone(), None)));
+    let actual = project(&input, &weight, None).expect("there is a kernel");
     for (actual, expected) in numbers(Some(actual)).iter().zip(expected) {
         assert!(
             (actual - expected).abs() < 1e-14,
             "{actual} is not {expected}"
         );
     }
+}
+
+#[test]
+fn a_number_that_is_none_stays_in_its_row() {
+    let input = wave(0.7, [40, 3], DType::F32);
+    let input = input.slice_fill([7..8, 1..2], f32::NAN);
+    let weight = wave(1.1, [3, 21], DType::F32);
+    let output = project(&input, &weight, None).expect("there is a kernel");
+    for (row, numbers) in numbers(Some(output)).chunks(21).enumerate() {
+        assert_eq!(numbers.iter().all(|number| number.is_nan()), row == 7);
+        assert_eq!(numbers.iter().any(|number| number.is_nan()), row == 7);
+    }
+}
+
+#[test]
+#[should_panic = "weight has shape [4, 2]; it must be [3, 2]"]
+fn a_weight_that_does_not_fit_is_refused() {
+    let weight = wave(1.1, [4, 2], DType::F32);
+    crate::ops::project(wave(0.7, [8, 5, 3], DType::F32), weight, None);
+}
+
+#[test]
+#[should_panic = "bias has shape [1]; it must be [2]"]
+fn a_bias_that_does_not_fit_is_refused() {
+    let weight = wave(1.1, [3, 2], DType::F32);
+    let bias = wave(1.3, [1], DType::F32);
+    crate::ops::project(wave(0.7, [8, 5, 3], DType::F32), weight, Some(bias));
 }
