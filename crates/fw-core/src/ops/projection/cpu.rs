@@ -135,8 +135,9 @@ impl<T: Real> Sums<'_, T> {
     /// has sums of its own. The cut depends on sizes alone.
     fn over_rows<S: Simd>(&self, n_rows: usize) -> Buffer<T> {
         let blocks = self.of_weight.div_ceil(BLOCK).max(1);
-        let parts = MOST_PIECES.div_ceil(blocks);
-        let rows = self.problem.rows.div_ceil(parts).next_multiple_of(GROUP);
+        let most_parts = MOST_PIECES.div_ceil(blocks);
+        let rows = self.problem.rows.div_ceil(most_parts);
+        let rows = rows.next_multiple_of(GROUP);
         let work = self.of_weight.clamp(1, BLOCK) * self.row.width;
         let parts = Parts::new(self.problem.rows, rows, work);
         let size = n_rows * self.row.width;
