@@ -14,7 +14,7 @@ use crate::ops::cube::{
 };
 
 /// `x W + b` of every row, `[rows, d_output]`; nothing, unless this is a GPU that tracks gradients, and f32.
-pub(crate) fn project(
+pub(super) fn project(
     input: &Tensor<2>,
     weight: &Tensor<2>,
     bias: Option<&Tensor<1>>,
