@@ -34,7 +34,7 @@ pub struct FastWeightsConfig {
     /// η, how strongly a step is written: any finite number. Default 0.5, as in the paper.
     #[config(default = 0.5)]
     pub fast_learning_rate: f64,
-    /// S, how often a step reads the fast weights. Default 1: more costs more and rarely helps.
+    /// S, how often a step reads the fast weights, at most 65,536. Default 1: more costs more and rarely helps.
     #[config(default = 1)]
     pub inner_steps: usize,
     /// Whether states are layer-normalised. Default true: without it, η and λ have to be tuned so that
@@ -144,14 +144,21 @@ impl FastWeightsConfig {
     /// Checks every field.
     ///
     /// # Errors
-    /// A size of 0, a decay outside `[0, 1]`, a rate that is not finite, or `normalize_preliminary`
-    /// without `layer_norm`.
+    /// A size of 0, a decay outside `[0, 1]`, a rate, a gain or a scale of W that is not finite, more than 65,536 inner steps,
+    /// an epsilon that is not above 0, or `normalize_preliminary` without `layer_norm`.
     pub fn validate(&self) -> Result<(), ConfigError> {
         require_size("d_input", self.d_input)?;
         require_size("d_hidden", self.d_hidden)?;
         let in_range = (0.0..=1.0).contains(&self.decay);
         require(in_range, "decay", self.decay, "lie in [0, 1]")?;
         require_finite("fast_learning_rate", self.fast_learning_rate)?;
+        let is_countable = self.inner_steps <= ops::MOST_INNER_STEPS;
+        require(
+            is_countable,
+            "inner_steps",
+            self.inner_steps,
+            "be at most 65536",
+        )?;
         require(
             self.layer_norm || !self.normalize_preliminary,
             "normalize_preliminary",
@@ -244,6 +251,7 @@ impl FastWeights {
         check_input(&input, self.d_input());
         let [batch_size, seq_length, _] = input.dims();
         let state = state.unwrap_or_else(|| self.start(batch_size, &input.device()));
+        check_batch(batch_size, &state.hidden);
         if batch_size == 0 {
             let writes = state.memory.written() + seq_length;
             let output = empty_output(self, &input);
@@ -379,11 +387,11 @@ impl FastWeights {
         let (device, [batch_size, seq_length, _]) =
             (input.tensor().device(), input.tensor().dims());
         let state = state.unwrap_or_else(|| self.start(batch_size, &device));
+        check_batch(batch_size, &state.hidden);
         if batch_size == 0 {
             let output = empty_output(self, input.tensor());
             return (output, state.in_form(self.form, seq_length, &self.options));
         }
-        check_batch(batch_size, &state.hidden);
         let weights = self.weights();
         ops::sequence(input, state, &weights, &self.options, self.form, self.path)
     }

@@ -27,7 +27,7 @@
 //! | [`Stack`] | layers upon each other |
 //!
 //! Each is made from its configuration (`FastWeightsConfig::new(d_input, d_hidden).init(&device)`) and
-//! implements [`Recurrent`]: `forward` over a sequence, `step` for one step, an explicit state. The
+//! implements [`Recurrent`]: `forward` over a sequence, `step` for one step, an explicit [state](RecurrentState). The
 //! tensor functions beneath, without parameters, are in [`ops`]; the stages of a Turing machine's addressing, for a model of
 //! one's own, in [`ops::ntm`]. [`SparseAttention`], the attention of [`Sab`], is a layer of its own.
 //!
@@ -51,6 +51,7 @@ pub mod ops;
 mod recurrent;
 mod sab;
 mod stack;
+mod state;
 
 pub use cells::*;
 pub use error::ConfigError;
@@ -63,6 +64,7 @@ pub use ops::{Activation, LstmState, Path};
 pub use recurrent::Recurrent;
 pub use sab::*;
 pub use stack::Stack;
+pub use state::RecurrentState;
 
 /// The examples of the documents run as tests.
 #[cfg(doctest)]

@@ -1,10 +1,9 @@
 //! The trait that every recurrent layer of this crate implements.
 
-use core::fmt::Debug;
-
 use burn::module::{Module, ModuleDisplay};
 use burn::tensor::{Device, Tensor};
 
+use crate::RecurrentState;
 use crate::ops::scan;
 
 /// A layer that reads a sequence step by step and carries an explicit state.
@@ -65,7 +64,7 @@ use crate::ops::scan;
 /// ```
 pub trait Recurrent: Module + ModuleDisplay {
     /// What is carried from one step to the next.
-    type State: Clone + Debug + Send;
+    type State: RecurrentState;
 
     /// Width of one input step.
     fn d_input(&self) -> usize;
@@ -92,7 +91,8 @@ pub trait Recurrent: Module + ModuleDisplay {
     /// One step, from the input `[batch_size, d_input]`.
     ///
     /// # Panics
-    /// If the width of `input_t` is not `d_input`, or the state is of another batch size.
+    /// If the width of `input_t` is not `d_input`, or the state is of another batch size (unless there are no samples: then it
+    /// comes back as it is).
     #[track_caller]
     fn step(&self, input_t: Tensor<2>, state: Self::State) -> (Tensor<2>, Self::State) {
         let input = input_t.unsqueeze_dim(1);
@@ -108,7 +108,7 @@ pub trait Recurrent: Module + ModuleDisplay {
     ///
     /// # Panics
     /// If the width of `input` is not `d_input`, the sequence has no steps, or the state is of another
-    /// batch size.
+    /// batch size (unless there are no samples).
     #[track_caller]
     fn forward(&self, input: Tensor<3>, state: Option<Self::State>) -> (Tensor<3>, Self::State) {
         check_input(&input, self.d_input());

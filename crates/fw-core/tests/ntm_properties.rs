@@ -5,7 +5,7 @@ mod common;
 use burn::module::Module;
 use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Device, Tensor};
-use common::{assert_close, random, rng, values};
+use common::{assert_close, random, randomized, rng, values};
 use fw_core::ops::ntm;
 use fw_core::{
     Activation, ControllerKind, HeadConfig, InitialMemory, InitialWeights, NtmConfig, Recurrent,
@@ -281,7 +281,9 @@ fn a_machine_on_hard_inputs_gives_no_nan() {
             let config = NtmConfig::new(3, 8)
                 .with_controller(kind)
                 .with_activation(activation);
-            let machine = config.with_memory_size(10).with_word_size(4).init(&device);
+            let fresh = config.with_memory_size(10).with_word_size(4).init(&device);
+            let mut machine = randomized(fresh.clone(), &mut rng(3), DType::F32);
+            machine.initial_weights = fresh.initial_weights;
             for scale in [0.0, 1.0, 1e6] {
                 let input = random(&mut rng(8), [2, 20, 3], &device, DType::F32) * scale;
                 let (output, _) = machine.forward(input, None);
@@ -429,8 +431,33 @@ fn machines_out_of_range_are_refused_with_field_value_and_rule() {
 }
 
 #[test]
-#[should_panic(expected = "gate has the shape [2, 3, 2]; it must be [2, 3, 1]")]
+#[should_panic(expected = "gate has shape [2, 3, 2]; it must be [2, 3, 1]")]
 fn a_wrong_shape_panics_with_both_shapes() {
     let zeros = |shape: [usize; 3]| Tensor::<3>::zeros(shape, &Device::flex());
     let _ = ntm::interpolate(zeros([2, 3, 7]), zeros([2, 3, 7]), zeros([2, 3, 2]));
+}
+
+#[test]
+fn half_precision_has_no_nan_at_zeros() {
+    let device = Device::flex().autodiff();
+    for dtype in [DType::F16, DType::BF16] {
+        let leaf = |values: [[[f64; 3]; 1]; 1]| {
+            Tensor::<3>::from_data(values, (&device, dtype)).require_grad()
+        };
+        let memory = Tensor::<3>::zeros([1, 3, 3], (&device, dtype)).require_grad();
+        let (key, weights) = (leaf([[[0.0; 3]]]), leaf([[[1.0, 0.0, 0.0]]]));
+        let strength = Tensor::ones([1, 1, 1], (&device, dtype));
+        let content = ntm::content(memory.clone(), key.clone(), strength.clone());
+        assert_eq!(content.dtype(), dtype);
+        let sharp = ntm::sharpen(weights.clone(), strength * 2.0);
+        assert_eq!(values(sharp.clone()), [1.0, 0.0, 0.0], "{dtype:?}");
+        let gradients = (content * weights.clone() + sharp).sum().backward();
+        for leaf in [memory, key, weights] {
+            let gradient = values(leaf.grad(&gradients).expect("a gradient"));
+            assert!(
+                gradient.iter().all(|g| g.is_finite()),
+                "{dtype:?}: {gradient:?}"
+            );
+        }
+    }
 }

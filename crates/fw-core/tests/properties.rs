@@ -5,7 +5,10 @@ mod common;
 use burn::tensor::{DType, Device, Tensor};
 use common::{FlatState, assert_close, outcome, random, rng, values};
 use fw_core::ops::holographic::{bound, complex_product, copy_permutations, permuted_copies};
-use fw_core::{ConfigError, FastWeightsConfig, Form, HiddenInitializer, Memory, Recurrent};
+use fw_core::{
+    ConfigError, FastWeightsConfig, Form, HiddenInitializer, LstmConfig, LstmState, Memory,
+    Recurrent, RecurrentState,
+};
 use proptest::prelude::*;
 
 #[test]
@@ -201,6 +204,66 @@ fn a_state_of_another_batch_size_panics_with_both_sizes() {
 }
 
 #[test]
+fn so_does_one_part_of_a_state() {
+    let device = Device::flex();
+    let layer = LstmConfig::new(3, 4).init(&device);
+    let state = LstmState {
+        cell: Tensor::zeros([1, 4], &device),
+        ..layer.initial_state(2, &device)
+    };
+    let step = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        layer.step(Tensor::zeros([2, 3], &device), state)
+    }));
+    let payload = step.expect_err("it is refused");
+    let message = payload.downcast_ref::<String>().expect("a message");
+    assert_eq!(message, "the state has batch_size 1; the input has 2");
+}
+
+#[test]
+fn a_detached_state_goes_on_with_the_same_numbers_and_without_gradient() {
+    fn check<L: FlatState>(name: &str, layer: L) {
+        let device = Device::flex().autodiff();
+        let shape = [2, 6, layer.d_input()];
+        let input = random(&mut rng(4), shape, &device, DType::F64).require_grad();
+        let [first, second] = [(0, 4), (4, 2)].map(|(t, n)| input.clone().narrow(1, t, n));
+        let (_, state) = layer.forward(first, None);
+        let state = state.to_device(&device);
+        let (expected, _) = layer.forward(second.clone(), Some(state.clone()));
+        let (output, _) = layer.forward(second, Some(state.detach()));
+        assert_close(name, &values(output.clone()), &values(expected), 0.0);
+        let gradients = output.sum().backward();
+        let gradient = input.grad(&gradients).expect("a gradient");
+        let largest = |t, n| values(gradient.clone().narrow(1, t, n).abs().max())[0];
+        assert_eq!(largest(0, 4), 0.0, "{name}");
+        assert!(largest(4, 2) > 0.0, "{name}");
+    }
+    for_each_layer!(3, 4, Device::flex().autodiff(), DType::F64, check);
+}
+
+#[test]
+fn a_modulus_is_bounded_in_half_precision() {
+    let device = Device::flex().autodiff();
+    let input = Tensor::<1>::from_data([0.0, 3.0, 0.0, 4.0], (&device, DType::F16)).require_grad();
+    let bounded = bound(input.clone());
+    assert_eq!(bounded.dtype(), DType::F16);
+    assert_close(
+        "bound",
+        &values(bounded.clone()),
+        &[0.0, 0.6, 0.0, 0.8],
+        1e-3,
+    );
+    let gradients = bounded.sum().backward();
+    let gradient = values(input.grad(&gradients).expect("a gradient"));
+    assert!(gradient.iter().all(|g| g.is_finite()), "{gradient:?}");
+}
+
+#[test]
+#[should_panic(expected = "the last axis is 3 wide; it must be even")]
+fn an_odd_complex_vector_is_refused() {
+    let _ = bound(Tensor::<1>::zeros([3], &Device::flex()));
+}
+
+#[test]
 fn configurations_out_of_range_are_refused_with_field_value_and_rule() {
     let base = FastWeightsConfig::new(3, 4);
     let message = |config: FastWeightsConfig| {
@@ -212,6 +275,10 @@ fn configurations_out_of_range_are_refused_with_field_value_and_rule() {
         (
             FastWeightsConfig::new(0, 4),
             "d_input is 0; it must be at least 1",
+        ),
+        (
+            base.clone().with_inner_steps(65_537),
+            "inner_steps is 65537; it must be at most 65536",
         ),
         (
             FastWeightsConfig::new(3, 0),

@@ -7,8 +7,8 @@ use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
 use common::{FlatState, assert_close, outcome, random, randomized, rng, values};
 use fw_core::ops::sab::select_top_k;
 use fw_core::{
-    Cell, Combination, GruConfig, Lstm, LstmConfig, Path, Recurrent, Sab, SabConfig, SabOutput,
-    SabState, Score, SparseAttentionConfig, Sparsifier,
+    Cell, Combination, GruConfig, Lstm, LstmConfig, Path, Recurrent, RecurrentState, Sab,
+    SabConfig, SabOutput, SabState, Score, SparseAttentionConfig, Sparsifier,
 };
 use proptest::prelude::*;
 
@@ -300,7 +300,7 @@ fn truncated<C: Cell + FlatState>(
     let mut outputs = Vec::new();
     for t in 0..seq_length {
         if (t + 1) % length == 0 {
-            state = C::detached(state);
+            state = state.detach();
         }
         let (output, last) = cell.forward(input.clone().narrow(1, t, 1), Some(state));
         outputs.push(output);
@@ -403,7 +403,7 @@ fn a_memory_that_is_not_a_number_is_seen_on_both_paths() {
 }
 
 #[test]
-fn a_hidden_memory_is_as_good_as_none() {
+fn a_masked_memory_is_as_good_as_none() {
     let device = Device::flex().autodiff();
     for sparsifier in [
         Sparsifier::Softmax,
@@ -418,8 +418,8 @@ fn a_hidden_memory_is_as_good_as_none() {
             let mut rng = rng(6);
             let state = random(&mut rng, [1, 3], &device, DType::F64);
             let memories = random(&mut rng, [1, n, 4], &device, DType::F64).require_grad();
-            let hidden = [[false, true, false, false, true, false]];
-            let mask = Tensor::<2, Bool>::from_data(hidden, &Device::flex());
+            let masked = [[false, true, false, false, true, false]];
+            let mask = Tensor::<2, Bool>::from_data(masked, &Device::flex());
             let attended = attention.forward(state.clone(), memories.clone(), Some(mask));
             let visible = Tensor::<1, Int>::from_data([0, 2, 3, 5], &Device::flex());
             let alone = attention.forward(state, memories.clone().select(1, visible), None);
@@ -433,7 +433,7 @@ fn a_hidden_memory_is_as_good_as_none() {
             let gradients = attended.summary.sum().backward();
             let gradient = values(memories.grad(&gradients).expect("a gradient"));
             for (memory, gradient) in gradient.chunks(4).enumerate() {
-                if hidden[0][memory] {
+                if masked[0][memory] {
                     assert_eq!(gradient, [0.0; 4], "{what}");
                 }
             }
@@ -466,20 +466,55 @@ fn equal_scores_leave_the_threshold_rule_finite() {
 }
 
 #[test]
-fn a_detached_state_goes_on_with_the_same_numbers_and_without_gradient() {
-    let config = SabConfig::new().with_top_k(Some(2));
-    let layer = layer(&config, 3);
+fn masks_hold_in_half_precision() {
     let device = Device::flex().autodiff();
-    let input = random(&mut rng(4), [1, 6, D_INPUT], &device, DType::F64).require_grad();
-    let (first, second) = (input.clone().narrow(1, 0, 4), input.clone().narrow(1, 4, 2));
-    let (_, state) = layer.forward(first, None);
-    let (expected, _) = layer.forward(second.clone(), Some(state.clone()));
-    let (output, _) = layer.forward(second, Some(state.detached::<Lstm>()));
-    assert_eq!(values(output.clone()), values(expected));
-    let gradients = output.sum().backward();
-    let gradient = values(input.grad(&gradients).expect("a gradient"));
-    assert_eq!(gradient[..4 * D_INPUT], [0.0; 4 * D_INPUT]);
-    assert!(gradient[4 * D_INPUT..].iter().all(|g| *g != 0.0));
+    for dtype in [DType::F16, DType::BF16] {
+        let attention = SparseAttentionConfig::new(3, 4).with_top_k(Some(3));
+        let attention = randomized(attention.init(&device), &mut rng(5), dtype);
+        let mut rng = rng(6);
+        let state = random(&mut rng, [2, 3], &device, dtype);
+        let memories = random(&mut rng, [2, 5, 4], &device, dtype).require_grad();
+        let masked = [[false, true, true, true, false], [true; 5]];
+        let mask = Tensor::<2, Bool>::from_data(masked, &Device::flex());
+        let attended = attention.forward(state, memories.clone(), Some(mask));
+        let indices: Vec<i64> = attended.indices.try_into_vec_as().expect("integers");
+        let mut of_first = indices[..3].to_vec();
+        of_first.sort();
+        of_first.dedup();
+        assert_eq!(of_first.len(), 3, "{dtype:?}: {indices:?}");
+        let weights = values(attended.weights);
+        assert!(
+            (weights[..3].iter().sum::<f64>() - 1.0).abs() < 0.02,
+            "{dtype:?}"
+        );
+        assert_eq!(weights[3..], [0.0; 3], "{dtype:?}");
+        let gradients = attended.summary.sum().backward();
+        let gradient = values(memories.grad(&gradients).expect("a gradient"));
+        assert!(gradient.iter().all(|g| g.is_finite()), "{dtype:?}");
+    }
+}
+
+#[test]
+#[should_panic(expected = "keys has shape [2, 6, 4]; it must be [2, 5, 4]")]
+fn keys_of_other_memories_are_refused() {
+    let device = Device::flex();
+    let attention = SparseAttentionConfig::new(3, 4).init(&device);
+    let memories = |n| Tensor::<3>::ones([2, n, 4], &device);
+    let keys = attention.keys(memories(6));
+    attention.forward_with_keys(Tensor::ones([2, 3], &device), memories(5), keys, None);
+}
+
+#[test]
+#[should_panic(expected = "the state's step is 18446744073709551615; 2 more cannot be counted")]
+fn steps_that_cannot_be_counted_are_refused() {
+    let layer = layer(&SabConfig::new(), 3);
+    let device = Device::flex().autodiff();
+    let state = SabState {
+        step: usize::MAX,
+        ..layer.initial_state(1, &device)
+    };
+    let input = Tensor::zeros([1, 2, D_INPUT], (&device, DType::F64));
+    let _ = layer.forward(input, Some(state));
 }
 
 #[test]

@@ -177,7 +177,9 @@ impl Recurrent for AssociativeLstm {
         state: AssociativeLstmState,
     ) -> (Tensor<2>, AssociativeLstmState) {
         let d_hidden = self.d_output();
-        check_batch(projected_t.dims()[0], &state.hidden);
+        let [batch_size, _] = projected_t.dims();
+        check_batch(batch_size, &state.hidden);
+        check_batch(batch_size, &state.memory);
         let blocks = projected_t + state.hidden.matmul(self.w_hidden.val());
         let gate = |index: usize| {
             let width = d_hidden / 2;

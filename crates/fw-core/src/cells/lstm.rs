@@ -134,7 +134,9 @@ impl Recurrent for Lstm {
     }
 
     fn advance(&self, projected_t: Tensor<2>, state: LstmState) -> (Tensor<2>, LstmState) {
-        check_batch(projected_t.dims()[0], &state.hidden);
+        let [batch_size, _] = projected_t.dims();
+        check_batch(batch_size, &state.hidden);
+        check_batch(batch_size, &state.cell);
         let gates = projected_t + state.hidden.matmul(self.w_hidden.val());
         let state = lstm_step(gates, state.cell);
         (state.hidden.clone(), state)

@@ -324,7 +324,7 @@ impl Ntm {
     #[track_caller]
     fn start(&self, batch_size: usize, state: Option<NtmState>) -> NtmState {
         if let Some(state) = state {
-            check_batch(batch_size, &state.memory);
+            check_state(batch_size, &state);
             return state;
         }
         let weights = match self.learns_weights {
@@ -378,6 +378,18 @@ impl Ntm {
     }
 }
 
+/// Panics unless every part of a state is of the batch that is stepped.
+#[track_caller]
+fn check_state(batch_size: usize, state: &NtmState) {
+    for part in [&state.memory, &state.reads, &state.weights] {
+        check_batch(batch_size, part);
+    }
+    for layer in &state.controller {
+        check_batch(batch_size, &layer.hidden);
+        check_batch(batch_size, &layer.cell);
+    }
+}
+
 impl Recurrent for Ntm {
     type State = NtmState;
 
@@ -401,6 +413,7 @@ impl Recurrent for Ntm {
         self.controller.state_size() + starts.iter().sum::<usize>()
     }
 
+    /// On the device of the parameters, whatever `device` is: the start values are some of them.
     fn initial_state(&self, batch_size: usize, _device: &Device) -> NtmState {
         self.start(batch_size, None)
     }
@@ -410,7 +423,7 @@ impl Recurrent for Ntm {
     }
 
     fn advance(&self, projected_t: Tensor<2>, state: NtmState) -> (Tensor<2>, NtmState) {
-        check_batch(projected_t.dims()[0], &state.memory);
+        check_state(projected_t.dims()[0], &state);
         let step = ntm::step(projected_t, state, &self.weights());
         (step.output, step.state)
     }

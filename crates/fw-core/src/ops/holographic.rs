@@ -22,6 +22,8 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
+use super::precision::{in_type, widened};
+
 /// What keeps the gradient of the modulus finite at 0.
 const MODULUS_EPSILON: f64 = 1e-12;
 
@@ -29,6 +31,10 @@ const MODULUS_EPSILON: f64 = 1e-12;
 ///
 /// # Shapes
 /// - both operands and the product: `[.., 2n]` on the last axis, real parts first
+///
+/// # Panics
+/// If a last axis is odd, or the shapes do not fit together.
+#[track_caller]
 pub fn complex_product<const D: usize>(left: Tensor<D>, right: Tensor<D>) -> Tensor<D> {
     let (a, b) = split(left);
     let (c, d) = split(right);
@@ -39,22 +45,39 @@ pub fn complex_product<const D: usize>(left: Tensor<D>, right: Tensor<D>) -> Ten
 
 /// Scales each complex component down to modulus 1 where it is larger: `bound(z) = z / max(1, |z|)`.
 ///
+/// Half precision is computed in single precision.
+///
 /// # Shapes
 /// - `[.., 2n]` on the last axis, real parts first
+///
+/// # Panics
+/// If the last axis is odd.
+#[track_caller]
 pub fn bound<const D: usize>(input: Tensor<D>) -> Tensor<D> {
+    let dtype = input.dtype();
+    let input = widened(input);
     let (real, imaginary) = split(input.clone());
     // Below 1 the clamp's gradient is 0, so the root's slope at 0 only has to be finite.
     let modulus = (real.square() + imaginary.square() + MODULUS_EPSILON).sqrt();
     let divisor = modulus.clamp_min(1.0);
-    input / Tensor::cat(alloc::vec![divisor.clone(), divisor], D - 1)
+    let bounded = input / Tensor::cat(alloc::vec![divisor.clone(), divisor], D - 1);
+    in_type(bounded, dtype)
 }
 
 /// A key's permuted copies: `[batch_size, 2n]` to `[batch_size, n_copies, 2n]`.
 ///
 /// `permutations` is what [`copy_permutations`] gave, `[n_copies * 2n]`.
+///
+/// # Panics
+/// If the permutations are not of keys so wide.
+#[track_caller]
 pub fn permuted_copies(key: Tensor<2>, permutations: Tensor<1, Int>) -> Tensor<3> {
-    let [batch_size, width] = key.dims();
-    let n_copies = permutations.dims()[0] / width;
+    let ([batch_size, width], [n_positions]) = (key.dims(), permutations.dims());
+    assert!(
+        width > 0 && n_positions.is_multiple_of(width),
+        "there are {n_positions} positions; they must be as many for each copy as the key is wide, {width}, and that at least 1"
+    );
+    let n_copies = n_positions / width;
     key.select(1, permutations)
         .reshape([batch_size, n_copies, width])
 }
@@ -76,8 +99,13 @@ pub fn copy_permutations(n_components: usize, n_copies: usize, seed: u64) -> Ten
 }
 
 /// Real and imaginary parts.
+#[track_caller]
 fn split<const D: usize>(input: Tensor<D>) -> (Tensor<D>, Tensor<D>) {
     let width = input.dims()[D - 1];
+    assert!(
+        width.is_multiple_of(2),
+        "the last axis is {width} wide; it must be even: real parts, then imaginary parts"
+    );
     let real = input.clone().narrow(D - 1, 0, width / 2);
     let imaginary = input.narrow(D - 1, width / 2, width / 2);
     (real, imaginary)

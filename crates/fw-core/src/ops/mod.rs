@@ -15,6 +15,7 @@ pub(crate) mod fused;
 pub mod holographic;
 pub mod ntm;
 mod path;
+mod precision;
 mod projection;
 pub mod sab;
 mod scan;

@@ -1,8 +1,17 @@
-//! Checks of what kernels rely on.
+//! Checks of what operations rely on.
 
 use burn::tensor::{DType, Tensor};
 
-/// Panics unless a tensor has the shape and the type that a kernel relies on.
+/// Panics unless a shape is the one that an operation relies on.
+#[track_caller]
+pub(crate) fn expect_shape<const D: usize>(name: &str, actual: [usize; D], expected: [usize; D]) {
+    assert!(
+        actual == expected,
+        "{name} has shape {actual:?}; it must be {expected:?}"
+    );
+}
+
+/// Panics unless a tensor has the shape and the type that an operation relies on.
 #[track_caller]
 pub(crate) fn check<const D: usize>(
     name: &str,
@@ -10,11 +19,7 @@ pub(crate) fn check<const D: usize>(
     expected: [usize; D],
     dtype: DType,
 ) {
-    let actual = tensor.dims();
-    assert!(
-        actual == expected,
-        "{name} has shape {actual:?}; it must be {expected:?}"
-    );
+    expect_shape(name, tensor.dims(), expected);
     let actual = tensor.dtype();
     assert!(
         actual == dtype,

@@ -132,7 +132,7 @@ impl SparseAttentionConfig {
 }
 
 impl SparseAttention {
-    /// Attends to the best memories. `hidden`, `[batch_size, n]`, is true where a sample must not see a memory: it gets no
+    /// Attends to the best memories. `mask`, `[batch_size, n]`, is true where a sample must not see a memory: it gets no
     /// weight.
     ///
     /// # Panics
@@ -142,10 +142,10 @@ impl SparseAttention {
         &self,
         state: Tensor<2>,
         memories: Tensor<3>,
-        hidden: Option<Tensor<2, Bool>>,
+        mask: Option<Tensor<2, Bool>>,
     ) -> Attended {
         let keys = self.keys(memories.clone());
-        self.forward_with_keys(state, memories, keys, hidden)
+        self.forward_with_keys(state, memories, keys, mask)
     }
 
     /// What scores need of the memories, `[batch_size, n, d_attention]`: computed once, however many states look at them.
@@ -163,7 +163,7 @@ impl SparseAttention {
         state: Tensor<2>,
         memories: Tensor<3>,
         keys: Tensor<3>,
-        hidden: Option<Tensor<2, Bool>>,
+        mask: Option<Tensor<2, Bool>>,
     ) -> Attended {
         let scoring = self.scoring();
         let query = scoring.query(state);
@@ -172,7 +172,7 @@ impl SparseAttention {
             query,
             keys,
             memories,
-            hidden,
+            mask,
             self.top_k,
             self.sparsifier,
         )

@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use crate::ops::sab::{CellKind, FusedCell};
 #[cfg(any(feature = "flex", feature = "cube"))]
 use crate::recurrent::check_batch;
-use crate::{Elman, FastWeights, FastWeightsState, Gru, Lstm, LstmState, Memory, Recurrent};
+use crate::{Elman, FastWeights, FastWeightsState, Gru, Lstm, LstmState, Recurrent};
 
 /// A recurrent layer whose output is its hidden state h, which can be replaced between two steps.
 ///
@@ -36,9 +36,6 @@ use crate::{Elman, FastWeights, FastWeightsState, Gru, Lstm, LstmState, Memory, 
 ///     fn with_hidden(_state: Tensor<2>, hidden: Tensor<2>) -> Tensor<2> {
 ///         hidden
 ///     }
-///     fn detached(state: Tensor<2>) -> Tensor<2> {
-///         state.detach()
-///     }
 /// }
 ///
 /// let device = Device::flex();
@@ -54,11 +51,8 @@ pub trait Cell: Recurrent {
     /// The state with another hidden state, `[batch_size, d_output]`, to go on from.
     fn with_hidden(state: Self::State, hidden: Tensor<2>) -> Self::State;
 
-    /// The same numbers, cut from the graph that made them.
-    fn detached(state: Self::State) -> Self::State;
-
     /// The cell as the fused form knows it, beginning with `state`; `None`, if it does not: then a sequence is composed of
-    /// steps.
+    /// steps. A sequence panics where a tensor's shape is not the one that [`FusedCell`] says.
     fn fused(&self, _state: &Self::State) -> Option<FusedCell> {
         None
     }
@@ -79,13 +73,6 @@ pub trait Cell: Recurrent {
 impl Cell for Lstm {
     fn with_hidden(state: LstmState, hidden: Tensor<2>) -> LstmState {
         LstmState { hidden, ..state }
-    }
-
-    fn detached(state: LstmState) -> LstmState {
-        LstmState {
-            hidden: state.hidden.detach(),
-            cell: state.cell.detach(),
-        }
     }
 
     fn fused(&self, state: &LstmState) -> Option<FusedCell> {
@@ -111,10 +98,6 @@ impl Cell for Gru {
         hidden
     }
 
-    fn detached(state: Tensor<2>) -> Tensor<2> {
-        state.detach()
-    }
-
     fn fused(&self, state: &Tensor<2>) -> Option<FusedCell> {
         self.norm.is_none().then(|| FusedCell {
             kind: CellKind::Gru,
@@ -130,30 +113,12 @@ impl Cell for Elman {
     fn with_hidden(_state: Tensor<2>, hidden: Tensor<2>) -> Tensor<2> {
         hidden
     }
-
-    fn detached(state: Tensor<2>) -> Tensor<2> {
-        state.detach()
-    }
 }
 
 /// The fast memory keeps what the cell itself wrote: ĥ, not what h became.
 impl Cell for FastWeights {
     fn with_hidden(state: FastWeightsState, hidden: Tensor<2>) -> FastWeightsState {
         FastWeightsState { hidden, ..state }
-    }
-
-    fn detached(state: FastWeightsState) -> FastWeightsState {
-        let memory = match state.memory {
-            Memory::Matrix(matrix) => Memory::Matrix(matrix.detach()),
-            Memory::History { start, writes } => Memory::History {
-                start: start.map(Tensor::detach),
-                writes: writes.map(Tensor::detach),
-            },
-        };
-        FastWeightsState {
-            hidden: state.hidden.detach(),
-            memory,
-        }
     }
 }
 

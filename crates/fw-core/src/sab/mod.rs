@@ -15,7 +15,7 @@ use crate::ops::sab::{Attended, Memories, Options, Scoring, combine};
 use crate::ops::sab::{Run, by_kernel};
 use crate::ops::scan;
 use crate::recurrent::{check_batch, empty_output};
-use crate::{ConfigError, Path, Recurrent};
+use crate::{ConfigError, Path, Recurrent, RecurrentState};
 
 pub use crate::ops::sab::{Combination, Score, Sparsifier};
 pub use attention::{SparseAttention, SparseAttentionConfig};
@@ -150,24 +150,11 @@ pub struct SabState<S> {
     /// The stored states, `[batch_size, n, d_hidden]`, oldest first; `None` while there is none.
     pub memories: Option<Tensor<3>>,
     /// Their [keys](SparseAttention::keys), computed for the parameters of the call that made the state. A state whose memories are
-    /// replaced, or that goes on after the parameters have changed, must have `None` here, as [`detached`](Self::detached) leaves
-    /// it; `forward` computes them anew.
+    /// replaced, or that goes on after the parameters have changed, must have `None` here, as
+    /// [`detach`](crate::RecurrentState::detach) leaves it; `forward` computes them anew.
     pub keys: Option<Tensor<3>>,
     /// Steps so far: they say where the cell is cut and when a state is stored.
     pub step: usize,
-}
-
-impl<S> SabState<S> {
-    /// The same numbers, cut from the graph that made them: what truncated backpropagation through time carries from one
-    /// piece of a long sequence to the next.
-    pub fn detached<C: Cell<State = S>>(self) -> Self {
-        SabState {
-            cell: C::detached(self.cell),
-            memories: self.memories.map(Tensor::detach),
-            keys: None,
-            step: self.step,
-        }
-    }
 }
 
 impl SabConfig {
@@ -266,7 +253,7 @@ impl<C: Cell> Sab<C> {
         } = state;
         let options = self.config.options();
         let cell = match options.is_cut_after(step) {
-            true => C::detached(cell),
+            true => cell.detach(),
             false => cell,
         };
         let (candidate, cell) = self.cell.advance(projected_t, cell);

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor, TensorData};
-use fw_core::{LstmConfig, NtmConfig, Recurrent};
+use fw_core::{LstmConfig, NtmConfig, Recurrent, RecurrentState};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -88,6 +88,24 @@ pub struct EncoderDecoderState<S> {
     net: S,
     /// The encoder's outputs so far, `[batch_size, steps, d_hidden]`; nothing before the first, or where none are recalled.
     encoded: Option<Tensor<3>>,
+}
+
+impl<S: RecurrentState> RecurrentState for EncoderDecoderState<S> {
+    fn detach(self) -> Self {
+        EncoderDecoderState {
+            steps: self.steps,
+            net: self.net.detach(),
+            encoded: self.encoded.detach(),
+        }
+    }
+
+    fn to_device(self, device: &Device) -> Self {
+        EncoderDecoderState {
+            steps: self.steps,
+            net: self.net.to_device(device),
+            encoded: RecurrentState::to_device(self.encoded, device),
+        }
+    }
 }
 
 impl EncoderDecoderSettings {

@@ -9,6 +9,9 @@ use core::ptr::NonNull;
 /// A vector that straddles two cache lines costs two loads.
 const ALIGNMENT: usize = 64;
 
+/// Of a layout whose sizes no memory can have.
+pub(crate) const TOO_LARGE: &str = "a buffer is smaller than the address space";
+
 /// Room for `len` numbers, aligned to a cache line. What it holds at first is not defined.
 pub(crate) struct Buffer<T> {
     pointer: NonNull<u8>,
@@ -38,9 +41,8 @@ impl<T> Buffer<T> {
     }
 
     fn with(len: usize, allocate: impl Fn(Layout) -> *mut u8) -> Self {
-        let bytes = (len * size_of::<T>()).max(1);
-        let layout = Layout::from_size_align(bytes, ALIGNMENT)
-            .expect("a buffer is smaller than the address space");
+        let bytes = len.checked_mul(size_of::<T>()).expect(TOO_LARGE).max(1);
+        let layout = Layout::from_size_align(bytes, ALIGNMENT).expect(TOO_LARGE);
         let pointer = NonNull::new(allocate(layout)).unwrap_or_else(|| handle_alloc_error(layout));
         Buffer {
             pointer,
@@ -88,7 +90,7 @@ std::thread_local! {
 /// Calls `work` with room for `len` numbers that the thread keeps for the next call. It holds initialised
 /// numbers, but any.
 pub(crate) fn with_scratch<T, R>(len: usize, work: impl FnOnce(*mut T) -> R) -> R {
-    let bytes = len * size_of::<T>();
+    let bytes = len.checked_mul(size_of::<T>()).expect(TOO_LARGE);
     SCRATCH.with(|scratch| {
         let buffer = match scratch.take() {
             Some(buffer) if buffer.bytes() >= bytes => buffer,

@@ -251,13 +251,14 @@ fn in_each_lane<S: Simd, const N: usize>(
 ) -> [Vector<S, f64>; N] {
     /// Lanes of f64 in the widest registers.
     const MOST: usize = 8;
-    debug_assert!(<f64 as macerator::Scalar>::lanes::<S>() <= MOST);
+    let n_lanes = <f64 as macerator::Scalar>::lanes::<S>();
+    assert!(n_lanes <= MOST);
     for x in &mut x {
         let mut lanes = [0.0; MOST];
         // SAFETY: the array has room for every lane.
         unsafe {
             store::<S, f64>(lanes.as_mut_ptr(), *x);
-            for lane in &mut lanes {
+            for lane in &mut lanes[..n_lanes] {
                 *lane = f(*lane);
             }
             *x = load::<S, f64>(lanes.as_ptr());

@@ -208,7 +208,7 @@ impl Offsets {
     /// Where a piece of so many numbers begins.
     pub(crate) fn take(&mut self, numbers: usize) -> usize {
         let start = self.0;
-        self.0 += numbers;
+        self.0 = start.checked_add(numbers).expect(super::buffer::TOO_LARGE);
         start
     }
 

@@ -10,11 +10,11 @@ pub(crate) fn sigmoid(value: f32) -> f32 {
     1.0f32 / (1.0f32 + (-value).exp())
 }
 
-/// f.
+/// f. Not the larger of the two: that would hide a NaN.
 #[cube]
 pub(crate) fn activate(value: f32, #[comptime] activation: Activation) -> f32 {
     match comptime!(activation) {
-        Activation::Relu => max(value, 0.0f32),
+        Activation::Relu => select(value <= 0.0f32, 0.0f32, value),
         Activation::Tanh => value.tanh(),
     }
 }
@@ -23,7 +23,7 @@ pub(crate) fn activate(value: f32, #[comptime] activation: Activation) -> f32 {
 #[cube]
 pub(crate) fn activate_slope(yielded: f32, #[comptime] activation: Activation) -> f32 {
     match comptime!(activation) {
-        Activation::Relu => select(yielded > 0.0f32, 1.0f32, 0.0f32),
+        Activation::Relu => select(yielded <= 0.0f32, 0.0f32, 1.0f32),
         Activation::Tanh => 1.0f32 - yielded * yielded,
     }
 }

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Tensor, module::layer_norm};
 
-use super::{Options, State, Weights, Write};
+use super::{Options, State, Weights, Write, check_step};
 
 /// What one step yields.
 #[derive(Clone, Debug)]
@@ -21,7 +21,23 @@ impl Step {
 }
 
 /// One step from the projected input `x_t C + b`, `[batch_size, d_hidden]`.
+///
+/// # Panics
+/// If a shape or a type does not fit, or [`inner_steps`](Options::inner_steps) is more than
+/// [`MOST_INNER_STEPS`](super::MOST_INNER_STEPS).
+#[track_caller]
 pub fn step(projected_t: Tensor<2>, state: State, weights: &Weights, options: &Options) -> Step {
+    check_step(&projected_t, &state, weights, options);
+    advance(projected_t, state, weights, options)
+}
+
+/// [`step`] of what has been checked.
+pub(super) fn advance(
+    projected_t: Tensor<2>,
+    state: State,
+    weights: &Weights,
+    options: &Options,
+) -> Step {
     let f = |input: Tensor<2>| options.activation.apply(input);
     let normalize = |input: Tensor<2>| match &weights.norm {
         Some(norm) => layer_norm(

@@ -10,7 +10,7 @@ use burn::backend::{Backend, Dispatch, ExtensionType, Flex, backend_extension};
 use burn::tensor::Tensor;
 
 use super::cpu::{self, Cotangents, Outputs, Problem, Tape, Wanted};
-use super::{Form, Input, Memory, Options, State, Weights, Write, check_shapes};
+use super::{Form, Input, Memory, Options, State, Weights, Write};
 use crate::ops::cpu::{Arch, Real, SharedMut};
 use crate::ops::fused::{self, Kernel};
 
@@ -46,7 +46,6 @@ fn run(
     form: Form,
     (arch, chunk): (Arch, usize),
 ) -> (Tensor<3>, State) {
-    check_shapes(&input, &state, weights);
     let [batch_size, seq_length, _] = input.tensor().dims();
     let [_, d_hidden] = state.hidden.dims();
     let form = form.resolve(state.memory.written(), seq_length, d_hidden);

@@ -43,10 +43,10 @@
 //! own ([`Path::Fused`]). For each sample, between the two passes, it keeps `T · (2 S H + S + S L)` numbers (`T · (H + 1)` more if
 //! the preliminary state is normalised) and, where
 //! the sequence has more than one chunk of L steps, `T / L · H²` more. A sequence is one chunk up to `16 + 2 H`
-//! steps; else L is H / 2, but at least 16 and at most 64.
+//! steps; else L is H / 2, rounded up to a multiple of 16, and at most 64. With S = 0 chunks are `64 + 2 H` steps long.
 //!
 //! On a GPU, with the cargo feature `wgpu` or `cuda` and in f32, f16 or bf16, it is one launch for each pass, in f32: one workgroup a
-//! sample, in chunks by the same rule, shorter where what a workgroup shares has no room for them. For each sample it keeps
+//! sample, in chunks by a like rule, shorter where what a workgroup shares has no room for them. For each sample it keeps
 //! `T · ((2 S + 1) H + S)` numbers (`T · (H + 1)` more if the preliminary state is normalised), and a matrix for each chunk if there is
 //! more than one or a memory to begin with.
 
@@ -58,7 +58,6 @@ mod cube;
 #[cfg(feature = "flex")]
 mod fused;
 mod memory;
-#[cfg(any(feature = "flex", feature = "cube"))]
 mod shapes;
 #[cfg(test)]
 mod trials;
@@ -70,8 +69,7 @@ use serde::{Deserialize, Serialize};
 
 pub use composed::step;
 pub use memory::Memory;
-#[cfg(any(feature = "flex", feature = "cube"))]
-use shapes::check_shapes;
+use shapes::{check_sequence, check_step};
 
 use super::{Activation, Path, project, scan};
 
@@ -111,6 +109,9 @@ impl Form {
     }
 }
 
+/// The most times that a step may read the memory.
+pub const MOST_INNER_STEPS: usize = 1 << 16;
+
 /// The numbers and choices of the equations.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Options {
@@ -118,7 +119,7 @@ pub struct Options {
     pub decay: f64,
     /// η, any finite number.
     pub fast_learning_rate: f64,
-    /// S, the number of times that the memory is read in a step.
+    /// S, the number of times that the memory is read in a step, at most [`MOST_INNER_STEPS`].
     pub inner_steps: usize,
     /// When the memory is written.
     pub write: Write,
@@ -175,7 +176,8 @@ pub struct State {
 /// - output: `[batch_size, seq_length, d_hidden]`, every `h_t`
 ///
 /// # Panics
-/// If `seq_length` is 0, a shape does not fit, or `path` is [`Path::Fused`] where there is no kernel.
+/// If there are no samples or no steps, a shape or a type does not fit, [`inner_steps`](Options::inner_steps) is more than
+/// [`MOST_INNER_STEPS`], or `path` is [`Path::Fused`] where there is no kernel.
 #[track_caller]
 pub fn fast_weights(
     input: Tensor<3>,
@@ -226,6 +228,14 @@ impl Input {
         }
     }
 
+    /// `x C + b` in either case.
+    fn projected(self, weights: &Weights) -> Tensor<3> {
+        match self {
+            Input::Raw(input) => weights.project(input),
+            Input::Projected(projected) => projected,
+        }
+    }
+
     #[cfg(feature = "flex")]
     fn into_tensor(self) -> Tensor<3> {
         match self {
@@ -244,6 +254,7 @@ pub(crate) fn sequence(
     form: Form,
     path: Path,
 ) -> (Tensor<3>, State) {
+    check_sequence(&input, &state, weights, options);
     let (device, dtype) = (input.tensor().device(), input.tensor().dtype());
     #[cfg(feature = "flex")]
     if path != Path::Composed && crate::ops::fused::is_available(&device, dtype) {
@@ -261,12 +272,8 @@ pub(crate) fn sequence(
          feature flex, or a GPU, f32, f16 or bf16, and the cargo feature wgpu or cuda"
     );
     let state = state.in_form(form, input.tensor().dims()[1], options);
-    let projected = match input {
-        Input::Raw(input) => weights.project(input),
-        Input::Projected(projected) => projected,
-    };
-    scan(projected, state, |projected_t, state| {
-        step(projected_t, state, weights, options).output_and_state()
+    scan(input.projected(weights), state, |projected_t, state| {
+        composed::advance(projected_t, state, weights, options).output_and_state()
     })
 }
 
@@ -278,7 +285,7 @@ pub(crate) fn sequence(
 /// sequence's steps. What was read from a start matrix belongs to no single write and is not in it.
 ///
 /// # Panics
-/// If `seq_length` is 0 or a shape does not fit.
+/// As [`fast_weights`].
 #[track_caller]
 pub fn fast_weights_traced(
     input: Tensor<3>,
@@ -287,11 +294,13 @@ pub fn fast_weights_traced(
     options: &Options,
 ) -> (Tensor<3>, State, Tensor<3>) {
     let [batch_size, seq_length, _] = input.dims();
+    let input = Input::Raw(input);
+    check_sequence(&input, &state, weights, options);
     let state = state.in_form(Form::Attention, seq_length, options);
     let earlier = state.memory.written();
     let mut queries = Vec::with_capacity(seq_length);
-    let (output, state) = scan(weights.project(input), state, |projected_t, state| {
-        let step = step(projected_t, state, weights, options);
+    let (output, state) = scan(input.projected(weights), state, |projected_t, state| {
+        let step = composed::advance(projected_t, state, weights, options);
         queries.extend(step.query.clone());
         step.output_and_state()
     });

@@ -1,11 +1,13 @@
-//! What every kernel of the mechanism relies on.
+//! What a sequence and a step rely on, on every path: Burn's products broadcast a batch of another size, or read beyond it.
 
-use super::{Input, Memory, State, Weights};
+use burn::tensor::{DType, Tensor};
+
+use super::{Input, MOST_INNER_STEPS, Memory, Options, State, Weights};
 use crate::ops::shapes::check;
 
-/// Panics unless every tensor has the shape and the type that the kernel relies on.
+/// Panics unless every tensor of a sequence has the shape and the type that it must have.
 #[track_caller]
-pub(super) fn check_shapes(input: &Input, state: &State, weights: &Weights) {
+pub(super) fn check_sequence(input: &Input, state: &State, weights: &Weights, options: &Options) {
     let [batch_size, seq_length, width] = input.tensor().dims();
     let d_hidden = weights.hidden.dims()[0];
     assert!(
@@ -14,46 +16,168 @@ pub(super) fn check_shapes(input: &Input, state: &State, weights: &Weights) {
     );
     let dtype = input.tensor().dtype();
     match input {
-        Input::Raw(_) => {
-            check(
-                "the input's weight",
-                &weights.input,
-                [width, d_hidden],
-                dtype,
-            );
-            check("the bias", &weights.bias, [d_hidden], dtype);
-        }
+        Input::Raw(_) => check(
+            "the input's weight",
+            &weights.input,
+            [width, d_hidden],
+            dtype,
+        ),
         Input::Projected(projected) => {
             let expected = [batch_size, seq_length, d_hidden];
             check("the projected input", projected, expected, dtype);
         }
     }
-    check(
-        "the recurrent weight",
-        &weights.hidden,
-        [d_hidden, d_hidden],
-        dtype,
+    check_rest(batch_size, dtype, state, weights, options);
+}
+
+/// Panics unless every tensor of a step has the shape and the type that it must have.
+#[track_caller]
+pub(super) fn check_step(
+    projected_t: &Tensor<2>,
+    state: &State,
+    weights: &Weights,
+    options: &Options,
+) {
+    let [batch_size, _] = projected_t.dims();
+    let d_hidden = weights.hidden.dims()[0];
+    let dtype = projected_t.dtype();
+    let expected = [batch_size, d_hidden];
+    check("the projected input", projected_t, expected, dtype);
+    check_rest(batch_size, dtype, state, weights, options);
+}
+
+#[track_caller]
+fn check_rest(
+    batch_size: usize,
+    dtype: DType,
+    state: &State,
+    weights: &Weights,
+    options: &Options,
+) {
+    assert!(
+        options.inner_steps <= MOST_INNER_STEPS,
+        "inner_steps is {}; it must be at most {MOST_INNER_STEPS}",
+        options.inner_steps
     );
+    let d_hidden = weights.hidden.dims()[0];
+    let square = [d_hidden, d_hidden];
+    check("the recurrent weight", &weights.hidden, square, dtype);
+    check("the bias", &weights.bias, [d_hidden], dtype);
     if let Some(norm) = &weights.norm {
         check("the normalisation's gain", &norm.gain, [d_hidden], dtype);
         check("the normalisation's bias", &norm.bias, [d_hidden], dtype);
     }
-    check(
-        "the hidden state",
-        &state.hidden,
-        [batch_size, d_hidden],
-        dtype,
-    );
-    let square = [batch_size, d_hidden, d_hidden];
+    let row = [batch_size, d_hidden];
+    check("the hidden state", &state.hidden, row, dtype);
     let (matrix, writes) = match &state.memory {
         Memory::Matrix(matrix) => (Some(matrix), None),
         Memory::History { start, writes } => (start.as_ref(), writes.as_ref()),
     };
     if let Some(matrix) = matrix {
-        check("the memory", matrix, square, dtype);
+        let expected = [batch_size, d_hidden, d_hidden];
+        check("the memory", matrix, expected, dtype);
     }
     if let Some(writes) = writes {
         let expected = [batch_size, writes.dims()[1], d_hidden];
         check("the history", writes, expected, dtype);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use alloc::string::String;
+
+    use burn::tensor::Device;
+
+    use super::super::trials::{BATCH_SIZE, D_HIDDEN, Leaves, Start, options};
+    use super::super::{Form, Path, fast_weights_traced, sequence, step};
+    use super::*;
+
+    fn refusal(run: impl FnOnce()) -> String {
+        let panic = catch_unwind(AssertUnwindSafe(run)).expect_err("it is refused");
+        *panic.downcast().expect("a panic with a message")
+    }
+
+    /// What a sequence on each path, a traced one and a step say of a state and options.
+    fn assert_refused(state: &State, options: &Options, expected: &str) {
+        let device = Device::flex();
+        let Leaves { input, weights, .. } =
+            Leaves::new(2, Start::Nothing, true, &device, DType::F64);
+        for path in [Path::Composed, Path::Fused] {
+            let (input, state) = (Input::Raw(input.clone()), state.clone());
+            let run = || drop(sequence(input, state, &weights, options, Form::Auto, path));
+            assert_eq!(refusal(run), expected, "{path:?}");
+        }
+        let run = || {
+            drop(fast_weights_traced(
+                input.clone(),
+                state.clone(),
+                &weights,
+                options,
+            ))
+        };
+        assert_eq!(refusal(run), expected, "traced");
+        let projected_t = Tensor::zeros([BATCH_SIZE, D_HIDDEN], (&device, DType::F64));
+        let run = || drop(step(projected_t, state.clone(), &weights, options));
+        assert_eq!(refusal(run), expected, "a step");
+    }
+
+    fn zeros<const D: usize>(shape: [usize; D]) -> Tensor<D> {
+        Tensor::zeros(shape, (&Device::flex(), DType::F64))
+    }
+
+    fn state(hidden: [usize; 2], memory: Memory) -> State {
+        let hidden = zeros(hidden);
+        State { hidden, memory }
+    }
+
+    #[test]
+    fn states_that_do_not_fit_are_refused_on_every_path() {
+        let (b, h) = (BATCH_SIZE, D_HIDDEN);
+        let matrix = |shape| Memory::Matrix(zeros(shape));
+        let history = |shape| Memory::History {
+            start: None,
+            writes: Some(zeros(shape)),
+        };
+        for (state, expected) in [
+            (
+                state([b, 8], Memory::empty()),
+                "the hidden state has shape [5, 8]; it must be [5, 9]",
+            ),
+            (
+                state([1, h], matrix([1, h, h])),
+                "the hidden state has shape [1, 9]; it must be [5, 9]",
+            ),
+            (
+                state([b, h], matrix([3, h, h])),
+                "the memory has shape [3, 9, 9]; it must be [5, 9, 9]",
+            ),
+            (
+                state([b, h], history([1, 4, h])),
+                "the history has shape [1, 4, 9]; it must be [5, 4, 9]",
+            ),
+        ] {
+            assert_refused(&state, &options(1), expected);
+        }
+    }
+
+    #[test]
+    fn more_inner_steps_than_can_be_counted_are_refused_on_every_path() {
+        let state = state([BATCH_SIZE, D_HIDDEN], Memory::empty());
+        let expected = "inner_steps is 65537; it must be at most 65536";
+        assert_refused(&state, &options(MOST_INNER_STEPS + 1), expected);
+    }
+
+    #[test]
+    #[should_panic(expected = "the projected input has shape [5, 2, 3]; it must be [5, 2, 9]")]
+    fn a_projected_input_of_another_width_is_refused() {
+        let device = Device::flex();
+        let Leaves { input, weights, .. } =
+            Leaves::new(2, Start::Nothing, true, &device, DType::F64);
+        let state = state([BATCH_SIZE, D_HIDDEN], Memory::empty());
+        let input = Input::Projected(input);
+        sequence(input, state, &weights, &options(1), Form::Auto, Path::Auto);
     }
 }

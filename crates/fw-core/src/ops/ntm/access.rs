@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use burn::tensor::activation::sigmoid;
 
-use super::addressing::expect_shape;
+use crate::ops::shapes::expect_shape;
 
 /// What each write head does to the words that it points at.
 ///
@@ -52,7 +52,11 @@ impl Writing {
 pub fn read(memory: Tensor<3>, weights: Tensor<3>) -> Tensor<3> {
     let [batch_size, memory_size, _] = memory.dims();
     let n_heads = weights.dims()[1];
-    expect_shape("weights", &weights, [batch_size, n_heads, memory_size]);
+    expect_shape(
+        "weights",
+        weights.dims(),
+        [batch_size, n_heads, memory_size],
+    );
     weights.matmul(memory)
 }
 
@@ -74,9 +78,13 @@ pub fn read(memory: Tensor<3>, weights: Tensor<3>) -> Tensor<3> {
 pub fn write(memory: Tensor<3>, weights: Tensor<3>, erase: Tensor<3>, add: Tensor<3>) -> Tensor<3> {
     let [batch_size, memory_size, word_size] = memory.dims();
     let n_heads = weights.dims()[1];
-    expect_shape("weights", &weights, [batch_size, n_heads, memory_size]);
-    expect_shape("erase", &erase, [batch_size, n_heads, word_size]);
-    expect_shape("add", &add, [batch_size, n_heads, word_size]);
+    expect_shape(
+        "weights",
+        weights.dims(),
+        [batch_size, n_heads, memory_size],
+    );
+    expect_shape("erase", erase.dims(), [batch_size, n_heads, word_size]);
+    expect_shape("add", add.dims(), [batch_size, n_heads, word_size]);
     let by_row = weights.swap_dims(1, 2); // [B, N, n_heads]
     let mut kept = memory;
     for head in 0..n_heads {

@@ -5,11 +5,14 @@ use alloc::vec::Vec;
 use burn::tensor::activation::{sigmoid, softmax, softplus};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
+use crate::ops::precision::{in_type, widened};
+use crate::ops::shapes::expect_shape;
+
 /// Below this a norm counts as this: a vector of zeros resembles nothing.
-const SMALLEST_NORM: f64 = 1e-8;
+pub(super) const SMALLEST_NORM: f64 = 1e-8;
 
 /// Below this a weight counts as this: the logarithm of 0 and its slope are not finite.
-const SMALLEST_WEIGHT: f64 = 1e-30;
+pub(super) const SMALLEST_WEIGHT: f64 = 1e-30;
 
 /// What each head asks for, in the ranges that the equations of [the module](super) need.
 ///
@@ -80,7 +83,7 @@ impl Addressing {
 /// K[k, M(i)] = k·M(i) / (max(|k|, ε) max(|M(i)|, ε))       ε = 1e-8
 /// ```
 ///
-/// Squares have to be finite: in single precision vectors shorter than 1e19.
+/// Squares have to be finite: in single precision vectors shorter than 1e19. Half precision is computed in single precision.
 ///
 /// # Shapes
 /// - memory: `[batch_size, memory_size, word_size]`
@@ -97,8 +100,10 @@ pub fn cosine_similarity(memory: Tensor<3>, key: Tensor<3>) -> Tensor<3> {
         "the keys are for {keys} samples and {key_size} wide; \
          the memory is for {batch_size} samples, its words {word_size} wide"
     );
+    let dtype = key.dtype();
+    let (memory, key) = (widened(memory), widened(key));
     let norms = norm(key.clone()).matmul(norm(memory.clone()).swap_dims(1, 2));
-    key.matmul(memory.swap_dims(1, 2)) / norms
+    in_type(key.matmul(memory.swap_dims(1, 2)) / norms, dtype)
 }
 
 /// `max(|v|, ε)` of each row, `[.., .., 1]`. The root is taken of what is at least ε², so that its slope at zero is 0 and
@@ -126,7 +131,11 @@ fn norm(rows: Tensor<3>) -> Tensor<3> {
 #[track_caller]
 pub fn content(memory: Tensor<3>, key: Tensor<3>, key_strength: Tensor<3>) -> Tensor<3> {
     let [batch_size, n_heads, _] = key.dims();
-    expect_shape("key_strength", &key_strength, [batch_size, n_heads, 1]);
+    expect_shape(
+        "key_strength",
+        key_strength.dims(),
+        [batch_size, n_heads, 1],
+    );
     softmax(cosine_similarity(memory, key) * key_strength, 2)
 }
 
@@ -145,8 +154,8 @@ pub fn content(memory: Tensor<3>, key: Tensor<3>, key_strength: Tensor<3>) -> Te
 #[track_caller]
 pub fn interpolate(content: Tensor<3>, prev_weights: Tensor<3>, gate: Tensor<3>) -> Tensor<3> {
     let [batch_size, n_heads, _] = content.dims();
-    expect_shape("prev_weights", &prev_weights, content.dims());
-    expect_shape("gate", &gate, [batch_size, n_heads, 1]);
+    expect_shape("prev_weights", prev_weights.dims(), content.dims());
+    expect_shape("gate", gate.dims(), [batch_size, n_heads, 1]);
     prev_weights.clone() + (content - prev_weights) * gate
 }
 
@@ -173,7 +182,7 @@ pub fn shift(weights: Tensor<3>, shift: Tensor<3>) -> Tensor<3> {
         shift_width % 2 == 1,
         "shift is {shift_width} wide; it must be odd"
     );
-    expect_shape("shift", &shift, [batch_size, n_heads, shift_width]);
+    expect_shape("shift", shift.dims(), [batch_size, n_heads, shift_width]);
     let rotations = weights
         .select(2, rotated_rows(memory_size, shift_width, &shift.device()))
         .reshape([batch_size, n_heads, shift_width, memory_size]);
@@ -205,7 +214,8 @@ fn rotated_rows(memory_size: usize, shift_width: usize, device: &Device) -> Tens
 /// w(i) = w̃(i)^γ / Σ_j w̃(j)^γ        = softmax_i(γ ln w̃(i))
 /// ```
 ///
-/// Weights below 1e-30, zero among them, count as 1e-30, which no gradient reaches.
+/// Weights below 1e-30, zero among them, count as 1e-30, which no gradient reaches. Half precision is computed in single
+/// precision.
 ///
 /// # Shapes
 /// - weights, output: `[batch_size, n_heads, memory_size]`
@@ -216,19 +226,10 @@ fn rotated_rows(memory_size: usize, shift_width: usize, device: &Device) -> Tens
 #[track_caller]
 pub fn sharpen(weights: Tensor<3>, sharpening: Tensor<3>) -> Tensor<3> {
     let [batch_size, n_heads, _] = weights.dims();
-    expect_shape("sharpening", &sharpening, [batch_size, n_heads, 1]);
-    let logs = weights.clamp_min(SMALLEST_WEIGHT).log();
+    expect_shape("sharpening", sharpening.dims(), [batch_size, n_heads, 1]);
+    let dtype = weights.dtype();
+    let logs = widened(weights).clamp_min(SMALLEST_WEIGHT).log();
     // Relative to the largest: however large γ is, one row keeps 0.
     let below_largest = logs.clone() - logs.max_dim(2);
-    softmax(below_largest * sharpening, 2)
-}
-
-/// Panics unless a tensor has the given shape.
-#[track_caller]
-pub(super) fn expect_shape(name: &str, tensor: &Tensor<3>, expected: [usize; 3]) {
-    let shape = tensor.dims();
-    assert!(
-        shape == expected,
-        "{name} has the shape {shape:?}; it must be {expected:?}"
-    );
+    in_type(softmax(below_largest * widened(sharpening), 2), dtype)
 }

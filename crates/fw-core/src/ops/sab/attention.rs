@@ -1,7 +1,7 @@
 //! Scores, selection, weights, summary.
 
 use burn::tensor::activation::{relu, softmax};
-use burn::tensor::{Bool, Int, Tensor};
+use burn::tensor::{Bool, FloatDType, Int, Tensor};
 #[cfg(not(feature = "std"))]
 #[allow(
     unused_imports,
@@ -11,6 +11,7 @@ use num_traits::Float as _;
 
 use super::{SPARSIFIER_EPSILON, Score, Sparsifier, n_selected};
 use crate::ops::project;
+use crate::ops::shapes::expect_shape;
 
 /// What memories are scored with.
 #[derive(Clone, Debug)]
@@ -100,21 +101,27 @@ pub struct Attended {
 /// - query: `[batch_size, d_attention]`, from [`Scoring::query`]
 /// - keys: `[batch_size, n, d_attention]`, from [`Scoring::keys`]
 /// - memories: `[batch_size, n, d_memory]`
-/// - hidden: `[batch_size, n]`, true where a sample must not see a memory: its weight is 0
+/// - mask: `[batch_size, n]`, true where a sample must not see a memory: its weight is 0
 ///
 /// # Panics
-/// If there is no memory, or `top_k` is 0: there is nothing to attend to.
+/// If there is no memory or `top_k` is 0, since there is nothing to attend to, or if a shape does not fit.
 #[track_caller]
 pub fn attend(
     scoring: &Scoring,
     query: Tensor<2>,
     keys: Tensor<3>,
     memories: Tensor<3>,
-    hidden: Option<Tensor<2, Bool>>,
+    mask: Option<Tensor<2, Bool>>,
     top_k: Option<usize>,
     sparsifier: Sparsifier,
 ) -> Attended {
     let [batch_size, n, _] = memories.dims();
+    let d_attention = scoring.query.dims()[1];
+    expect_shape("query", query.dims(), [batch_size, d_attention]);
+    expect_shape("keys", keys.dims(), [batch_size, n, d_attention]);
+    if let Some(mask) = &mask {
+        expect_shape("mask", mask.dims(), [batch_size, n]);
+    }
     let n_selected = n_selected(n, top_k, sparsifier);
     assert!(
         n_selected > 0,
@@ -124,9 +131,9 @@ pub fn attend(
     if !is_crowded {
         let indices = Tensor::<1, Int>::arange(0..n as i64, &memories.device().inner());
         let scores = scoring.scores(query, keys);
-        let weights = match hidden {
+        let weights = match mask {
             None => sparsify(scores, false, sparsifier),
-            Some(hidden) => sparsify_visible(scores, hidden, None, sparsifier),
+            Some(mask) => sparsify_visible(scores, mask, None, sparsifier),
         };
         return Attended {
             summary: weighted_sum(weights.clone(), memories),
@@ -137,9 +144,12 @@ pub fn attend(
     let all = scoring
         .inner()
         .scores(query.clone().inner(), keys.clone().inner());
-    let all = match &hidden {
-        // Above what is taken already: a hidden memory is selected last, but no memory twice.
-        Some(hidden) => all.mask_fill(hidden.clone(), f32::MIN),
+    let all = match &mask {
+        // Above what is taken already: a masked memory is selected last, but no memory twice.
+        Some(mask) => {
+            let smallest = smallest(&all);
+            all.mask_fill(mask.clone(), smallest)
+        }
         None => all,
     };
     let indices = select_top_k(all, n_selected);
@@ -149,14 +159,14 @@ pub fn attend(
         from.gather(1, rows.repeat_dim(2, width))
     };
     let scores = scoring.scores(query, pick(keys));
-    let weights = match hidden {
+    let weights = match mask {
         None => sparsify(scores, true, sparsifier),
-        Some(hidden) => {
-            let n_hidden = hidden.clone().int().sum_dim(1);
-            let most_hidden = n as i64 - top_k.unwrap_or(n) as i64;
-            let is_crowded = n_hidden.lower_elem(most_hidden);
-            let hidden = hidden.gather(1, indices.clone());
-            sparsify_visible(scores, hidden, Some(is_crowded), sparsifier)
+        Some(mask) => {
+            let n_masked = mask.clone().int().sum_dim(1);
+            let most_masked = n as i64 - top_k.unwrap_or(n) as i64;
+            let is_crowded = n_masked.lower_elem(most_masked);
+            let mask = mask.gather(1, indices.clone());
+            sparsify_visible(scores, mask, Some(is_crowded), sparsifier)
         }
     };
     Attended {
@@ -211,13 +221,13 @@ pub fn sparsify(scores: Tensor<2>, is_crowded: bool, sparsifier: Sparsifier) -> 
 /// more than `top_k`, if any can have so many.
 fn sparsify_visible(
     scores: Tensor<2>,
-    hidden: Tensor<2, Bool>,
+    mask: Tensor<2, Bool>,
     is_crowded: Option<Tensor<2, Bool>>,
     sparsifier: Sparsifier,
 ) -> Tensor<2> {
     let masked = match sparsifier {
         Sparsifier::Released => scores.clone(),
-        _ => scores.clone().mask_fill(hidden.clone(), f32::MIN),
+        _ => scores.clone().mask_fill(mask.clone(), smallest(&scores)),
     };
     let all_kept = sparsify(masked, false, sparsifier);
     let weights = match is_crowded {
@@ -228,7 +238,12 @@ fn sparsify_visible(
         }
         _ => all_kept,
     };
-    weights.mask_fill(hidden, 0.0)
+    weights.mask_fill(mask, 0.0)
+}
+
+/// The smallest finite number of a tensor's type: in half precision that of f32 would be -∞.
+fn smallest(scores: &Tensor<2>) -> f64 {
+    FloatDType::from(scores.dtype()).finfo().min
 }
 
 /// `w_i ∝ max(0, a_i - a_last - margin)`.

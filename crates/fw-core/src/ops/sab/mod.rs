@@ -159,11 +159,11 @@ pub struct FusedCell {
     pub kind: CellKind,
     /// W, `[d_hidden, n_gates d_hidden]`.
     pub w_hidden: Tensor<2>,
-    /// b' of a GRU, `[n_gates d_hidden]`.
+    /// b' of a GRU, `[n_gates d_hidden]`; an LSTM has none.
     pub bias: Option<Tensor<1>>,
     /// h, `[batch_size, d_hidden]`.
     pub hidden: Tensor<2>,
-    /// c of an LSTM, `[batch_size, d_hidden]`.
+    /// c of an LSTM, `[batch_size, d_hidden]`; a GRU has none.
     pub cell: Option<Tensor<2>>,
 }
 

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::{CellKind, FusedCell, Score, Scoring};
+use super::{CellKind, FusedCell, Run, Score, Scoring};
 use crate::ops::shapes::check;
 
 /// Panics unless every tensor has the shape and the type that a kernel relies on.
@@ -12,12 +12,18 @@ pub(super) fn check_shapes(
     cell: &FusedCell,
     memories: Option<&Tensor<3>>,
     scoring: Option<&Scoring>,
+    run: Run,
 ) {
     let [batch_size, seq_length, _] = projected.dims();
     let [d_hidden, _] = cell.w_hidden.dims();
     assert!(
         batch_size > 0 && seq_length > 0 && d_hidden > 0,
         "batch_size, seq_length and d_hidden are {batch_size}, {seq_length} and {d_hidden}; each must be at least 1"
+    );
+    assert!(
+        run.first_step.checked_add(seq_length).is_some(),
+        "the state's step is {}; {seq_length} more cannot be counted",
+        run.first_step
     );
     let dtype = projected.dtype();
     let gates = cell.kind.n_gates() * d_hidden;
@@ -35,15 +41,14 @@ pub(super) fn check_shapes(
     );
     let row = [batch_size, d_hidden];
     check("the hidden state", &cell.hidden, row, dtype);
-    match cell.kind {
-        CellKind::Lstm => {
-            let carried = cell.cell.as_ref().expect("an LSTM has a cell's state");
-            check("the cell's state", carried, row, dtype);
-        }
-        CellKind::Gru => {
-            let bias = cell.bias.as_ref().expect("a GRU has a recurrent bias");
-            check("the recurrent bias", bias, [gates], dtype);
-        }
+    match (cell.kind, &cell.cell, &cell.bias) {
+        (CellKind::Lstm, Some(carried), None) => check("the cell's state", carried, row, dtype),
+        (CellKind::Gru, None, Some(bias)) => check("the recurrent bias", bias, [gates], dtype),
+        (kind, carried, bias) => panic!(
+            "the cell is {kind:?}, with {} c and {} recurrent bias; an LSTM has a c, a GRU a recurrent bias, and neither has both",
+            if carried.is_some() { "a" } else { "no" },
+            if bias.is_some() { "a" } else { "no" },
+        ),
     }
     let d_attention = scoring.map_or(0, |scoring| scoring.query.dims()[1]);
     if let Some(scoring) = scoring {

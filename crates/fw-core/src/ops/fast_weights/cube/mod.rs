@@ -47,7 +47,6 @@ fn run(
     let (device, dtype) = (input.tensor().device(), input.tensor().dtype());
     let [_, seq_length, _] = input.tensor().dims();
     let d_hidden = weights.hidden.dims()[0];
-    super::check_shapes(input, state, weights);
     let form = form.resolve(state.memory.written(), seq_length, d_hidden);
     let start = match state.memory.clone() {
         Memory::Matrix(start) => Some(start),

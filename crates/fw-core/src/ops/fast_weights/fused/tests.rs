@@ -3,7 +3,7 @@
 use burn::tensor::{DType, Device};
 
 use super::super::Path;
-use super::super::trials::{BATCH_SIZE, Leaves, Start, assert_same, options, results};
+use super::super::trials::{Leaves, Start, assert_same, options, results};
 use super::*;
 use crate::Activation;
 use crate::ops::cpu::architectures;
@@ -175,32 +175,6 @@ fn sequences_of_5000_steps_have_the_same_gradients_in_chunks_of_other_lengths() 
         let largest = result.iter().fold(0.0_f64, |most, x| most.max(x.abs()));
         largest.is_finite() && largest > 0.0
     }));
-}
-
-#[test]
-#[should_panic(expected = "the hidden state has shape [5, 8]; it must be [5, 9]")]
-fn a_state_of_another_width_is_refused() {
-    let device = Device::flex();
-    let leaves = Leaves::new(2, Start::Nothing, true, &device, DType::F64);
-    let state = State {
-        hidden: Tensor::zeros([BATCH_SIZE, 8], (&device, DType::F64)),
-        memory: Memory::empty(),
-    };
-    let input = Input::Raw(leaves.input);
-    fast_weights(input, state, &leaves.weights, &options(1), Form::Auto);
-}
-
-#[test]
-#[should_panic(expected = "the projected input has shape [5, 2, 3]; it must be [5, 2, 9]")]
-fn a_projected_input_of_another_width_is_refused() {
-    let device = Device::flex();
-    let leaves = Leaves::new(2, Start::Nothing, true, &device, DType::F64);
-    let state = State {
-        hidden: leaves.hidden,
-        memory: Memory::empty(),
-    };
-    let input = Input::Projected(leaves.input);
-    fast_weights(input, state, &leaves.weights, &options(1), Form::Auto);
 }
 
 #[test]

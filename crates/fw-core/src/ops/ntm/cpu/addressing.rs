@@ -3,9 +3,7 @@
 use super::layout::Layout;
 use super::parameters::Asked;
 use crate::ops::cpu::{Real, Row, Simd, Vector, in_fours, load, splat, store};
-
-/// The composed form's smallest weight.
-const SMALLEST_WEIGHT: f64 = 1e-30;
+use crate::ops::ntm::addressing::SMALLEST_WEIGHT;
 
 /// The rows of one head in one step.
 #[derive(Clone, Copy)]

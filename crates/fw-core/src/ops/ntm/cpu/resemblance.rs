@@ -2,9 +2,7 @@
 
 use super::layout::Layout;
 use crate::ops::cpu::{Real, Simd, clear, load, splat, store};
-
-/// The composed form's smallest norm.
-const SMALLEST_NORM: f64 = 1e-8;
+use crate::ops::ntm::addressing::SMALLEST_NORM;
 
 /// `max(|k|, ε)`, and whether the key is so long that its norm is not ε.
 #[inline(always)]

@@ -5,13 +5,13 @@ use burn_cubecl::cubecl::prelude::*;
 
 use super::plan::{Plan, SCALARS};
 use crate::ops::cube::sigmoid;
+use crate::ops::ntm::addressing;
 
-/// The square of the norm below which a vector counts as this long: see
-/// [`cosine_similarity`](crate::ops::ntm::cosine_similarity).
-pub(super) const SMALLEST_SQUARE: f32 = 1e-16;
+/// The square of the smallest norm.
+pub(super) const SMALLEST_SQUARE: f32 =
+    (addressing::SMALLEST_NORM * addressing::SMALLEST_NORM) as f32;
 
-/// The weight below which a weight counts as this: see [`sharpen`](crate::ops::ntm::sharpen).
-pub(super) const SMALLEST_WEIGHT: f32 = 1e-30;
+pub(super) const SMALLEST_WEIGHT: f32 = addressing::SMALLEST_WEIGHT as f32;
 
 #[cube]
 pub(super) fn softplus(value: f32) -> f32 {

@@ -211,9 +211,9 @@ pub(super) fn backward(
                 let last = chosen[scores_at + count - 1];
                 let scale = 1.0f32 / (total_of(&excess, 0) + EPSILON);
                 for j in range_stepped(unit, count, units) {
-                    let passes = above(chosen[scores_at + j], last, attention.sparsifier) > 0.0f32;
+                    let above = above(chosen[scores_at + j], last, attention.sparsifier);
                     let slope = (of_chosen[of_chosen_at + j] - mean) * scale;
-                    of_chosen[of_chosen_at + j] = select(passes, slope, 0.0f32);
+                    of_chosen[of_chosen_at + j] = select(above <= 0.0f32, 0.0f32, slope);
                 }
             } else if comptime!(attention.sparsifier != Sparsifier::Released) {
                 for j in range_stepped(unit, count, units) {

@@ -395,17 +395,18 @@ pub(super) fn choose(
     }
 }
 
-/// A whole number that is the larger the larger the score is. Every bit pattern has a place, so that what is no number has one
-/// as well.
+/// A whole number that is the larger the larger the score is. What is no number comes first: it must not be lost.
 #[cube]
 fn order(score: f32) -> u32 {
     // Both zeros are the same.
     let bits = u32::reinterpret(select(score == 0.0f32, 0.0f32, score));
-    select(
+    let place = select(
         bits >> 31 == 0,
         bits ^ 0x8000_0000u32,
         bits ^ 0xFFFF_FFFFu32,
-    )
+    );
+    let is_number = bits & 0x7FFF_FFFFu32 <= 0x7F80_0000u32;
+    select(is_number, place, 0xFFFF_FFFFu32)
 }
 
 /// Whether a score comes before another: it is larger, or as large and older.

@@ -83,13 +83,15 @@ pub(super) fn memory(
     }
 }
 
-/// How far a score is above the threshold, which the last of those that take part gives.
+/// How far a score is above the threshold, which the last of those that take part gives. Not the larger of two: that would
+/// hide a NaN.
 #[cube]
 pub(super) fn above(score: f32, last: f32, #[comptime] sparsifier: Sparsifier) -> f32 {
-    match comptime!(sparsifier) {
-        Sparsifier::Released => max(score - (last + EPSILON), 0.0f32),
-        _ => max(score - last, 0.0f32),
-    }
+    let above = match comptime!(sparsifier) {
+        Sparsifier::Released => score - (last + EPSILON),
+        _ => score - last,
+    };
+    select(above <= 0.0f32, 0.0f32, above)
 }
 
 /// Each unit's share of the sum of what is [`above`].
