@@ -217,7 +217,7 @@ mod tests {
             ),
             (
                 "model.d_hidden = -3",
-                "in [model]: invalid value: integer `-3`, expected usize",
+                "model.d_hidden is -3; it must be a whole number, not negative",
             ),
             (
                 "task.pairs = 27",
@@ -261,7 +261,27 @@ mod tests {
             ),
             (
                 "test.pairs = 3",
-                "in [test]: invalid type: integer `3`, expected a sequence",
+                "test.pairs is 3; it must be a list, such as [1, 2]",
+            ),
+            (
+                "training.early_stop = false",
+                "training.early_stop is false; it must be \"never\", { error = .. }, { loss = .. } or { patience = .. }",
+            ),
+            (
+                "training.early_stop = { eror = 0.1 }",
+                "training.early_stop is { eror = 0.1 }; it must be \"never\", { error = .. }",
+            ),
+            (
+                "model.forget_bias = 'x'",
+                "model.forget_bias is \"x\"; it must be a number",
+            ),
+            (
+                "model.d_hidden = 1000000",
+                "model.d_hidden is 1000000; it must be at most 65,536",
+            ),
+            (
+                "optimizer.schedule = { linear = -1.0 }",
+                "optimizer.schedule.linear is -1; it must lie in [0, 1]",
             ),
             (
                 "training.evaluate_every = 150",

@@ -14,6 +14,14 @@
 //! | [`cli`] | what was typed |
 #![deny(missing_docs)]
 
+/// Prints a line on standard error, whose reader may have gone: what is only told must not end what is done.
+macro_rules! tell {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr().lock(), $($text)*);
+    }};
+}
+
 pub mod cli;
 pub mod compare;
 pub mod cost;

@@ -1,5 +1,6 @@
 //! `fw-train`: parse, run, exit code.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -16,7 +17,8 @@ fn main() -> ExitCode {
     match rayon::scope(|_| cli.run()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", error.in_full());
+            // Whether or not anybody reads it.
+            let _ = writeln!(std::io::stderr(), "error: {}", error.in_full());
             ExitCode::from(error.exit_code())
         }
     }

@@ -65,12 +65,70 @@ impl Section {
 
     /// The section as a value; unknown fields and wrong types are errors.
     pub fn parse<T: DeserializeOwned>(self) -> Result<T, Error> {
+        let error = match T::deserialize(self.table.clone()) {
+            Ok(value) => return Ok(value),
+            Err(error) => error.to_string(),
+        };
         let name = self.name;
-        T::deserialize(self.table).map_err(|error| {
-            let message = error.to_string();
-            let message = message.trim().replace('\n', " ");
-            Error::usage(format!("in [{name}]: {message}"))
-        })
+        let message = error.trim().replace('\n', " ");
+        if let Some((field, rule)) = self.culprit::<T>(&message) {
+            let value = &self.table[&field];
+            return Err(Error::usage(format!(
+                "{name}.{field} is {value}; it must be {rule}"
+            )));
+        }
+        Err(Error::usage(format!("in [{name}]: {message}")))
+    }
+
+    /// The field without which the section could be read, and what it must be; nothing, if its name is what is wrong.
+    fn culprit<T: DeserializeOwned>(&self, message: &str) -> Option<(String, String)> {
+        if message.starts_with("unknown field") {
+            return None;
+        }
+        let parses = |table: Table| T::deserialize(table).map(drop);
+        let field = self.table.keys().find(|&field| {
+            let mut rest = self.table.clone();
+            rest.remove(field);
+            parses(rest).is_ok()
+        })?;
+        let with = |value: &str| {
+            let value = Value::String(value.to_owned());
+            parses(self.with(field, value).table).map_err(|error| error.to_string())
+        };
+        // One of several forms: what no form is called by is answered with the names of all.
+        let answer = with("").err().unwrap_or_default();
+        if answer.starts_with("unknown variant") {
+            let (_, names) = answer.split_once("expected")?;
+            // The names stand in backquotes, the field's own comes last.
+            let mut names: Vec<&str> = names.split('`').skip(1).step_by(2).collect();
+            names.retain(|name| name != field);
+            let forms = names.iter().map(|name| match with(name) {
+                Ok(()) => format!("\"{name}\""),
+                Err(_) => format!("{{ {name} = .. }}"),
+            });
+            return Some((field.clone(), any_of(&forms.collect::<Vec<_>>())));
+        }
+        let (_, expected) = message.rsplit_once("expected ")?;
+        let expected = expected.split(" in `").next().unwrap_or(expected);
+        let rule = match expected {
+            "usize" | "u64" | "u32" | "u16" | "u8" => "a whole number, not negative",
+            "f64" | "f32" => "a number",
+            "a boolean" => "true or false",
+            "a string" => "text in quotes",
+            "a sequence" => "a list, such as [1, 2]",
+            _ if expected.starts_with("struct ") => "a section of its own: { .. }",
+            _ if expected.starts_with("a ") => expected,
+            _ => return None,
+        };
+        Some((field.clone(), rule.to_owned()))
+    }
+}
+
+/// `a, b or c`
+fn any_of(names: &[String]) -> String {
+    match names {
+        [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
+        _ => names.concat(),
     }
 }
 

@@ -66,7 +66,7 @@ impl CompareArgs {
         device.open()?;
         let plan = Plan::new(&self.experiments, &self.assignments, &self.seeds.0, &out)?;
         let threads = rayon::current_num_threads();
-        eprintln!(
+        tell!(
             "{} runs -> {}: {} done before, {} begun, {} new",
             plan.runs.len(),
             out.display(),
@@ -96,7 +96,7 @@ impl CompareArgs {
             return report;
         }
         if let Err(error) = report {
-            eprintln!("error: {}", error.in_full());
+            tell!("error: {}", error.in_full());
         }
         let told = failures.iter().map(|failure| {
             format!(

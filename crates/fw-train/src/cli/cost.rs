@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::Error;
 use crate::cli::output;
-use crate::cost::{Case, Cost};
+use crate::cost::Case;
 use crate::device::DeviceName;
 use crate::report::CostReport;
 use crate::training::Environment;
@@ -100,21 +100,31 @@ impl CostArgs {
             .try_for_each(Case::validate)?;
         let program = std::env::current_exe();
         let program = program.map_err(Error::file("find", "this program".as_ref()))?;
-        let measure = |case: &Case| {
-            let cost = case.measure_apart(&program, device)?;
-            eprintln!(
-                "{} of width {}, {} steps: {:.2} ms",
-                case.model, case.width, case.length, cost.milliseconds
-            );
-            Ok(cost)
+        let mut n_failed = 0;
+        let mut measured = |cases: &[Case]| {
+            let mut costs = Vec::with_capacity(cases.len());
+            for case in cases {
+                match case.measure_apart(&program, device) {
+                    Ok(cost) => {
+                        tell!(
+                            "{} of width {}, {} steps: {:.2} ms",
+                            case.model,
+                            case.width,
+                            case.length,
+                            cost.milliseconds
+                        );
+                        costs.push(cost);
+                    }
+                    // The others are measured, and the report has a gap.
+                    Err(error) => {
+                        tell!("error: {}", error.in_full());
+                        n_failed += 1;
+                    }
+                }
+            }
+            costs
         };
-        let measured = |cases: &[Case]| {
-            cases
-                .iter()
-                .map(measure)
-                .collect::<Result<Vec<Cost>, Error>>()
-        };
-        let (by_length, by_size) = (measured(&by_length)?, measured(&by_size)?);
+        let (by_length, by_size) = (measured(&by_length), measured(&by_size));
         let report = CostReport {
             by_length: &by_length,
             by_size: &by_size,
@@ -123,6 +133,11 @@ impl CostArgs {
         report.write(&self.out)?;
         for name in ["cost.html", "cost.md", "cost.json"] {
             output::line(format_args!("{}", self.out.join(name).display()))?;
+        }
+        if n_failed > 0 {
+            return Err(Error::Incomplete(format!(
+                "{n_failed} cases could not be measured; the report lacks them"
+            )));
         }
         Ok(())
     }

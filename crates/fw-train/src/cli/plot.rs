@@ -54,30 +54,36 @@ impl PlotArgs {
             }
             _ => None,
         };
+        // A sample may be refused, and is drawn first: nothing is replaced then.
+        let mut drawn = Vec::new();
+        if let Some(run) = single
+            && (asks_for_sample || self.wants_sample(run)?)
+        {
+            drawn = self.paths(single, "sample");
+            self.draw_sample(run.path(), &drawn)?;
+        }
         let only_sample = asks_for_sample && self.out.is_some();
         if !only_sample {
             let paths = self.paths(single, "curves");
             draw_curves(&runs, &paths)?;
             print(&paths)?;
         }
-        let Some(run) = single else { return Ok(()) };
-        // Curves can be drawn from the first records on, a sample from the first checkpoint on.
-        let wants_sample = self.out.is_none() && run.has_checkpoint()?;
-        if wants_sample && !asks_for_sample {
-            let n_steps = run.experiment(&[])?.task.task().seq_length();
-            if n_steps > MOST_STEPS {
-                eprintln!(
-                    "a sample of {n_steps} steps is not drawn: at most {MOST_STEPS} can be told apart"
-                );
-                return Ok(());
-            }
+        print(&drawn)
+    }
+
+    /// Whether a sample is drawn that nobody asks for: curves can be drawn from the first records on, a sample from the first
+    /// checkpoint on.
+    fn wants_sample(&self, run: &RunFolder) -> Result<bool, Error> {
+        if self.out.is_some() || !run.has_checkpoint()? {
+            return Ok(false);
         }
-        if asks_for_sample || wants_sample {
-            let paths = self.paths(single, "sample");
-            self.draw_sample(run.path(), &paths)?;
-            print(&paths)?;
+        let n_steps = run.experiment(&[])?.task.task().seq_length();
+        if n_steps > MOST_STEPS {
+            tell!(
+                "a sample of {n_steps} steps is not drawn: at most {MOST_STEPS} can be told apart"
+            );
         }
-        Ok(())
+        Ok(n_steps <= MOST_STEPS)
     }
 
     /// The files of a figure.

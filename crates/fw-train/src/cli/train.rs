@@ -80,12 +80,19 @@ impl TrainArgs {
             None => Experiment::default_document(),
         };
         if let Some(seed) = self.seed {
+            let is_seed =
+                |text: &&String| text.split('=').next().unwrap_or("").trim() == "training.seed";
+            if let Some(other) = self.assignments.iter().find(is_seed) {
+                return Err(Error::usage(format!(
+                    "--seed {seed} and --set {other} both say the seed; give one of them"
+                )));
+            }
             settings::set(&mut document, &format!("training.seed={seed}"))?;
         }
         let experiment = Experiment::from_document(document, &self.assignments)?;
         let out = match self.out {
             Some(out) => out,
-            None => unused_folder(self.experiment.as_deref(), experiment.training.seed),
+            None => unused_folder(self.experiment.as_deref(), experiment.training.seed)?,
         };
         let devices = Devices {
             kind: self.device.unwrap_or_else(DeviceName::default_of_build),
@@ -93,7 +100,7 @@ impl TrainArgs {
         };
         // Refused before anything is told.
         devices.open()?;
-        eprintln!(
+        tell!(
             "training {} ({} units, seed {}) on {} for {} steps of {}, on {devices} -> {}",
             experiment.model.layer.kind(),
             experiment.model.layer.d_hidden(),
@@ -108,18 +115,26 @@ impl TrainArgs {
     }
 }
 
-/// `runs/NAME-seedN`, with a number behind it if that is taken.
-fn unused_folder(experiment: Option<&Path>, seed: u64) -> PathBuf {
+/// `runs/NAME-seedN`, with a number behind it if that is taken; says which of those that are taken wait to be continued.
+fn unused_folder(experiment: Option<&Path>, seed: u64) -> Result<PathBuf, Error> {
     let stem = experiment.and_then(Path::file_stem);
     let name = stem.map_or("default".into(), |stem| stem.to_string_lossy());
     let first = format!("{name}-seed{seed}");
-    let mut names = std::iter::once(first.clone()).chain((2..).map(|n| format!("{first}-{n}")));
-    names
-        .find_map(|name| {
-            let path = Path::new("runs").join(name);
-            (!path.exists()).then_some(path)
-        })
-        .expect("the names never end")
+    let names = std::iter::once(first.clone()).chain((2..).map(|n| format!("{first}-{n}")));
+    for name in names {
+        let path = Path::new("runs").join(name);
+        if !path.exists() {
+            return Ok(path);
+        }
+        let run = RunFolder::open(&path).ok();
+        if run.is_some_and(|run| matches!(run.result(), Ok(None))) {
+            tell!(
+                "{0} is not finished: train --resume {0} would continue it",
+                path.display()
+            );
+        }
+    }
+    unreachable!("the names never end")
 }
 
 fn print_result(experiment: &Experiment, result: &RunResult, run: &Path) -> Result<(), Error> {

@@ -71,7 +71,7 @@ impl Display {
         match &self.bars {
             // A bar that cannot be drawn is no reason to stop.
             Some(bars) => drop(bars.all.println(text)),
-            None => eprintln!("{text}"),
+            None => tell!("{text}"),
         }
     }
 
@@ -120,7 +120,7 @@ impl Display {
                     format!("{} seed {} at {step}/{}", run.name, run.seed, run.steps)
                 });
                 let now: Vec<String> = now.collect();
-                eprintln!(
+                tell!(
                     "{}/{} runs, {}  {left}",
                     self.n_ended,
                     self.n_runs,

@@ -13,6 +13,7 @@ use crate::error::require;
 use crate::models::Layer;
 use crate::models::encoder_decoder::EncoderDecoderSettings;
 use crate::models::recall::{SabSettings, SelfAttentionSettings, TbpttSettings};
+use crate::models::require_width;
 use crate::settings::{Section, unknown_kind};
 use crate::tasks::Task;
 
@@ -295,6 +296,7 @@ impl LayerConfig {
 
     /// Checks the settings, with an input width that is known to be fine, and whether they fit the task.
     pub(super) fn validate(&self, task: &dyn Task) -> Result<(), Error> {
+        require_width("model.d_hidden", self.d_hidden())?;
         match self {
             LayerConfig::FastWeights(settings) => settings.layer(1).validate(),
             LayerConfig::Rnn(settings) => settings.layer(1).validate(),

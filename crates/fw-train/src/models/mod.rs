@@ -12,6 +12,7 @@ use burn::tensor::{Device, Tensor};
 use serde::Serialize;
 
 use crate::Error;
+use crate::error::require;
 use crate::settings::Section;
 use crate::tasks::{Format, Inputs, Task};
 
@@ -50,6 +51,13 @@ pub trait WithModel {
 
     /// Does it.
     fn run<M: Model>(self, model: M) -> Result<Self::Output, Error>;
+}
+
+/// Wider layers are refused: a slip of the keyboard would else end for lack of memory.
+const MOST_UNITS: usize = 65_536;
+
+fn require_width(field: &str, width: usize) -> Result<(), Error> {
+    require(width <= MOST_UNITS, field, width, "be at most 65,536")
 }
 
 /// The model of an experiment: a recurrent layer and what stands around it.

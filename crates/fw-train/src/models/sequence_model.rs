@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::error::require;
 use crate::models::heat_map::MapPairs;
+use crate::models::require_width;
 use crate::models::{Layer, Model};
 use crate::settings::Section;
 use crate::tasks::{AnswerFormat, Format, InputFormat, Inputs};
@@ -54,6 +55,12 @@ impl SequenceModelConfig {
         };
         let fields = section.take_keys(&[of_tokens, &["d_head"]].concat());
         let fields: Fields = fields.parse()?;
+        for (field, width) in [
+            ("model.d_embedding", fields.d_embedding),
+            ("model.d_head", fields.d_head),
+        ] {
+            require_width(field, width.unwrap_or(0))?;
+        }
         let as_in_ba = reads_tokens && matches!(format.answer, AnswerFormat::Class { .. });
         let default = if as_in_ba { 100 } else { 0 };
         let std = fields.embedding_std.unwrap_or(1.0);

@@ -1,6 +1,6 @@
 //! Costs as a report: tables, log-log charts, exponents.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -144,16 +144,23 @@ impl CostReport<'_> {
         );
         let mut columns = vec!["".to_owned()];
         let measured = by_model(costs);
-        let first = measured.values().next().cloned().unwrap_or_default();
-        columns.extend(first.iter().map(|cost| match along {
-            Along::Length => format!("{} steps", cost.case.length),
-            Along::StateSize => format!("{} units", cost.case.width),
+        let place = |cost: &Cost| match along {
+            Along::Length => cost.case.length,
+            Along::StateSize => cost.case.width,
+        };
+        let places: BTreeSet<usize> = costs.iter().map(place).collect();
+        columns.extend(places.iter().map(|place| match along {
+            Along::Length => format!("{place} steps"),
+            Along::StateSize => format!("{place} units"),
         }));
         columns.extend(["exponent of time".to_owned(), "of memory".to_owned()]);
         let mut rows = vec![columns];
         for (model, costs) in measured {
             let mut row = vec![model.to_owned()];
-            row.extend(costs.iter().map(|cost| {
+            row.extend(places.iter().map(|&at| {
+                let Some(cost) = costs.iter().find(|cost| place(cost) == at) else {
+                    return "not measured".to_owned();
+                };
                 let milliseconds = cost.milliseconds;
                 let time = match milliseconds {
                     100.0.. => format!("{milliseconds:.0} ms"),

@@ -124,7 +124,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Error> {
         path.file_name().unwrap_or_default().to_string_lossy()
     ));
     if !path.exists() && !compressed.exists() {
-        let problem = "there is no such file, nor one with `.gz` behind its name";
+        let problem = "there is no such file, nor one with `.gz` behind its name; task.folder says where such files are";
         return Err(Error::data(path, problem));
     }
     if !path.exists() {

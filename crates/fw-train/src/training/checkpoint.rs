@@ -1,5 +1,6 @@
 //! Checkpoints: folders that are there whole or not at all.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -48,6 +49,16 @@ const UNFINISHED: &str = ".unfinished-";
 const MODEL: &str = "model.bpk";
 const OPTIMIZER: &str = "optimizer.bpk";
 const PROGRESS: &str = "progress.json";
+
+/// What `progress.json` holds.
+#[derive(Serialize, Deserialize)]
+struct Contents {
+    #[serde(flatten)]
+    progress: Progress,
+    /// CRC-32 of the other files. Checkpoints of earlier versions have none.
+    #[serde(default)]
+    crc32: BTreeMap<String, u32>,
+}
 
 /// One checkpoint on disk: `checkpoints/step-00000500`.
 #[derive(Clone, Debug)]
@@ -110,14 +121,22 @@ impl Checkpoint {
     /// The model's parameters, put into `model`.
     pub fn load_model<M: Module>(&self, model: M) -> Result<M, Error> {
         let path = self.path.join(MODEL);
-        model
-            .try_load_file(&path)
-            .map_err(|error| self.broken(MODEL, error))
+        let is_whole = self.check(MODEL)?;
+        model.try_load_file(&path).map_err(|error| match is_whole {
+            true => Error::run(
+                &self.path,
+                format!(
+                    "{MODEL} is whole, but it is not of the net that the run's config.toml describes ({error})"
+                ),
+            ),
+            false => self.broken(MODEL, error),
+        })
     }
 
     /// The optimiser's state, put into `optimizer`.
     pub fn load_optimizer(&self, optimizer: ModuleOptimizer) -> Result<ModuleOptimizer, Error> {
         let path = self.path.join(OPTIMIZER);
+        self.check(OPTIMIZER)?;
         optimizer
             .load(&path)
             .map_err(|error| self.broken(OPTIMIZER, error))
@@ -125,17 +144,36 @@ impl Checkpoint {
 
     /// Where the training stood.
     pub fn load_progress(&self) -> Result<Progress, Error> {
+        Ok(self.load_contents()?.progress)
+    }
+
+    fn load_contents(&self) -> Result<Contents, Error> {
         let path = self.path.join(PROGRESS);
         let bytes = fs::read(&path).map_err(Error::file("read", &path))?;
         serde_json::from_slice(&bytes).map_err(|error| self.broken(PROGRESS, error))
+    }
+
+    /// An error where a file is not what was written; else whether that is known.
+    fn check(&self, file: &str) -> Result<bool, Error> {
+        let Some(expected) = self.load_contents()?.crc32.remove(file) else {
+            return Ok(false);
+        };
+        let actual = crc32(&self.path.join(file)).map_err(|error| self.broken(file, error))?;
+        match actual == expected {
+            true => Ok(true),
+            false => Err(self.broken(
+                file,
+                format!("its CRC-32 is {actual:08x}, not {expected:08x}"),
+            )),
+        }
     }
 
     fn broken(&self, file: &str, error: impl std::fmt::Display) -> Error {
         Error::run(
             &self.path,
             format!(
-                "{file} is missing or damaged ({error}); without this checkpoint the run goes on from the best \
-                 one, if `checkpoints` holds another, and else from the start"
+                "{file} is missing or damaged ({error}); once this checkpoint is removed, `train --resume` goes on from the \
+                 best one, if `checkpoints` holds another, and else from the start"
             ),
         )
     }
@@ -157,11 +195,24 @@ fn write_folder<M: Module>(
     let file = |name| unfinished.path().join(name);
     model.clone().save_file(file(MODEL)).map_err(failed)?;
     optimizer.save(file(OPTIMIZER)).map_err(failed)?;
-    fs::write(file(PROGRESS), serde_json::to_vec_pretty(progress)?)?;
+    let mut contents = Contents {
+        progress: progress.clone(),
+        crc32: BTreeMap::new(),
+    };
+    for name in [MODEL, OPTIMIZER] {
+        contents.crc32.insert(name.to_owned(), crc32(&file(name))?);
+    }
+    fs::write(file(PROGRESS), serde_json::to_vec_pretty(&contents)?)?;
     for name in [MODEL, OPTIMIZER, PROGRESS] {
         File::open(file(name))?.sync_all()?;
     }
     readable_by_others(unfinished.path())?;
     fs::rename(unfinished.path(), path)?;
     sync_folder(folder)
+}
+
+fn crc32(path: &Path) -> std::io::Result<u32> {
+    let mut crc = flate2::Crc::new();
+    crc.update(&fs::read(path)?);
+    Ok(crc.sum())
 }

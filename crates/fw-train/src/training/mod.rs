@@ -145,6 +145,12 @@ impl TrainingConfig {
         ] {
             require(size >= 1, field, size, "be at least 1")?;
         }
+        require(
+            config.batch_size <= 1_000_000,
+            "training.batch_size",
+            config.batch_size,
+            "be at most 1,000,000",
+        )?;
         // A checkpoint in the middle of a record's window could not be resumed exactly.
         require(
             config.evaluate_every.is_multiple_of(config.log_every),

@@ -221,13 +221,20 @@ impl OptimizerConfig {
             decay,
             "be a number of at least 0",
         )?;
-        if let Clip::Norm(limit) | Clip::Value(limit) = common.clip {
-            require(above_zero(limit), "optimizer.clip", limit, rule)?;
-        }
-        if let Schedule::Linear(share) | Schedule::Cosine(share) = common.schedule {
+        match common.clip {
+            Clip::None => Ok(()),
+            Clip::Norm(limit) => require(above_zero(limit), "optimizer.clip.norm", limit, rule),
+            Clip::Value(limit) => require(above_zero(limit), "optimizer.clip.value", limit, rule),
+        }?;
+        let share = |field: &str, share: f64| {
             let in_range = (0.0..=1.0).contains(&share);
-            require(in_range, "optimizer.schedule", share, "lie in [0, 1]")?;
-        }
+            require(in_range, field, share, "lie in [0, 1]")
+        };
+        match common.schedule {
+            Schedule::Constant => Ok(()),
+            Schedule::Linear(to) => share("optimizer.schedule.linear", to),
+            Schedule::Cosine(to) => share("optimizer.schedule.cosine", to),
+        }?;
         Ok(OptimizerConfig { kind, common })
     }
 

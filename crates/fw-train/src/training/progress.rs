@@ -69,7 +69,7 @@ impl ProgressDisplay {
             Some(bar) => bar.set_message(self.summary(train)),
             None => {
                 self.line(progress.step, train);
-                eprintln!("  validation: {}", evaluation.in_words(self.format));
+                tell!("  validation: {}", evaluation.in_words(self.format));
             }
         }
     }
@@ -86,7 +86,7 @@ impl ProgressDisplay {
         let text = format!("  curriculum: {next} after step {}", progress.step);
         match &self.bar {
             Some(bar) => bar.println(text),
-            None => eprintln!("{text}"),
+            None => tell!("{text}"),
         }
     }
 
@@ -115,7 +115,7 @@ impl ProgressDisplay {
         let rate = (step - self.first_step) as f64 / seconds;
         let sequences = rate * self.batch_size as f64;
         let left = Duration::from_secs_f64((self.steps - step) as f64 / rate.max(1e-9));
-        eprintln!(
+        tell!(
             "step {step}/{}  loss {}  error {:.2} %  {rate:.0} steps/s  {sequences:.0} sequences/s  {} left",
             self.steps,
             loss_number(loss),

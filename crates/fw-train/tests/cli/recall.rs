@@ -300,10 +300,13 @@ fn what_cannot_be_is_refused_before_anything_is_written() {
     let folder = TempDir::new().expect("a folder");
     let here = folder.path();
     for (setting, words) in [
-        ("model.top_k=lots", "expected a number, or \"unlimited\""),
+        (
+            "model.top_k=lots",
+            "model.top_k is \"lots\"; it must be a number, or \"unlimited\"",
+        ),
         (
             "model.cell=lstn",
-            "unknown variant `lstn`, expected one of `lstm`, `gru`",
+            "model.cell is \"lstn\"; it must be \"lstm\", \"gru\", \"rnn\" or \"fast-weights\"",
         ),
         (
             "model.attention_interval=0",
