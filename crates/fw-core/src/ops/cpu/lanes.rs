@@ -9,6 +9,8 @@ use macerator::{
 };
 use num_traits::Float;
 
+use crate::ops::Activation;
+
 /// A number that the kernels compute with: `f32` or `f64`.
 pub(crate) trait Real:
     Element
@@ -98,6 +100,31 @@ pub(crate) fn sigmoid_slope<S: Simd, T: Real>(y: Vector<S, T>) -> Vector<S, T> {
 #[inline(always)]
 pub(crate) fn tanh_slope<S: Simd, T: Real>(y: Vector<S, T>) -> Vector<S, T> {
     splat::<S, T>(T::one()) - y * y
+}
+
+/// f in every lane.
+#[inline(always)]
+pub(crate) fn activated<S: Simd, T: Real>(activation: Activation, x: Vector<S, T>) -> Vector<S, T> {
+    let zero = splat::<S, T>(T::zero());
+    match activation {
+        // Not a maximum: that would hide a NaN.
+        Activation::Relu => x.le(zero).select(zero, x),
+        Activation::Tanh => T::tanh_lanes::<S>(x),
+    }
+}
+
+/// The gradient of x from that of `y = f(x)`.
+#[inline(always)]
+pub(crate) fn times_slope<S: Simd, T: Real>(
+    activation: Activation,
+    y: Vector<S, T>,
+    gradient: Vector<S, T>,
+) -> Vector<S, T> {
+    let zero = splat::<S, T>(T::zero());
+    match activation {
+        Activation::Relu => y.le(zero).select(zero, gradient),
+        Activation::Tanh => tanh_slope(y) * gradient,
+    }
 }
 
 impl Real for f32 {

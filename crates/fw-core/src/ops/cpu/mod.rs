@@ -5,15 +5,17 @@ mod buffer;
 pub(crate) mod cell;
 mod lanes;
 mod packed;
+mod pairs;
 mod parts;
 mod product;
 mod rows;
 
 pub(crate) use buffer::{Buffer, with_scratch};
 pub(crate) use lanes::{
-    Real, in_fours, load, prefetch, sigmoid, sigmoid_slope, splat, store, tanh_slope,
+    Real, activated, in_fours, load, prefetch, sigmoid, sigmoid_slope, splat, store, times_slope,
 };
 pub(crate) use packed::Packed;
+pub(crate) use pairs::Pairs;
 pub(crate) use parts::{Parts, SharedMut, at_once};
 pub(crate) use product::{Initial, Rows, RowsMut, Strided, add_product, product, row_product};
 pub(crate) use rows::{Offsets, Row, clear, extend_trimmed, padded, transposed, trimmed};

@@ -53,21 +53,6 @@ impl Parts {
         start..(start + self.samples).min(self.batch_size)
     }
 
-    /// Calls `work(part, samples)` for every part, on the threads of rayon's pool.
-    pub(crate) fn for_each(&self, work: impl Fn(usize, Range<usize>) + Send + Sync) {
-        at_once(self.count(), |part| work(part, self.samples(part)));
-    }
-}
-
-/// Calls `work` for every number below `count`, on the threads of rayon's pool.
-pub(crate) fn at_once(count: usize, work: impl Fn(usize) + Send + Sync) {
-    match count {
-        1 => work(0),
-        count => (0..count).into_par_iter().with_max_len(1).for_each(work),
-    }
-}
-
-impl Parts {
     /// Calls `work(part, samples, scratch)` for groups of at most `group` samples, with room for `scratch` numbers, which hold
     /// any; those of one part one after another.
     pub(crate) fn for_each_group<T: Real>(
@@ -76,7 +61,8 @@ impl Parts {
         scratch: usize,
         work: impl Fn(usize, Range<usize>, *mut T) + Send + Sync,
     ) {
-        self.for_each(|part, samples| {
+        at_once(self.count(), |part| {
+            let samples = self.samples(part);
             with_scratch(scratch, |scratch| {
                 for first in samples.clone().step_by(group) {
                     work(part, first..(first + group).min(samples.end), scratch);
@@ -122,6 +108,14 @@ impl Parts {
                 unsafe { *sums.add(number) += *sums.add(part * size + number) };
             }
         }
+    }
+}
+
+/// Calls `work` for every number below `count`, on the threads of rayon's pool.
+pub(crate) fn at_once(count: usize, work: impl Fn(usize) + Send + Sync) {
+    match count {
+        1 => work(0),
+        count => (0..count).into_par_iter().with_max_len(1).for_each(work),
     }
 }
 

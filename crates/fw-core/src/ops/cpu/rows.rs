@@ -146,6 +146,46 @@ impl Row {
             self.copy_units::<S, T>(row, to);
         }
     }
+
+    /// Rows of a tensor, one after another, each followed by zeros up to the width.
+    ///
+    /// # Safety
+    /// `to` must be writable for so many widths; the caller must be compiled with the instructions of `S`.
+    #[inline(always)]
+    pub(crate) unsafe fn copy_rows_padded<S: Simd, T: Real>(
+        &self,
+        n: usize,
+        rows: &[T],
+        to: *mut T,
+    ) {
+        let rows = rows[..n * self.units].as_ptr();
+        for row in 0..n {
+            // SAFETY: as the caller promises.
+            unsafe {
+                self.copy_padded::<S, T>(rows.add(row * self.units), to.add(row * self.width));
+            }
+        }
+    }
+
+    /// The reverse of [`copy_rows_padded`](Self::copy_rows_padded).
+    ///
+    /// # Safety
+    /// `rows` must be readable for so many widths, `to` writable for so many rows of a tensor; the caller must be compiled with
+    /// the instructions of `S`.
+    #[inline(always)]
+    pub(crate) unsafe fn copy_rows_units<S: Simd, T: Real>(
+        &self,
+        n: usize,
+        rows: *const T,
+        to: *mut T,
+    ) {
+        for row in 0..n {
+            // SAFETY: as the caller promises.
+            unsafe {
+                self.copy_units::<S, T>(rows.add(row * self.width), to.add(row * self.units));
+            }
+        }
+    }
 }
 
 /// # Safety

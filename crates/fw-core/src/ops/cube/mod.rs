@@ -16,7 +16,7 @@ pub(crate) use functions::{activate, activate_slope, sigmoid};
 pub(crate) use layout::{Layout, UNITS, hardware, room};
 pub(crate) use products::{place, product, sum_of_parts, sync, terms, times};
 pub(crate) use reductions::{
-    MOMENTS, largest_of, moments, share_dot, share_largest, share_moments, share_sums, share_total,
+    SHARERS, largest_of, moments, share_dot, share_largest, share_moments, share_sums, share_total,
     sums, total_of,
 };
 pub(crate) use rows::{over_rows, products_over_rows};

@@ -1,24 +1,24 @@
-//! Sums over vectors that [`MOMENTS`] units share. Between a function that leaves shares and the one that sums them up stands a
+//! Sums and maxima over vectors that [`SHARERS`] units share. Between a function that leaves shares and the one that sums them up stands a
 //! `sync_cube()`.
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
-/// Units that share a sum over a vector.
-pub(crate) const MOMENTS: usize = 16;
+/// Units that share a sum or a maximum over a vector.
+pub(crate) const SHARERS: usize = 16;
 
-/// Each unit's share of the mean and the variance of the first `n` numbers: `2 MOMENTS` numbers.
+/// Each unit's share of the mean and the variance of the first `n` numbers: `2 SHARERS` numbers.
 #[cube]
 pub(crate) fn share_moments(numbers: &[f32], shares: &mut [f32], #[comptime] n: usize) {
     let unit = UNIT_POS as usize;
-    if unit < MOMENTS {
+    if unit < SHARERS {
         let mut sum = 0.0f32;
         let mut count = 0.0f32;
         let mut k = unit;
         while k < n {
             sum += numbers[k];
             count += 1.0f32;
-            k += MOMENTS;
+            k += SHARERS;
         }
         let mean = sum / max(count, 1.0f32);
         let mut squares = 0.0f32;
@@ -26,10 +26,10 @@ pub(crate) fn share_moments(numbers: &[f32], shares: &mut [f32], #[comptime] n: 
         while k < n {
             let difference = numbers[k] - mean;
             squares += difference * difference;
-            k += MOMENTS;
+            k += SHARERS;
         }
         shares[unit] = mean;
-        shares[MOMENTS + unit] = squares;
+        shares[SHARERS + unit] = squares;
     }
 }
 
@@ -39,35 +39,35 @@ pub(crate) fn share_moments(numbers: &[f32], shares: &mut [f32], #[comptime] n: 
 pub(crate) fn moments(shares: &[f32], #[comptime] n: usize) -> (f32, f32) {
     let mut sum = 0.0f32;
     #[unroll]
-    for unit in 0..MOMENTS {
+    for unit in 0..SHARERS {
         sum += shares[unit] * comptime!(share_of(unit, n) as f32);
     }
     let mean = sum / comptime!(n as f32);
     let mut squares = 0.0f32;
     #[unroll]
-    for unit in 0..MOMENTS {
+    for unit in 0..SHARERS {
         let difference = shares[unit] - mean;
         squares +=
-            shares[MOMENTS + unit] + comptime!(share_of(unit, n) as f32) * difference * difference;
+            shares[SHARERS + unit] + comptime!(share_of(unit, n) as f32) * difference * difference;
     }
     (mean, squares / comptime!(n as f32))
 }
 
-/// Each unit's share of the sums of `a` and of `a b` over the first `n` numbers: `2 MOMENTS` numbers.
+/// Each unit's share of the sums of `a` and of `a b` over the first `n` numbers: `2 SHARERS` numbers.
 #[cube]
 pub(crate) fn share_sums(a: &[f32], b: &[f32], shares: &mut [f32], #[comptime] n: usize) {
     let unit = UNIT_POS as usize;
-    if unit < MOMENTS {
+    if unit < SHARERS {
         let mut plain = 0.0f32;
         let mut weighted = 0.0f32;
         let mut k = unit;
         while k < n {
             plain += a[k];
             weighted += a[k] * b[k];
-            k += MOMENTS;
+            k += SHARERS;
         }
         shares[unit] = plain;
-        shares[MOMENTS + unit] = weighted;
+        shares[SHARERS + unit] = weighted;
     }
 }
 
@@ -77,16 +77,16 @@ pub(crate) fn sums(shares: &[f32]) -> (f32, f32) {
     let mut plain = 0.0f32;
     let mut weighted = 0.0f32;
     #[unroll]
-    for unit in 0..MOMENTS {
+    for unit in 0..SHARERS {
         plain += shares[unit];
-        weighted += shares[MOMENTS + unit];
+        weighted += shares[SHARERS + unit];
     }
     (plain, weighted)
 }
 
 /// How many of `n` numbers a unit sums up.
 fn share_of(unit: usize, n: usize) -> usize {
-    n.saturating_sub(unit).div_ceil(MOMENTS)
+    n.saturating_sub(unit).div_ceil(SHARERS)
 }
 
 /// Each unit's share of the largest number of each of `count` vectors of n numbers, which follow each other.
@@ -99,10 +99,10 @@ pub(crate) fn share_largest(
     #[comptime] count: usize,
     #[comptime] units: usize,
 ) {
-    for u in range_stepped(UNIT_POS as usize, comptime!(count * MOMENTS), units) {
-        let at = from + u / MOMENTS * n;
+    for u in range_stepped(UNIT_POS as usize, comptime!(count * SHARERS), units) {
+        let at = from + u / SHARERS * n;
         let mut largest = numbers[at];
-        for i in range_stepped(u % MOMENTS, n, MOMENTS) {
+        for i in range_stepped(u % SHARERS, n, SHARERS) {
             largest = max(largest, numbers[at + i]);
         }
         shares[u] = largest;
@@ -112,9 +112,9 @@ pub(crate) fn share_largest(
 /// The largest number of a vector.
 #[cube]
 pub(crate) fn largest_of(shares: &[f32], which: usize) -> f32 {
-    let mut largest = shares[which * MOMENTS];
-    for u in 1..MOMENTS {
-        largest = max(largest, shares[which * MOMENTS + u]);
+    let mut largest = shares[which * SHARERS];
+    for u in 1..SHARERS {
+        largest = max(largest, shares[which * SHARERS + u]);
     }
     largest
 }
@@ -129,10 +129,10 @@ pub(crate) fn share_total(
     #[comptime] count: usize,
     #[comptime] units: usize,
 ) {
-    for u in range_stepped(UNIT_POS as usize, comptime!(count * MOMENTS), units) {
-        let at = from + u / MOMENTS * n;
+    for u in range_stepped(UNIT_POS as usize, comptime!(count * SHARERS), units) {
+        let at = from + u / SHARERS * n;
         let mut sum = 0.0f32;
-        for i in range_stepped(u % MOMENTS, n, MOMENTS) {
+        for i in range_stepped(u % SHARERS, n, SHARERS) {
             sum += numbers[at + i];
         }
         shares[u] = sum;
@@ -152,10 +152,10 @@ pub(crate) fn share_dot(
     #[comptime] count: usize,
     #[comptime] units: usize,
 ) {
-    for u in range_stepped(UNIT_POS as usize, comptime!(count * MOMENTS), units) {
-        let at = u / MOMENTS * n;
+    for u in range_stepped(UNIT_POS as usize, comptime!(count * SHARERS), units) {
+        let at = u / SHARERS * n;
         let mut sum = 0.0f32;
-        for i in range_stepped(u % MOMENTS, n, MOMENTS) {
+        for i in range_stepped(u % SHARERS, n, SHARERS) {
             sum += a[a_from + at + i] * b[b_from + at + i];
         }
         shares[u] = sum;
@@ -166,8 +166,8 @@ pub(crate) fn share_dot(
 #[cube]
 pub(crate) fn total_of(shares: &[f32], which: usize) -> f32 {
     let mut sum = 0.0f32;
-    for u in 0..MOMENTS {
-        sum += shares[which * MOMENTS + u];
+    for u in 0..SHARERS {
+        sum += shares[which * SHARERS + u];
     }
     sum
 }

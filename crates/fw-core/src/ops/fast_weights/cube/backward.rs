@@ -5,7 +5,7 @@ use burn_cubecl::cubecl::prelude::*;
 
 use super::plan::Plan;
 use super::steps::{attend, place_of_matrix};
-use crate::ops::cube::{MOMENTS, activate_slope, share_sums, sum_of_parts, sums, sync, times};
+use crate::ops::cube::{SHARERS, activate_slope, share_sums, sum_of_parts, sums, sync, times};
 use crate::ops::fast_weights::Write;
 
 /// The gradients of z and of what precedes the sequence, and for the normalisation those of each sample.
@@ -67,7 +67,7 @@ pub(super) fn backward(
     let mut from_matrix = Shared::<[f32]>::new_slice(comptime!(plan.layout.parts * n));
     let mut written = Shared::<[f32]>::new_slice(comptime!(plan.chunk * row));
     let mut scores = Shared::<[f32]>::new_slice(comptime!(plan.chunk));
-    let mut statistics = Shared::<[f32]>::new_slice(comptime!(2 * MOMENTS));
+    let mut statistics = Shared::<[f32]>::new_slice(comptime!(2 * SHARERS));
     let mut matrix = Shared::<[f32]>::new_slice(comptime!(plan.matrix_numbers()));
 
     for o in range_stepped(unit, n, units) {

@@ -5,7 +5,7 @@ use burn_cubecl::cubecl::prelude::*;
 
 use super::plan::Plan;
 use super::steps::{attend, place_of_matrix};
-use crate::ops::cube::{MOMENTS, activate, moments, share_moments, sum_of_parts, times};
+use crate::ops::cube::{SHARERS, activate, moments, share_moments, sum_of_parts, times};
 use crate::ops::fast_weights::Write;
 
 /// Every h_t, and what the backward pass reads.
@@ -57,7 +57,7 @@ pub(super) fn forward(
     let mut from_matrix = Shared::<[f32]>::new_slice(comptime!(plan.layout.parts * n));
     let mut written = Shared::<[f32]>::new_slice(comptime!(plan.chunk * row));
     let mut scores = Shared::<[f32]>::new_slice(comptime!(plan.chunk));
-    let mut statistics = Shared::<[f32]>::new_slice(comptime!(2 * MOMENTS));
+    let mut statistics = Shared::<[f32]>::new_slice(comptime!(2 * SHARERS));
     let mut matrix = Shared::<[f32]>::new_slice(comptime!(plan.matrix_numbers()));
 
     for o in range_stepped(unit, n, units) {

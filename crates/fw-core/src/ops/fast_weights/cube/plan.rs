@@ -3,7 +3,7 @@
 use burn_cubecl::cubecl::ir::HardwareProperties;
 
 use crate::ops::Activation;
-use crate::ops::cube::{Layout, MOMENTS, room, wanted};
+use crate::ops::cube::{Layout, SHARERS, room, wanted};
 use crate::ops::fast_weights::{Options, Write};
 
 /// What a pair of kernels is compiled for.
@@ -70,7 +70,7 @@ impl Plan {
         } = *self;
         let vectors = 7 * d_hidden + 2 * self.read_numbers();
         let shares = layout.parts * (self.width() + d_hidden);
-        vectors + shares + chunk * self.written_row() + chunk + 2 * MOMENTS + 1
+        vectors + shares + chunk * self.written_row() + chunk + 2 * SHARERS + 1
     }
 
     /// Numbers in a row of shares.

@@ -8,12 +8,11 @@ use super::memory::{self, Heads};
 use super::parameters::{Asked, activate};
 use super::resemblance::resemblance;
 use super::weights::Shared;
-use crate::ops::Activation;
 use crate::ops::CellKind;
 use crate::ops::cpu::cell::{self, StepRows};
 use crate::ops::cpu::{
-    Arch, Buffer, Initial, Offsets, Real, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd, clear,
-    load, splat, store,
+    Arch, Buffer, Initial, Offsets, Real, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd,
+    activated, clear, load, store,
 };
 
 /// Runs the sequence. With `keep`, what the backward pass needs comes back. To `output` go the
@@ -275,13 +274,7 @@ impl<T: Real> Pass<'_, T> {
                         for lane in hidden.starts() {
                             let x = load::<S, T>(state.add(lane));
                             let x = x + load::<S, T>(from_below.add(lane));
-                            let zero = splat::<S, T>(T::zero());
-                            let y = match activation {
-                                Activation::Tanh => T::tanh_lanes::<S>(x),
-                                // Not the larger of the two: that would hide a NaN.
-                                Activation::Relu => x.lt(zero).select(zero, x),
-                            };
-                            store::<S, T>(state.add(lane), y);
+                            store::<S, T>(state.add(lane), activated::<S, T>(activation, x));
                         }
                     }
                 }
@@ -301,13 +294,8 @@ impl<T: Real> Pass<'_, T> {
             }
             false => &self.shared.layers[layer].bias,
         };
-        for gate in 0..n_gates {
-            // SAFETY: as in `run`.
-            unsafe {
-                let from = row[gate * hidden.units..].as_ptr();
-                hidden.copy_padded::<S, T>(from, to.add(gate * hidden.width));
-            }
-        }
+        // SAFETY: as in `run`.
+        unsafe { hidden.copy_rows_padded::<S, T>(n_gates, row, to) };
     }
 
     /// What the heads of one sample do in step `t`.

@@ -6,7 +6,7 @@ use burn_cubecl::cubecl::prelude::*;
 use super::plan::{Plan, SCALARS};
 use super::steps::{SMALLEST_SQUARE, SMALLEST_WEIGHT, added, kept, parameters, shift, shifted};
 use crate::ops::cube::{
-    MOMENTS, activate_slope, place, share_dot, share_total, sigmoid, sum_of_parts, sync, terms,
+    SHARERS, activate_slope, place, share_dot, share_total, sigmoid, sum_of_parts, sync, terms,
     times, total_of,
 };
 
@@ -74,13 +74,13 @@ pub(super) fn backward(
     let mut of_gated = Shared::<[f32]>::new_slice(n_weights);
     let mut squares = Shared::<[f32]>::new_slice(memory_size);
     let mut shares = Shared::<[f32]>::new_slice(comptime!(plan.shares()));
-    let mut of_sharpened = Shared::<[f32]>::new_slice(comptime!(sizes.n_heads() * MOMENTS));
-    let mut of_sharpening = Shared::<[f32]>::new_slice(comptime!(sizes.n_heads() * MOMENTS));
+    let mut of_sharpened = Shared::<[f32]>::new_slice(comptime!(sizes.n_heads() * SHARERS));
+    let mut of_sharpening = Shared::<[f32]>::new_slice(comptime!(sizes.n_heads() * SHARERS));
     let mut of_shifts =
-        Shared::<[f32]>::new_slice(comptime!(sizes.n_heads() * sizes.shift_width * MOMENTS));
-    let mut of_gate = Shared::<[f32]>::new_slice(comptime!(sizes.n_heads() * MOMENTS));
-    let mut of_content = Shared::<[f32]>::new_slice(comptime!(sizes.n_heads() * MOMENTS));
-    let mut of_strength = Shared::<[f32]>::new_slice(comptime!(sizes.n_heads() * MOMENTS));
+        Shared::<[f32]>::new_slice(comptime!(sizes.n_heads() * sizes.shift_width * SHARERS));
+    let mut of_gate = Shared::<[f32]>::new_slice(comptime!(sizes.n_heads() * SHARERS));
+    let mut of_content = Shared::<[f32]>::new_slice(comptime!(sizes.n_heads() * SHARERS));
+    let mut of_strength = Shared::<[f32]>::new_slice(comptime!(sizes.n_heads() * SHARERS));
     // Of M; without room to share it lies in what the kernel yields.
     let mut of_memory = Shared::<[f32]>::new_slice(comptime!(plan.shared_memory()));
 
@@ -293,13 +293,13 @@ pub(super) fn backward(
             // Back through the shift.
             for u in range_stepped(
                 unit,
-                comptime!(sizes.n_heads() * sizes.shift_width * MOMENTS),
+                comptime!(sizes.n_heads() * sizes.shift_width * SHARERS),
                 units,
             ) {
-                let which = u / MOMENTS;
+                let which = u / SHARERS;
                 let (head, j) = (which / shift_width, which % shift_width);
                 let mut sum = 0.0f32;
-                for i in range_stepped(u % MOMENTS, memory_size, MOMENTS) {
+                for i in range_stepped(u % SHARERS, memory_size, SHARERS) {
                     let from = shifted(i, j, false, memory_size, shift_width);
                     sum += of_shifted[head * memory_size + i] * gated[head * memory_size + from];
                 }
@@ -313,11 +313,11 @@ pub(super) fn backward(
             }
             sync_cube();
             // Back through interpolation, and the sums of the softmax.
-            for u in range_stepped(unit, comptime!(sizes.n_heads() * MOMENTS), units) {
-                let at = u / MOMENTS * memory_size;
+            for u in range_stepped(unit, comptime!(sizes.n_heads() * SHARERS), units) {
+                let at = u / SHARERS * memory_size;
                 let mut of_this_gate = 0.0f32;
                 let mut of_this_content = 0.0f32;
-                for i in range_stepped(u % MOMENTS, memory_size, MOMENTS) {
+                for i in range_stepped(u % SHARERS, memory_size, SHARERS) {
                     let e = at + i;
                     let content = tape[tape_at + row.content + e];
                     let before = weight_before(

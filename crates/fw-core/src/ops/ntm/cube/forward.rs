@@ -6,7 +6,7 @@ use burn_cubecl::cubecl::prelude::*;
 use super::plan::{Plan, SCALARS};
 use super::steps::{SMALLEST_SQUARE, SMALLEST_WEIGHT, added, kept, parameters, shift};
 use crate::ops::cube::{
-    MOMENTS, activate, largest_of, place, share_largest, share_total, sigmoid, sum_of_parts, sync,
+    SHARERS, activate, largest_of, place, share_largest, share_total, sigmoid, sum_of_parts, sync,
     terms, times, total_of,
 };
 
@@ -68,8 +68,8 @@ pub(super) fn forward(
     let mut other = Shared::<[f32]>::new_slice(n_weights);
     let mut squares = Shared::<[f32]>::new_slice(memory_size);
     let mut shares = Shared::<[f32]>::new_slice(comptime!(plan.shares()));
-    let mut largest = Shared::<[f32]>::new_slice(comptime!(sizes.n_heads() * MOMENTS));
-    let mut total = Shared::<[f32]>::new_slice(comptime!(sizes.n_heads() * MOMENTS));
+    let mut largest = Shared::<[f32]>::new_slice(comptime!(sizes.n_heads() * SHARERS));
+    let mut total = Shared::<[f32]>::new_slice(comptime!(sizes.n_heads() * SHARERS));
     let mut memory = Shared::<[f32]>::new_slice(comptime!(plan.shared_memory()));
 
     // Where the last state goes. Without room to share, the memory lies there all the time.

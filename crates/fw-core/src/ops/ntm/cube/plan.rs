@@ -3,7 +3,7 @@
 use burn_cubecl::cubecl::ir::HardwareProperties;
 
 use crate::ops::Activation;
-use crate::ops::cube::{Layout, MOMENTS, room, wanted};
+use crate::ops::cube::{Layout, SHARERS, room, wanted};
 use crate::ops::ntm::Addressing;
 
 /// Steps between two memories that the forward pass keeps; the backward pass writes the others again.
@@ -221,7 +221,7 @@ impl Plan {
             + 2 * sizes.d_reads()
             + sizes.d_erase()
             + sizes.n_heads() * (sizes.shift_width + SCALARS);
-        let statistics = sizes.n_heads() * MOMENTS * (6 + sizes.shift_width);
+        let statistics = sizes.n_heads() * SHARERS * (6 + sizes.shift_width);
         vectors
             + statistics
             + 4 * sizes.n_weights()

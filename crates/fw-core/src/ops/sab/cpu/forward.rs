@@ -246,15 +246,11 @@ impl<T: Real> Pass<'_, T> {
     #[inline(always)]
     unsafe fn read_projected<S: Simd>(&self, sample: usize, t: usize, piece: *mut T) {
         let (layout, hidden) = (&self.layout, self.layout.hidden);
-        let first = (sample * layout.seq_length + t) * layout.kind.n_gates();
+        let n_gates = layout.kind.n_gates();
+        let first = (sample * layout.seq_length + t) * n_gates * hidden.units;
+        let rows = &self.problem.projected[first..];
         // SAFETY: as in `run`.
-        unsafe {
-            let gates = piece.add(layout.gates(t));
-            for gate in 0..layout.kind.n_gates() {
-                let row = self.problem.projected[(first + gate) * hidden.units..].as_ptr();
-                hidden.copy_padded::<S, T>(row, gates.add(gate * hidden.width));
-            }
-        }
+        unsafe { hidden.copy_rows_padded::<S, T>(n_gates, rows, piece.add(layout.gates(t))) };
     }
 
     /// The keys of memories.

@@ -8,7 +8,7 @@ use super::steps::{
     EPSILON, above, is_crowded, memory, n_before, n_chosen, oldest, score_of, share_above,
 };
 use crate::ops::cube::{
-    MOMENTS, place, share_dot, share_total, sum_of_parts, terms, times, total_of,
+    SHARERS, place, share_dot, share_total, sum_of_parts, terms, times, total_of,
 };
 use crate::ops::sab::{Combination, Score, Sparsifier};
 
@@ -70,9 +70,9 @@ pub(super) fn backward(
     let mut of_v = Shared::<[f32]>::new_slice(d_attention);
     let mut shares = Shared::<[f32]>::new_slice(comptime!(plan.shares()));
     let mut other_shares = Shared::<[f32]>::new_slice(comptime!(plan.query_shares()));
-    let mut weighted = Shared::<[f32]>::new_slice(MOMENTS);
-    let mut excess = Shared::<[f32]>::new_slice(MOMENTS);
-    let mut moved = Shared::<[f32]>::new_slice(MOMENTS);
+    let mut weighted = Shared::<[f32]>::new_slice(SHARERS);
+    let mut excess = Shared::<[f32]>::new_slice(SHARERS);
+    let mut moved = Shared::<[f32]>::new_slice(SHARERS);
 
     for o in range_stepped(unit, n, units) {
         of_hidden[o] = 0.0f32;
@@ -169,11 +169,11 @@ pub(super) fn backward(
             let block = comptime!(plan.scored());
             for base in range_stepped(0usize, count, block) {
                 let scored = min(count - base, block);
-                for e in range_stepped(unit, scored * MOMENTS, units) {
-                    let (j, first) = (e / MOMENTS, e % MOMENTS);
+                for e in range_stepped(unit, scored * SHARERS, units) {
+                    let (j, first) = (e / SHARERS, e % SHARERS);
                     let index = chosen[chosen_at + base + j] as usize;
                     let mut sum = 0.0f32;
-                    for o in range_stepped(first, n, MOMENTS) {
+                    for o in range_stepped(first, n, SHARERS) {
                         sum += of_summary[o]
                             * memory(
                                 given, results, sample, index, o, n_given, first_step, seq_length,

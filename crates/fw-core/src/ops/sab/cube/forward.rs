@@ -8,7 +8,7 @@ use super::steps::{
     EPSILON, above, is_crowded, memory, n_before, n_chosen, oldest, score_of, share_above,
 };
 use crate::ops::cube::{
-    MOMENTS, largest_of, place, share_largest, sigmoid, sum_of_parts, sync, terms, times, total_of,
+    SHARERS, largest_of, place, share_largest, sigmoid, sum_of_parts, sync, terms, times, total_of,
 };
 use crate::ops::sab::{Combination, Score, Sparsifier};
 
@@ -64,8 +64,8 @@ pub(super) fn forward(
     let mut seen = Shared::<[f32]>::new_slice(n);
     let mut query = Shared::<[f32]>::new_slice(comptime!(plan.d_attention()));
     let mut shares = Shared::<[f32]>::new_slice(comptime!(plan.shares()));
-    let mut largest = Shared::<[f32]>::new_slice(MOMENTS);
-    let mut total = Shared::<[f32]>::new_slice(MOMENTS);
+    let mut largest = Shared::<[f32]>::new_slice(SHARERS);
+    let mut total = Shared::<[f32]>::new_slice(SHARERS);
     let mut best = Shared::<[u32]>::new_slice(units);
     let mut best_at = Shared::<[u32]>::new_slice(units);
     let mut holders = Shared::<[u32]>::new_slice(units);
@@ -188,11 +188,11 @@ pub(super) fn forward(
                 let block = comptime!(plan.scored());
                 for base in range_stepped(0usize, visible, block) {
                     let scored = min(visible - base, block);
-                    for e in range_stepped(unit, scored * MOMENTS, units) {
-                        let (i, first) = (e / MOMENTS, e % MOMENTS);
+                    for e in range_stepped(unit, scored * SHARERS, units) {
+                        let (i, first) = (e / SHARERS, e % SHARERS);
                         let key = (scores_at + from + base + i) * d_attention;
                         let mut sum = 0.0f32;
-                        for a in range_stepped(first, d_attention, MOMENTS) {
+                        for a in range_stepped(first, d_attention, SHARERS) {
                             match comptime!(attention.score) {
                                 Score::Mlp => sum += v[a] * (keys[key + a] + query[a]).tanh(),
                                 Score::ScaledDot => sum += keys[key + a] * query[a],
@@ -449,10 +449,10 @@ fn weigh(
     } else {
         share_largest(&*chosen, scores_at, count, largest, 1usize, units);
         sync_cube();
-        if unit < MOMENTS {
+        if unit < SHARERS {
             let most = largest_of(&*largest, 0);
             let mut sum = 0.0f32;
-            for j in range_stepped(unit, count, MOMENTS) {
+            for j in range_stepped(unit, count, SHARERS) {
                 sum += (chosen[scores_at + j] - most).exp();
             }
             total[unit] = sum;

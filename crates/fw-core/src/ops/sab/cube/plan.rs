@@ -3,11 +3,11 @@
 use burn_cubecl::cubecl::ir::HardwareProperties;
 
 use crate::ops::CellKind;
-use crate::ops::cube::{Layout, MOMENTS, room, wanted};
+use crate::ops::cube::{Layout, SHARERS, room, wanted};
 use crate::ops::sab::{Combination, Options, Score, Sparsifier};
 
-/// Shares of a score, which [`MOMENTS`] units sum up, and a place more: rows begin in different banks.
-pub(super) const SCORE_ROW: usize = MOMENTS + 1;
+/// Shares of a score, which [`SHARERS`] units sum up, and a place more: rows begin in different banks.
+pub(super) const SCORE_ROW: usize = SHARERS + 1;
 
 /// What a pair of kernels is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -113,9 +113,9 @@ impl Plan {
 
     /// The numbers that units share, in the pass that takes more of them.
     fn shared_numbers(&self) -> usize {
-        let both = 4 * self.d_hidden + self.d_attention() + self.shares() + 2 * MOMENTS;
+        let both = 4 * self.d_hidden + self.d_attention() + self.shares() + 2 * SHARERS;
         let forward = 3 * self.units();
-        let backward = self.d_gates() + self.d_attention() + self.query_shares() + MOMENTS;
+        let backward = self.d_gates() + self.d_attention() + self.query_shares() + SHARERS;
         both + forward.max(backward)
     }
 

@@ -4,7 +4,7 @@ use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
 use super::plan::{Attention, Plan, SCORE_ROW};
-use crate::ops::cube::MOMENTS;
+use crate::ops::cube::SHARERS;
 use crate::ops::sab::Sparsifier;
 
 /// See [`SPARSIFIER_EPSILON`](crate::ops::sab::SPARSIFIER_EPSILON).
@@ -104,10 +104,10 @@ pub(super) fn share_above(
     #[comptime] sparsifier: Sparsifier,
 ) {
     let unit = UNIT_POS as usize;
-    if unit < MOMENTS {
+    if unit < SHARERS {
         let last = scores[from + n - 1];
         let mut sum = 0.0f32;
-        for i in range_stepped(unit, n, MOMENTS) {
+        for i in range_stepped(unit, n, SHARERS) {
             sum += above(scores[from + i], last, sparsifier);
         }
         shares[unit] = sum;
@@ -119,7 +119,7 @@ pub(super) fn share_above(
 pub(super) fn score_of(shares: &[f32], i: usize) -> f32 {
     let mut sum = 0.0f32;
     #[unroll]
-    for unit in 0..MOMENTS {
+    for unit in 0..SHARERS {
         sum += shares[i * SCORE_ROW + unit];
     }
     sum

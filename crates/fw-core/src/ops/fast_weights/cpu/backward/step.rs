@@ -3,10 +3,9 @@
 use super::super::super::Write;
 use super::super::rows::{History, add_read, attend};
 use super::{Pass, Sample};
-use crate::ops::Activation;
 use crate::ops::cpu::{
-    Real, Rows, RowsMut, Simd, Strided, Vector, add_product, clear, load, prefetch, row_product,
-    splat, store,
+    Real, Rows, RowsMut, Simd, Strided, add_product, clear, load, prefetch, row_product, splat,
+    store, times_slope,
 };
 
 /// Writes whose gradients are gathered together from the reads that come after all of them.
@@ -243,19 +242,5 @@ impl<T: Real> Pass<'_, T> {
                 store::<S, T>(to.add(lane), gradient * inverse);
             }
         }
-    }
-}
-
-/// The gradient of v from that of `s = f(v)`.
-#[inline(always)]
-fn times_slope<S: Simd, T: Real>(
-    activation: Activation,
-    s: Vector<S, T>,
-    gradient: Vector<S, T>,
-) -> Vector<S, T> {
-    let zero = splat::<S, T>(T::zero());
-    match activation {
-        Activation::Relu => s.le(zero).select(zero, gradient),
-        Activation::Tanh => (splat::<S, T>(T::one()) - s * s) * gradient,
     }
 }

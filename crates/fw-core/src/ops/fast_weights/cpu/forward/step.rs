@@ -3,8 +3,7 @@
 use super::super::super::Write;
 use super::super::rows::{History, add_read, attend};
 use super::{Pass, Sample};
-use crate::ops::Activation;
-use crate::ops::cpu::{Real, Simd, Vector, load, splat, store};
+use crate::ops::cpu::{Real, Simd, activated, load, splat, store};
 
 impl<T: Real> Pass<'_, T> {
     /// One step, from z_t to h_t and its write. `t` counts from the chunk's start.
@@ -159,16 +158,5 @@ impl<T: Real> Pass<'_, T> {
                 layout.row().copy_units::<S, T>(vector, writes.at(first));
             }
         }
-    }
-}
-
-/// f in every lane.
-#[inline(always)]
-fn activated<S: Simd, T: Real>(activation: Activation, x: Vector<S, T>) -> Vector<S, T> {
-    let zero = splat::<S, T>(T::zero());
-    match activation {
-        // Not a maximum: that would hide a NaN.
-        Activation::Relu => x.le(zero).select(zero, x),
-        Activation::Tanh => T::tanh_lanes::<S>(x),
     }
 }

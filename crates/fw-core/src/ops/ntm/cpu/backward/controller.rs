@@ -4,9 +4,9 @@ use core::ops::Range;
 
 use super::super::layout::LayerKind;
 use super::Pass;
+use crate::ops::CellKind;
 use crate::ops::cpu::cell::{self, SlopeRows};
-use crate::ops::cpu::{Initial, Real, RowsMut, Simd, Strided, load, splat, store, tanh_slope};
-use crate::ops::{Activation, CellKind};
+use crate::ops::cpu::{Initial, Real, RowsMut, Simd, Strided, load, splat, store, times_slope};
 
 impl<T: Real> Pass<'_, T> {
     /// A layer of the controller in step `t`.
@@ -68,11 +68,7 @@ impl<T: Real> Pass<'_, T> {
                         for lane in hidden.starts() {
                             let slope = load::<S, T>(of_hidden.add(lane));
                             let y = load::<S, T>(state.add(lane));
-                            let slope = match activation {
-                                Activation::Tanh => slope * tanh_slope(y),
-                                // Not where it is above 0: that would hide a NaN.
-                                Activation::Relu => y.le(zero).select(zero, slope),
-                            };
+                            let slope = times_slope::<S, T>(activation, y, slope);
                             store::<S, T>(of_gates.add(lane), slope);
                             store::<S, T>(of_hidden.add(lane), zero);
                         }
@@ -122,13 +118,8 @@ impl<T: Real> Pass<'_, T> {
     unsafe fn write_projected<S: Simd>(&self, sample: usize, t: usize, gates: *const T) {
         let (layout, hidden) = (&self.layout, self.layout.hidden);
         let n_gates = layout.controller.n_gates();
-        let first = (sample * layout.seq_length + t) * n_gates;
-        for gate in 0..n_gates {
-            // SAFETY: as in `run`.
-            unsafe {
-                let to = self.input.at((first + gate) * hidden.units);
-                hidden.copy_units::<S, T>(gates.add(gate * hidden.width), to);
-            }
-        }
+        let first = (sample * layout.seq_length + t) * n_gates * hidden.units;
+        // SAFETY: as in `run`.
+        unsafe { hidden.copy_rows_units::<S, T>(n_gates, gates, self.input.at(first)) };
     }
 }

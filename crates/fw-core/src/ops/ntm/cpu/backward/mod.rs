@@ -13,10 +13,9 @@ use super::parameters::{Asked, activate_back};
 use super::resemblance::resemblance_back;
 use super::weights::{Transposed, split_heads};
 use crate::ops::cpu::{
-    Real, Row, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd, add_product, clear,
-    extend_trimmed,
+    Pairs, Real, RowsMut, SharedMut, Simd, Strided, WithSimd, clear, extend_trimmed,
 };
-use room::{Pairs, Room, Sums};
+use room::{Room, Sums};
 
 /// Which of the gradients that cost most are asked for; all others always are.
 #[derive(Clone, Copy, Debug)]
@@ -434,24 +433,9 @@ impl<T: Real> Pass<'_, T> {
     /// Adds the outer products of the pairs gathered so far to the gradients that they belong to.
     #[inline(always)]
     unsafe fn multiply<S: Simd>(&self, n_pairs: usize, common: *mut T, sums: *mut T) {
-        let room = &self.room;
-        let lanes = self.layout.hidden.lanes;
-        for pairs in room.layers.iter().chain([&room.heads]) {
-            let right = Row::new(pairs.right_width, lanes);
+        for pairs in self.room.layers.iter().chain([&self.room.heads]) {
             // SAFETY: as in `run`.
-            unsafe {
-                let rows = common.add(pairs.right);
-                add_product::<S, T>(
-                    [pairs.left_units, n_pairs, right.vectors()],
-                    Strided::new(common.add(pairs.left), 1, pairs.left_stride),
-                    Rows::new(rows, pairs.right_stride),
-                    RowsMut::new(sums.add(pairs.sum.weight), right.width),
-                );
-                for pair in 0..n_pairs {
-                    let to = sums.add(pairs.sum.bias);
-                    right.add_to::<S, T>(rows.add(pair * pairs.right_stride), to);
-                }
-            }
+            unsafe { pairs.multiply::<S, T>(n_pairs, common, sums) };
         }
     }
 

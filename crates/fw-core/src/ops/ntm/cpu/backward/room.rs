@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::super::addressing::ring_width;
 use super::super::layout::Layout;
-use crate::ops::cpu::{Offsets, Row};
+use crate::ops::cpu::{Offsets, Pairs, Row};
 
 /// Where the sums of the gradients of a linear map lie, rows padded.
 #[derive(Clone, Copy)]
@@ -48,24 +48,6 @@ fn left_units(layout: &Layout, layer: usize) -> usize {
     rows.map(|row| row.units).iter().sum()
 }
 
-/// Pairs of rows, whose outer products sum to the gradient of a linear map: they are gathered until there are many.
-#[derive(Clone, Copy)]
-pub(super) struct Pairs {
-    /// Where the left and the right rows begin in what a group shares, their units or width, and how far apart they are.
-    pub(super) left: usize,
-    pub(super) left_units: usize,
-    pub(super) left_stride: usize,
-    pub(super) right: usize,
-    pub(super) right_width: usize,
-    pub(super) right_stride: usize,
-    pub(super) sum: Sum,
-}
-
-impl Pairs {
-    /// Pairs that are gathered before they are multiplied.
-    pub(super) const MOST: usize = 64;
-}
-
 /// Where things lie in the scratch memory: offsets within a sample's piece, then within what a group of samples shares.
 pub(super) struct Room {
     /// Gradients of h, and of c, of each layer, of what was read and of the weightings, as they go from step to step.
@@ -96,17 +78,8 @@ impl Room {
         let mut common = Offsets::default();
         let with_state = layout.controller.n_states(layout.n_layers);
         let mut pairs = |left_units: usize, right_width: usize, sum: Sum| {
-            let left_stride = Row::spread(left_units.next_multiple_of(layout.hidden.lanes));
-            let right_stride = Row::spread(right_width);
-            Pairs {
-                left: common.take(Pairs::MOST * left_stride),
-                left_units,
-                left_stride,
-                right: common.take(Pairs::MOST * right_stride),
-                right_width,
-                right_stride,
-                sum,
-            }
+            let [left, right] = [left_units, right_width].map(|n| Row::new(n, layout.hidden.lanes));
+            Pairs::new(&mut common, left, right, sum.weight, Some(sum.bias))
         };
         let layers = sums
             .layers

@@ -9,10 +9,9 @@ use core::ops::Range;
 use super::layout::{Layout, MOST_SAMPLES, Problem, Tape, Transposed, query_scale};
 use crate::ops::cpu::cell::{self, SlopeRows};
 use crate::ops::cpu::{
-    Initial, Offsets, Real, Row, RowsMut, SharedMut, Simd, Strided, WithSimd, clear, trimmed,
+    Initial, Offsets, Pairs, Real, Row, RowsMut, SharedMut, Simd, Strided, WithSimd, clear, trimmed,
 };
 use crate::ops::sab::CellKind;
-use pairs::Pairs;
 
 /// Which gradients are asked for; those of the weights always are.
 #[derive(Clone, Copy, Debug)]
@@ -214,15 +213,15 @@ impl Room {
         let mut sample = Offsets::default();
         let mut common = Offsets::default();
         let widest = gates.max(attention);
-        let mut pairs = |width: usize, sum: usize| {
-            let strides = [hidden, width].map(Row::spread);
-            let [left, right] = strides.map(|stride| common.take(Pairs::MOST * stride));
-            Pairs { left, right, sum }
+        let of_bias = (layout.kind == CellKind::Gru).then_some(sums.bias);
+        let mut pairs = |width: usize, of_weight: usize, of_bias: Option<usize>| {
+            let right = Row::new(width, lanes);
+            Pairs::new(&mut common, layout.hidden, right, of_weight, of_bias)
         };
         let pairs = [
-            pairs(gates, sums.w_hidden),
-            pairs(attention, sums.w_query),
-            pairs(attention, sums.w_key),
+            pairs(gates, sums.w_hidden, of_bias),
+            pairs(attention, sums.w_query, None),
+            pairs(attention, sums.w_key, None),
         ];
         Room {
             state: sample.take(hidden),
@@ -482,14 +481,9 @@ impl<T: Real> Pass<'_, T> {
         }
         let (layout, hidden) = (&self.layout, self.layout.hidden);
         let n_gates = layout.kind.n_gates();
-        let first = (sample * layout.seq_length + t) * n_gates;
-        for gate in 0..n_gates {
-            // SAFETY: as in `run`.
-            unsafe {
-                let to = self.projected.at((first + gate) * hidden.units);
-                hidden.copy_units::<S, T>(gates.add(gate * hidden.width), to);
-            }
-        }
+        let first = (sample * layout.seq_length + t) * n_gates * hidden.units;
+        // SAFETY: as in `run`.
+        unsafe { hidden.copy_rows_units::<S, T>(n_gates, gates, self.projected.at(first)) };
     }
 }
 
