@@ -94,13 +94,14 @@ settings! {
 }
 
 settings! {
-    /// See [`SabConfig`]: all memories, none of its truncation.
+    /// See [`SabConfig`]: all memories, none of its truncation. What is recalled goes to the output alone, as it does where
+    /// attention stands upon a recurrent net.
     SelfAttentionSettings {
         cell: CellKind = CellKind::Lstm,
         d_hidden: usize = 64,
         d_attention: Option<usize> = None,
         score: Score = Score::Mlp,
-        combination: Combination = Combination::Average,
+        combination: Combination = Combination::OutputOnly,
         path: Path = Path::Auto,
     }
 }
