@@ -1,5 +1,5 @@
-//! Sums and maxima over vectors that [`SHARERS`] units share. Between a function that leaves shares and the one that sums them up stands a
-//! `sync_cube()`.
+//! Sums and maxima over vectors that [`SHARERS`] units share. Between a function that leaves shares and the one that takes them
+//! together stands a `sync_cube()`.
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
