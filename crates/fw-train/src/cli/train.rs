@@ -92,7 +92,7 @@ impl TrainArgs {
         let experiment = Experiment::from_document(document, &self.assignments)?;
         let out = match self.out {
             Some(out) => out,
-            None => unused_folder(self.experiment.as_deref(), experiment.training.seed)?,
+            None => unused_folder(self.experiment.as_deref(), experiment.training.seed),
         };
         let devices = Devices {
             kind: self.device.unwrap_or_else(DeviceName::default_of_build),
@@ -116,7 +116,7 @@ impl TrainArgs {
 }
 
 /// `runs/NAME-seedN`, with a number behind it if that is taken; says which of those that are taken wait to be continued.
-fn unused_folder(experiment: Option<&Path>, seed: u64) -> Result<PathBuf, Error> {
+fn unused_folder(experiment: Option<&Path>, seed: u64) -> PathBuf {
     let stem = experiment.and_then(Path::file_stem);
     let name = stem.map_or("default".into(), |stem| stem.to_string_lossy());
     let first = format!("{name}-seed{seed}");
@@ -124,7 +124,7 @@ fn unused_folder(experiment: Option<&Path>, seed: u64) -> Result<PathBuf, Error>
     for name in names {
         let path = Path::new("runs").join(name);
         if !path.exists() {
-            return Ok(path);
+            return path;
         }
         let run = RunFolder::open(&path).ok();
         if run.is_some_and(|run| matches!(run.result(), Ok(None))) {
