@@ -12,7 +12,7 @@ use criterion::{
     BenchmarkGroup, Criterion, criterion_group, criterion_main, measurement::WallTime,
 };
 use fw_benches::{GRID, Sizes};
-use fw_core::{FastWeightsConfig, GruConfig, LstmConfig, Path, Recurrent};
+use fw_core::{ElmanConfig, FastWeightsConfig, GruConfig, LstmConfig, Path, Recurrent};
 
 fn bench_layer<L: Recurrent>(
     group: &mut BenchmarkGroup<WallTime>,
@@ -57,6 +57,8 @@ fn layers(criterion: &mut Criterion) {
         bench_layer(&mut group, "lstm", lstm, &input);
         let gru = GruConfig::new(d_input, d_hidden).init(&device);
         bench_layer(&mut group, "gru", gru, &input);
+        let rnn = ElmanConfig::new(d_input, d_hidden).init(&device);
+        bench_layer(&mut group, "rnn", rnn, &input);
         group.finish();
     }
 }

@@ -40,8 +40,8 @@ SUITES = {
         "columns": "batch, T, d_input, d_hidden, S",
         "grid": "128,11,100,50,1;128,50,64,64,1;64,100,64,128,1;32,120,64,128,1;32,784,1,128,1",
         "work": "forward and backward",
-        "ours": ["lstm", "gru", "fused"],
-        "peers": ["burn-lstm", "burn-gru", "torch-lstm", "torch-gru"],
+        "ours": ["lstm", "gru", "rnn", "fused"],
+        "peers": ["burn-lstm", "burn-gru", "burn-rnn", "torch-lstm", "torch-gru", "torch-rnn"],
         "rivals": ["burn-lstm", "torch-lstm"],
     },
     "ntm": {

@@ -197,10 +197,9 @@ def prepare(variant, sizes, device):
                         device)
 
     x = torch.tensor(protocol.inputs(sizes), device=device, requires_grad=True)
-    if name in ("torch-lstm", "torch-gru"):
-        layer = (nn.LSTM if name == "torch-lstm" else nn.GRU)(
-            sizes["d_input"], sizes["d_hidden"], batch_first=True
-        ).to(device)
+    if name in ("torch-lstm", "torch-gru", "torch-rnn"):
+        kind = {"torch-lstm": nn.LSTM, "torch-gru": nn.GRU, "torch-rnn": nn.RNN}[name]
+        layer = kind(sizes["d_input"], sizes["d_hidden"], batch_first=True).to(device)
         leaves = [x, *layer.parameters()]
         forward = lambda: layer(x)[0]
     else:

@@ -5,7 +5,9 @@ use std::hint::black_box;
 use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData};
 use fw_benches::Sizes;
-use fw_core::{FastWeights, FastWeightsConfig, GruConfig, LstmConfig, Path, Recurrent};
+use fw_core::{
+    ElmanConfig, FastWeights, FastWeightsConfig, GruConfig, LstmConfig, Path, Recurrent,
+};
 
 use crate::Work;
 use crate::numbers::{fingerprint, wave};
@@ -21,6 +23,7 @@ pub fn work(variant: &str, sizes: Sizes, device: &Device) -> Option<Box<dyn Work
         "composed" => layer(input, fast_weights(sizes, Path::Composed, device)),
         "lstm" => layer(input, LstmConfig::new(d_input, d_hidden).init(device)),
         "gru" => layer(input, GruConfig::new(d_input, d_hidden).init(device)),
+        "rnn" => layer(input, ElmanConfig::new(d_input, d_hidden).init(device)),
         "burn-lstm" => {
             let layer = burn::nn::LstmConfig::new(d_input, d_hidden, true).init(device);
             gradients(input, move |input| layer.forward(input, None).0)
@@ -28,6 +31,10 @@ pub fn work(variant: &str, sizes: Sizes, device: &Device) -> Option<Box<dyn Work
         "burn-gru" => {
             let layer = burn::nn::GruConfig::new(d_input, d_hidden, true).init(device);
             gradients(input, move |input| layer.forward(input, None))
+        }
+        "burn-rnn" => {
+            let layer = burn::nn::RnnConfig::new(d_input, d_hidden, true).init(device);
+            gradients(input, move |input| layer.forward(input, None).0)
         }
         _ => return None,
     })

@@ -10,7 +10,8 @@ use burn::tensor::{DType, Device, Tensor};
 use common::configs::sab_configs;
 use common::{FlatState, Outcome, max_relative_error, outcome, random, randomized, rng, values};
 use fw_core::{
-    Cell, Combination, FastWeightsConfig, GruConfig, LstmConfig, Path, Recurrent, SabConfig,
+    Cell, Combination, ElmanConfig, FastWeightsConfig, GruConfig, LstmConfig, Path, Recurrent,
+    SabConfig,
 };
 
 fn gpu() -> Device {
@@ -69,6 +70,8 @@ fn compare<C: Cell + FlatState>(
 fn sparse_attentive_backtracking_by_the_kernel_equals_the_composed_form() {
     let lstm = |device: &Device| LstmConfig::new(5, 7).init(device);
     let gru = |device: &Device| GruConfig::new(5, 7).init(device);
+    let elman = |device: &Device| ElmanConfig::new(5, 7).init(device);
+    let irnn = |device: &Device| ElmanConfig::irnn(5, 7).init(device);
     // A sum grows with every step, and what rounding has done to it.
     let (sums, others): (Vec<_>, Vec<_>) = sab_configs()
         .into_iter()
@@ -76,6 +79,8 @@ fn sparse_attentive_backtracking_by_the_kernel_equals_the_composed_form() {
     compare("LSTM", lstm, &sums, 7);
     compare("LSTM", lstm, &others, 23);
     compare("GRU", gru, &others[..3], 23);
+    compare("Elman", elman, &others[..1], 23);
+    compare("IRNN", irnn, &others[..1], 23);
 }
 
 /// Sixteen bits go in and come out; between them is single precision.

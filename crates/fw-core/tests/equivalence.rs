@@ -205,6 +205,14 @@ fn paths_of_sparse_attentive_backtracking_agree() {
         |device| GruConfig::new(D_INPUT, D_HIDDEN).init(device),
         &configs,
     );
+    check(
+        |device| ElmanConfig::new(D_INPUT, D_HIDDEN).init(device),
+        &configs,
+    );
+    check(
+        |device| ElmanConfig::irnn(D_INPUT, D_HIDDEN).init(device),
+        &configs[..2],
+    );
 }
 
 #[test]
@@ -241,6 +249,7 @@ fn paths_of_the_neural_turing_machine_agree() {
         }
     }
     let device = Device::flex().autodiff();
+    let mut logarithms = Vec::new();
     for config in &configs {
         for seq_length in LENGTHS {
             let build = |path, dtype| {
@@ -272,14 +281,21 @@ fn paths_of_the_neural_turing_machine_agree() {
                 layer.forward_projected(layer.project(input), Some(state))
             });
             projected.assert_equals(&law, &format!("{what}, projected"), forward, backward);
-            // Where rounding alone takes the composed form farther than the tolerance, the fused form may go as far.
-            let composed = run(Path::Composed, DType::F32).errors(&law);
-            let worst = composed.into_iter().fold(0.0, f64::max);
+            // Some of these machines make much of rounding. There either form may be the nearer one (by a factor of up to seven
+            // in eighty draws); by and large neither is.
+            let worst = |outcome: &Outcome| outcome.errors(&law).into_iter().fold(0.0, f64::max);
+            let composed = worst(&run(Path::Composed, DType::F32));
             let fused = run(Path::Fused, DType::F32);
-            let backward = single_backward.max(2.0 * worst);
+            let backward = single_backward.max(10.0 * composed);
             fused.assert_equals(&law, &format!("{what}, f32"), single, backward);
+            logarithms.push((worst(&fused) / composed).ln());
         }
     }
+    let mean = (logarithms.iter().sum::<f64>() / logarithms.len() as f64).exp();
+    assert!(
+        mean < 1.25,
+        "in f32 the fused form is {mean} times as far from the law as the composed one"
+    );
 }
 
 #[test]
@@ -380,7 +396,8 @@ fn inner(layer: &fw_core::LstmState) -> fw_core::LstmState {
 #[should_panic(expected = "path is Fused; there is no kernel for this cell")]
 fn a_cell_without_a_kernel_refuses_the_fused_path() {
     let device = Device::flex();
-    let cell = ElmanConfig::new(D_INPUT, D_HIDDEN).init(&device);
+    let cell = ElmanConfig::new(D_INPUT, D_HIDDEN).with_layer_norm(true);
+    let cell = cell.init(&device);
     let layer = SabConfig::new().with_path(Path::Fused).init(cell, &device);
     let _ = layer.forward(Tensor::zeros([1, 2, D_INPUT], &device), None);
 }

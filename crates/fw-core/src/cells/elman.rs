@@ -8,6 +8,7 @@ use burn::tensor::{Device, Tensor};
 use crate::error::{expect_valid, require_size};
 use crate::ops::project_linear;
 use crate::recurrent::check_batch;
+use crate::sab::forward_bare;
 use crate::{Activation, ConfigError, HiddenInitializer, Recurrent};
 
 /// Configuration of [`Elman`].
@@ -79,7 +80,7 @@ pub struct Elman {
     /// LN, if states are normalised.
     pub norm: Option<LayerNorm>,
     #[module(skip)]
-    activation: Activation,
+    pub(crate) activation: Activation,
 }
 
 impl ElmanConfig {
@@ -158,5 +159,14 @@ impl Recurrent for Elman {
             None => pre_activation,
         });
         (hidden.clone(), hidden)
+    }
+
+    /// The whole sequence: fused into one operation where there is a kernel for the device and no normalisation, step by step elsewhere.
+    fn forward_projected(
+        &self,
+        projected: Tensor<3>,
+        state: Option<Tensor<2>>,
+    ) -> (Tensor<3>, Tensor<2>) {
+        forward_bare(self, projected, state)
     }
 }

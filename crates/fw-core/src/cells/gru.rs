@@ -8,7 +8,8 @@ use burn::tensor::{Device, Tensor, activation::sigmoid};
 use crate::error::{expect_valid, require_size};
 use crate::initializer::uniform;
 use crate::ops::project_linear;
-use crate::recurrent::{check_batch, forward_composed};
+use crate::recurrent::check_batch;
+use crate::sab::forward_bare;
 use crate::{ConfigError, Recurrent};
 
 /// Configuration of [`Gru`].
@@ -186,13 +187,7 @@ impl Recurrent for Gru {
         projected: Tensor<3>,
         state: Option<Tensor<2>>,
     ) -> (Tensor<3>, Tensor<2>) {
-        let [batch_size, ..] = projected.dims();
-        let state = state.unwrap_or_else(|| self.initial_state(batch_size, &projected.device()));
-        #[cfg(any(feature = "flex", feature = "cube"))]
-        if let Some(result) = crate::sab::forward_fused(self, &projected, &state) {
-            return result;
-        }
-        forward_composed(self, projected, state)
+        forward_bare(self, projected, state)
     }
 }
 

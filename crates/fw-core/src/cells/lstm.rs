@@ -8,7 +8,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use crate::error::{expect_valid, require_finite, require_size};
 use crate::initializer::uniform;
 use crate::ops::{lstm_step, project_linear};
-use crate::recurrent::{check_batch, forward_composed};
+use crate::recurrent::check_batch;
+use crate::sab::forward_bare;
 use crate::{ConfigError, LstmState, Recurrent};
 
 /// Configuration of [`Lstm`].
@@ -148,12 +149,6 @@ impl Recurrent for Lstm {
         projected: Tensor<3>,
         state: Option<LstmState>,
     ) -> (Tensor<3>, LstmState) {
-        let [batch_size, ..] = projected.dims();
-        let state = state.unwrap_or_else(|| self.initial_state(batch_size, &projected.device()));
-        #[cfg(any(feature = "flex", feature = "cube"))]
-        if let Some(result) = crate::sab::forward_fused(self, &projected, &state) {
-            return result;
-        }
-        forward_composed(self, projected, state)
+        forward_bare(self, projected, state)
     }
 }

@@ -1,23 +1,38 @@
-//! The gated cells: their kinds, and the step of a long short-term memory from its gates on.
+//! The recurrent cells: their kinds, and the step of a long short-term memory from its gates on.
 
 use burn::tensor::{Tensor, activation::sigmoid};
 
-/// A gated cell that the kernels know.
+use super::Activation;
+
+/// A recurrent cell that the kernels know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CellKind {
     /// Gates i, f, g, o: see [`Lstm`](crate::Lstm).
     Lstm,
     /// Gates u, r, n: see [`Gru`](crate::Gru), without layer normalisation.
     Gru,
+    /// One block, and no gate that opens or closes: see [`Elman`](crate::Elman), without layer normalisation.
+    Elman(Activation),
 }
 
 impl CellKind {
-    /// Gates, d_hidden units each.
+    /// Blocks of d_hidden units that a step computes: its gates.
     pub fn n_gates(self) -> usize {
         match self {
             CellKind::Lstm => 4,
             CellKind::Gru => 3,
+            CellKind::Elman(_) => 1,
         }
+    }
+
+    /// Whether a c goes from step to step beside h.
+    pub fn has_cell(self) -> bool {
+        self == CellKind::Lstm
+    }
+
+    /// Whether what the state gives to the gates has a bias of its own.
+    pub fn has_bias(self) -> bool {
+        self == CellKind::Gru
     }
 }
 

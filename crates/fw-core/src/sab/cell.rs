@@ -5,6 +5,7 @@ use burn::tensor::Tensor;
 use crate::ops::sab::{CellKind, FusedCell};
 #[cfg(any(feature = "flex", feature = "cube"))]
 use crate::recurrent::check_batch;
+use crate::recurrent::forward_composed;
 use crate::{Elman, FastWeights, FastWeightsState, Gru, Lstm, LstmState, Recurrent};
 
 /// A recurrent layer whose output is its hidden state h, which can be replaced between two steps.
@@ -113,6 +114,16 @@ impl Cell for Elman {
     fn with_hidden(_state: Tensor<2>, hidden: Tensor<2>) -> Tensor<2> {
         hidden
     }
+
+    fn fused(&self, state: &Tensor<2>) -> Option<FusedCell> {
+        self.norm.is_none().then(|| FusedCell {
+            kind: CellKind::Elman(self.activation),
+            w_hidden: self.w_hidden.val(),
+            bias: None,
+            hidden: state.clone(),
+            cell: None,
+        })
+    }
 }
 
 /// The fast memory keeps what the cell itself wrote: ĥ, not what h became.
@@ -122,10 +133,26 @@ impl Cell for FastWeights {
     }
 }
 
-/// The whole sequence of a bare cell by the kernel, if there is one for it, the device and the type.
+/// The whole sequence of a bare cell: by the kernel, if there is one for it, the device and the type, else step by step.
+#[track_caller]
+pub(crate) fn forward_bare<C: Cell>(
+    cell: &C,
+    projected: Tensor<3>,
+    state: Option<C::State>,
+) -> (Tensor<3>, C::State) {
+    let [batch_size, ..] = projected.dims();
+    let state = state.unwrap_or_else(|| cell.initial_state(batch_size, &projected.device()));
+    #[cfg(any(feature = "flex", feature = "cube"))]
+    if let Some(result) = forward_fused(cell, &projected, &state) {
+        return result;
+    }
+    forward_composed(cell, projected, state)
+}
+
+/// The whole sequence by the kernel, if there is one.
 #[cfg(any(feature = "flex", feature = "cube"))]
 #[track_caller]
-pub(crate) fn forward_fused<C: Cell>(
+fn forward_fused<C: Cell>(
     cell: &C,
     projected: &Tensor<3>,
     state: &C::State,

@@ -20,8 +20,7 @@ use crate::{ConfigError, Path, Recurrent, RecurrentState};
 pub use crate::ops::sab::{Combination, Score, Sparsifier};
 pub use attention::{SparseAttention, SparseAttentionConfig};
 pub use cell::Cell;
-#[cfg(any(feature = "flex", feature = "cube"))]
-pub(crate) use cell::forward_fused;
+pub(crate) use cell::forward_bare;
 pub use trace::SabTrace;
 
 /// What a step of [`Sab`] yields.
@@ -465,8 +464,8 @@ impl<C: Cell> Recurrent for Sab<C> {
         }
         assert!(
             self.config.path != Path::Fused,
-            "path is Fused; there is no kernel for this cell on {:?} in {:?}: it needs an LSTM or a GRU without layer \
-             normalisation, on Flex, in f32 or f64, and the cargo feature flex, or on a GPU, in f32, f16 or bf16, and the cargo \
+            "path is Fused; there is no kernel for this cell on {:?} in {:?}: it needs an LSTM, a GRU or an Elman \
+             network, without layer normalisation, on Flex, in f32 or f64, and the cargo feature flex, or on a GPU, in f32, f16 or bf16, and the cargo \
              feature wgpu or cuda",
             projected.device(),
             projected.dtype()

@@ -68,7 +68,7 @@ pub enum CellKind {
     Lstm,
     /// [`GruConfig`] with its defaults.
     Gru,
-    /// [`ElmanConfig`], layer-normalised.
+    /// [`ElmanConfig`] with its defaults.
     Rnn,
     /// [`FastWeightsConfig`] with its defaults.
     FastWeights,
@@ -192,8 +192,8 @@ impl Wrapped {
                 action.run(config.try_init(cell, device)?)
             }
             CellKind::Rnn => {
-                let cell = ElmanConfig::new(d_input, d_hidden).with_layer_norm(true);
-                action.run(config.try_init(cell.try_init(device)?, device)?)
+                let cell = ElmanConfig::new(d_input, d_hidden).try_init(device)?;
+                action.run(config.try_init(cell, device)?)
             }
             CellKind::FastWeights => {
                 let cell = FastWeightsConfig::new(d_input, d_hidden).try_init(device)?;
@@ -203,12 +203,11 @@ impl Wrapped {
     }
 
     pub(super) fn validate(&self) -> Result<(), Error> {
-        let has_kernel = matches!(self.cell, CellKind::Lstm | CellKind::Gru);
         require(
-            has_kernel || self.config.path != Path::Fused,
+            self.cell != CellKind::FastWeights || self.config.path != Path::Fused,
             "model.path",
             "fused",
-            "be auto or composed unless the cell is lstm or gru",
+            "be auto or composed where the cell is fast-weights",
         )?;
         LstmConfig::new(1, self.d_hidden).validate()?;
         Ok(self.config.validate()?)

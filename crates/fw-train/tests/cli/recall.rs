@@ -333,9 +333,14 @@ fn what_cannot_be_is_refused_before_anything_is_written() {
         let message = fail(&mut train_with(here, "x", TINY_SAB, &["--set", setting]), 2);
         assert!(message.contains(words), "{setting}: {message}");
     }
-    let no_kernel = ["--set", "model.cell=rnn", "--set", "model.path=fused"];
+    let no_kernel = [
+        "--set",
+        "model.cell=fast-weights",
+        "--set",
+        "model.path=fused",
+    ];
     let message = fail(&mut train_with(here, "x", TINY_SAB, &no_kernel), 2);
-    let rule = "model.path is fused; it must be auto or composed unless the cell is lstm or gru";
+    let rule = "model.path is fused; it must be auto or composed where the cell is fast-weights";
     assert!(message.contains(rule), "{message}");
     let missing = [
         "--set",

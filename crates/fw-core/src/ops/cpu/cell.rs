@@ -2,7 +2,9 @@
 
 use macerator::{Simd, Vector};
 
-use super::lanes::{Real, in_fours, load, sigmoid, sigmoid_slope, splat, store, tanh_slope};
+use super::lanes::{
+    Real, activated, in_fours, load, sigmoid, sigmoid_slope, splat, store, tanh_slope, times_slope,
+};
 use super::rows::Row;
 use crate::ops::CellKind;
 
@@ -16,7 +18,7 @@ pub(crate) struct StepRows<T> {
     pub(crate) prev_hidden: *const T,
     /// c_{t-1} of an LSTM.
     pub(crate) prev_carry: *const T,
-    /// c_t of an LSTM; of a GRU what the state gives to the new gate.
+    /// c_t of an LSTM; of a GRU what the state gives to the new gate; of an Elman network not used.
     pub(crate) carry: *mut T,
     pub(crate) candidate: *mut T,
 }
@@ -24,6 +26,7 @@ pub(crate) struct StepRows<T> {
 /// ```text
 /// LSTM:  c = σ(f) c_prev + σ(i) tanh(g)      ĥ = σ(o) tanh(c)                     gates i, f, g, o
 /// GRU:   n = tanh(n_x + σ(r) n_h)            ĥ = n + σ(u) (h_prev - n)            gates u, r, n
+/// Elman: ĥ = f(x)                                                                 gate x
 /// ```
 ///
 /// # Safety
@@ -66,6 +69,11 @@ pub(crate) unsafe fn step<S: Simd, T: Real>(kind: CellKind, row: Row, rows: Step
                     keep(0, u);
                     keep(1, r);
                     keep(2, n);
+                }
+                CellKind::Elman(activation) => {
+                    let yielded = activated(activation, sum(0));
+                    store::<S, T>(rows.candidate.add(lane), yielded);
+                    keep(0, yielded);
                 }
             }
         }
@@ -140,6 +148,13 @@ pub(crate) unsafe fn step_back<S: Simd, T: Real>(kind: CellKind, row: Row, rows:
                     store::<S, T>(rows.from_hidden.add(2 * width + lane), of_n * r);
                     store::<S, T>(rows.from_input.add(2 * width + lane), of_n);
                     store::<S, T>(rows.hidden.add(lane), slope * u);
+                }
+            }
+            CellKind::Elman(activation) => {
+                for lane in row.starts() {
+                    let slope = load::<S, T>(rows.candidate.add(lane));
+                    of_gate(0, lane, times_slope(activation, gate(0, lane), slope));
+                    store::<S, T>(rows.hidden.add(lane), splat::<S, T>(T::zero()));
                 }
             }
         }

@@ -82,7 +82,7 @@ fn run_on(
 
     let width = d_hidden * (1 + usize::from(run.yields_summary));
     let shape = [batch_size, seq_length, width];
-    if cell.kind == CellKind::Gru {
+    if !cell.kind.has_cell() {
         return (Tensor::from_dispatch(results), None);
     }
     let flat = Tensor::<1>::from_dispatch(results);
@@ -212,9 +212,9 @@ impl Kernel<9> for Plan {
             results.set_len(len);
             tape
         };
-        let shape = match problem.kind {
-            CellKind::Gru => vec![problem.batch_size, problem.seq_length, width],
-            CellKind::Lstm => vec![len],
+        let shape = match problem.kind.has_cell() {
+            true => vec![len],
+            false => vec![problem.batch_size, problem.seq_length, width],
         };
         (results, shape, tape)
     }

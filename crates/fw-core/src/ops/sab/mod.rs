@@ -25,12 +25,13 @@
 //!
 //! # Fused
 //!
-//! On Flex, with the cargo feature `flex` and in f32 or f64, a sequence over an LSTM or a GRU is one operation with a backward pass of
-//! its own ([`Path::Fused`](crate::Path::Fused)). Its cost is as sparse as the credit: a memory's key is computed once, the backward
-//! pass visits the steps that receive gradient and the memories that they recalled, and no others. For each sample it keeps, between
-//! the two passes, `T · ((n_gates + 4) H + 2 A + 2 k_top + 1)` numbers if every state is stored, A being d_attention (two more a step
-//! with [`Sparsifier::Threshold`]; where all memories are recalled, k_top is their number). With nothing to recall it is the sequence of
-//! the bare cell, which is how [`Lstm`](crate::Lstm) and [`Gru`](crate::Gru) run.
+//! On Flex, with the cargo feature `flex` and in f32 or f64, a sequence over an LSTM, a GRU or an Elman network is one operation with
+//! a backward pass of its own ([`Path::Fused`](crate::Path::Fused)). Its cost is as sparse as the credit: a memory's key is computed
+//! once, the backward pass visits the steps that receive gradient and the memories that they recalled, and no others. For each sample
+//! it keeps, between the two passes, `T · ((n_gates + 4) H + 2 A + 2 k_top + 1)` numbers if every state is stored (over an Elman
+//! network 3 H), A being d_attention (two more a step with [`Sparsifier::Threshold`]; where all memories are recalled, k_top is their
+//! number). With nothing to recall it is the sequence of the bare cell, which is how [`Lstm`](crate::Lstm), [`Gru`](crate::Gru) and
+//! [`Elman`](crate::Elman) run.
 //!
 //! On a GPU, with the cargo feature `wgpu` or `cuda` and in f32, f16 or bf16, it is one launch for each pass, in f32: one workgroup a
 //! sample. There the backward pass goes through every step, but visits the same memories alone.
@@ -159,11 +160,11 @@ pub struct FusedCell {
     pub kind: CellKind,
     /// W, `[d_hidden, n_gates d_hidden]`.
     pub w_hidden: Tensor<2>,
-    /// b' of a GRU, `[n_gates d_hidden]`; an LSTM has none.
+    /// b' of a GRU, `[n_gates d_hidden]`; others have none.
     pub bias: Option<Tensor<1>>,
     /// h, `[batch_size, d_hidden]`.
     pub hidden: Tensor<2>,
-    /// c of an LSTM, `[batch_size, d_hidden]`; a GRU has none.
+    /// c of an LSTM, `[batch_size, d_hidden]`; others have none.
     pub cell: Option<Tensor<2>>,
 }
 

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::{CellKind, FusedCell, Run, Score, Scoring};
+use super::{FusedCell, Run, Score, Scoring};
 use crate::ops::shapes::check;
 
 /// Panics unless every tensor has the shape and the type that a kernel relies on.
@@ -41,14 +41,18 @@ pub(super) fn check_shapes(
     );
     let row = [batch_size, d_hidden];
     check("the hidden state", &cell.hidden, row, dtype);
-    match (cell.kind, &cell.cell, &cell.bias) {
-        (CellKind::Lstm, Some(carried), None) => check("the cell's state", carried, row, dtype),
-        (CellKind::Gru, None, Some(bias)) => check("the recurrent bias", bias, [gates], dtype),
-        (kind, carried, bias) => panic!(
-            "the cell is {kind:?}, with {} c and {} recurrent bias; an LSTM has a c, a GRU a recurrent bias, and neither has both",
-            if carried.is_some() { "a" } else { "no" },
-            if bias.is_some() { "a" } else { "no" },
-        ),
+    let (kind, a_or_no) = (cell.kind, |is_there| if is_there { "a" } else { "no" });
+    assert!(
+        cell.cell.is_some() == kind.has_cell() && cell.bias.is_some() == kind.has_bias(),
+        "the cell is {kind:?}, with {} c and {} recurrent bias; an LSTM alone has a c, and a GRU alone a recurrent bias",
+        a_or_no(cell.cell.is_some()),
+        a_or_no(cell.bias.is_some()),
+    );
+    if let Some(carried) = &cell.cell {
+        check("the cell's state", carried, row, dtype);
+    }
+    if let Some(bias) = &cell.bias {
+        check("the recurrent bias", bias, [gates], dtype);
     }
     let d_attention = scoring.map_or(0, |scoring| scoring.query.dims()[1]);
     if let Some(scoring) = scoring {

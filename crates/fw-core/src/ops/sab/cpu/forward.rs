@@ -9,7 +9,7 @@ use crate::ops::cpu::{
     Arch, Buffer, Initial, Offsets, Packed, Real, Rows, RowsMut, SharedMut, Simd, Strided,
     WithSimd, clear, load, splat, store,
 };
-use crate::ops::sab::{CellKind, Score};
+use crate::ops::sab::Score;
 
 /// Runs the sequence. With `keep`, what the backward pass needs comes back. To `output` go `[h_t ; s_t]` or h_t for every
 /// step, then c_T of an LSTM: all of it is written.
@@ -171,9 +171,9 @@ impl<T: Real> Pass<'_, T> {
                 shared.w_hidden.multiply::<S>(
                     group,
                     Strided::new(pieces.add(layout.state(t)), layout.sample, 1),
-                    match layout.kind {
-                        CellKind::Lstm => Initial::Zero,
-                        CellKind::Gru => Initial::Rows(Rows::new(shared.bias.as_ptr(), 0)),
+                    match layout.kind.has_bias() {
+                        true => Initial::Rows(Rows::new(shared.bias.as_ptr(), 0)),
+                        false => Initial::Zero,
                     },
                     RowsMut::new(from_hidden, gates),
                 );
@@ -211,7 +211,7 @@ impl<T: Real> Pass<'_, T> {
                     self.keys::<S>(pieces, rows, group, memory..memory + 1);
                 }
             }
-            if layout.kind == CellKind::Lstm {
+            if layout.kind.has_cell() {
                 for g in 0..group {
                     let carry = piece(g).add(layout.carry(layout.seq_length));
                     let rows = self.problem.batch_size * layout.seq_length;
@@ -232,7 +232,7 @@ impl<T: Real> Pass<'_, T> {
         // SAFETY: as in `run`.
         unsafe {
             hidden.copy_padded::<S, T>(row(problem.hidden, sample), piece.add(layout.state(0)));
-            if layout.kind == CellKind::Lstm {
+            if layout.kind.has_cell() {
                 hidden.copy_padded::<S, T>(row(problem.cell, sample), piece.add(layout.carry(0)));
             }
             for memory in 0..layout.given {

@@ -115,10 +115,16 @@ impl Layout {
         let states = if keep { steps + 1 } else { 1 };
         let memories = layout.n_memories(problem.seq_length);
         let mut offsets = Offsets::default();
-        layout.gates = offsets.take(steps * layout.gates_width());
-        layout.carries = offsets.take(states * hidden.width);
-        layout.states = offsets.take(states * hidden.width);
         layout.candidates = offsets.take(steps * hidden.width);
+        layout.states = offsets.take(states * hidden.width);
+        // What an Elman network yields is its only gate, and it carries nothing.
+        (layout.gates, layout.carries) = match layout.kind {
+            CellKind::Elman(_) => (layout.candidates, layout.candidates),
+            CellKind::Lstm | CellKind::Gru => (
+                offsets.take(steps * layout.gates_width()),
+                offsets.take(states * hidden.width),
+            ),
+        };
         layout.queries = offsets.take(steps * attention.width);
         layout.values = offsets.take(memories * hidden.width);
         layout.keys = offsets.take(memories * attention.width);
@@ -188,7 +194,7 @@ impl Layout {
         self.at(self.gates, t, self.gates_width())
     }
 
-    /// c after t steps of an LSTM; of a GRU what step t - 1 has of the state in its new gate.
+    /// c after t steps of an LSTM; of a GRU what step t - 1 has of the state in its new gate; of an Elman network not to be used.
     #[inline(always)]
     pub(super) fn carry(&self, t: usize) -> usize {
         self.at(self.carries, t, self.hidden.width)

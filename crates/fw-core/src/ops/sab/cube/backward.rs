@@ -7,8 +7,9 @@ use super::plan::{Plan, SCORE_ROW};
 use super::steps::{
     EPSILON, above, is_crowded, memory, n_before, n_chosen, oldest, score_of, share_above,
 };
+use crate::ops::CellKind;
 use crate::ops::cube::{
-    SHARERS, place, share_dot, share_total, sum_of_parts, terms, times, total_of,
+    SHARERS, activate_slope, place, share_dot, share_total, sum_of_parts, terms, times, total_of,
 };
 use crate::ops::sab::{Combination, Score, Sparsifier};
 
@@ -77,7 +78,7 @@ pub(super) fn backward(
     for o in range_stepped(unit, n, units) {
         of_hidden[o] = 0.0f32;
         of_cell[o] = 0.0f32;
-        if comptime!(plan.is_lstm()) {
+        if comptime!(plan.kind.has_cell()) {
             of_cell[o] = slopes[batch_size * seq_length * d_output + sample * n + o];
         }
     }
@@ -313,43 +314,51 @@ pub(super) fn backward(
         // Back through the cell.
         for o in range_stepped(unit, n, units) {
             let slope = of_candidate[o];
-            if comptime!(plan.is_lstm()) {
-                let (i, f) = (tape[tape_at + o], tape[tape_at + n + o]);
-                let (g, out) = (tape[tape_at + 2 * n + o], tape[tape_at + 3 * n + o]);
-                let squashed = tape[tape_at + row.carry + o].tanh();
-                let before = if t == 0 {
-                    cell_start[sample * n + o]
-                } else {
-                    tape[tape_at + row.carry + o - row.width]
-                };
-                let cell = of_cell[o] + slope * out * (1.0f32 - squashed * squashed);
-                of_cell[o] = cell * f;
-                from_hidden[o] = cell * g * i * (1.0f32 - i);
-                from_hidden[n + o] = cell * before * f * (1.0f32 - f);
-                from_hidden[2 * n + o] = cell * i * (1.0f32 - g * g);
-                from_hidden[3 * n + o] = slope * squashed * out * (1.0f32 - out);
-                of_hidden[o] = 0.0f32;
-            } else {
-                let (u, r, new) = (
-                    tape[tape_at + o],
-                    tape[tape_at + n + o],
-                    tape[tape_at + 2 * n + o],
-                );
-                let before = if t == 0 {
-                    hidden_start[sample * n + o]
-                } else {
-                    results[(step - 1) * d_output + o]
-                };
-                let of_new = (slope - slope * u) * (1.0f32 - new * new);
-                let of_update = slope * (before - new) * u * (1.0f32 - u);
-                let of_reset = of_new * tape[tape_at + row.carry + o] * r * (1.0f32 - r);
-                from_hidden[o] = of_update;
-                from_hidden[n + o] = of_reset;
-                from_hidden[2 * n + o] = of_new * r;
-                d_rows[rows_at + o] = of_update;
-                d_rows[rows_at + n + o] = of_reset;
-                d_rows[rows_at + 2 * n + o] = of_new;
-                of_hidden[o] = slope * u;
+            match comptime!(plan.kind) {
+                CellKind::Lstm => {
+                    let (i, f) = (tape[tape_at + o], tape[tape_at + n + o]);
+                    let (g, out) = (tape[tape_at + 2 * n + o], tape[tape_at + 3 * n + o]);
+                    let squashed = tape[tape_at + row.carry + o].tanh();
+                    let before = if t == 0 {
+                        cell_start[sample * n + o]
+                    } else {
+                        tape[tape_at + row.carry + o - row.width]
+                    };
+                    let cell = of_cell[o] + slope * out * (1.0f32 - squashed * squashed);
+                    of_cell[o] = cell * f;
+                    from_hidden[o] = cell * g * i * (1.0f32 - i);
+                    from_hidden[n + o] = cell * before * f * (1.0f32 - f);
+                    from_hidden[2 * n + o] = cell * i * (1.0f32 - g * g);
+                    from_hidden[3 * n + o] = slope * squashed * out * (1.0f32 - out);
+                    of_hidden[o] = 0.0f32;
+                }
+                CellKind::Gru => {
+                    let (u, r, new) = (
+                        tape[tape_at + o],
+                        tape[tape_at + n + o],
+                        tape[tape_at + 2 * n + o],
+                    );
+                    let before = if t == 0 {
+                        hidden_start[sample * n + o]
+                    } else {
+                        results[(step - 1) * d_output + o]
+                    };
+                    let of_new = (slope - slope * u) * (1.0f32 - new * new);
+                    let of_update = slope * (before - new) * u * (1.0f32 - u);
+                    let of_reset = of_new * tape[tape_at + row.carry + o] * r * (1.0f32 - r);
+                    from_hidden[o] = of_update;
+                    from_hidden[n + o] = of_reset;
+                    from_hidden[2 * n + o] = of_new * r;
+                    d_rows[rows_at + o] = of_update;
+                    d_rows[rows_at + n + o] = of_reset;
+                    d_rows[rows_at + 2 * n + o] = of_new;
+                    of_hidden[o] = slope * u;
+                }
+                CellKind::Elman(activation) => {
+                    let yielded = tape[tape_at + row.candidate + o];
+                    from_hidden[o] = slope * activate_slope(yielded, activation);
+                    of_hidden[o] = 0.0f32;
+                }
             }
         }
         sync_cube();

@@ -7,8 +7,10 @@ use super::plan::{Attention, Plan, SCORE_ROW};
 use super::steps::{
     EPSILON, above, is_crowded, memory, n_before, n_chosen, oldest, score_of, share_above,
 };
+use crate::ops::CellKind;
 use crate::ops::cube::{
-    SHARERS, largest_of, place, share_largest, sigmoid, sum_of_parts, sync, terms, times, total_of,
+    SHARERS, activate, largest_of, place, share_largest, sigmoid, sum_of_parts, sync, terms, times,
+    total_of,
 };
 use crate::ops::sab::{Combination, Score, Sparsifier};
 
@@ -72,7 +74,7 @@ pub(super) fn forward(
 
     for o in range_stepped(unit, n, units) {
         hidden[o] = hidden_start[sample * n + o];
-        if comptime!(plan.is_lstm()) {
+        if comptime!(plan.kind.has_cell()) {
             carry[o] = cell_start[sample * n + o];
         }
     }
@@ -100,41 +102,48 @@ pub(super) fn forward(
         sync_cube();
         for o in range_stepped(unit, n, units) {
             let at = step * d_gates + o;
-            if comptime!(plan.is_lstm()) {
-                let i = sigmoid(projected[at] + sum_of_parts(&shares, o, d_gates, plan.gates));
-                let f =
-                    sigmoid(projected[at + n] + sum_of_parts(&shares, n + o, d_gates, plan.gates));
-                let g =
-                    projected[at + 2 * n] + sum_of_parts(&shares, 2 * n + o, d_gates, plan.gates);
-                let g = g.tanh();
-                let out =
-                    projected[at + 3 * n] + sum_of_parts(&shares, 3 * n + o, d_gates, plan.gates);
-                let out = sigmoid(out);
-                let c = f * carry[o] + i * g;
-                carry[o] = c;
-                candidate[o] = out * c.tanh();
-                if comptime!(plan.keeps) {
-                    tape[tape_at + o] = i;
-                    tape[tape_at + n + o] = f;
-                    tape[tape_at + 2 * n + o] = g;
-                    tape[tape_at + 3 * n + o] = out;
-                    tape[tape_at + row.carry + o] = c;
+            match comptime!(plan.kind) {
+                CellKind::Lstm => {
+                    let i = sigmoid(projected[at] + sum_of_parts(&shares, o, d_gates, plan.gates));
+                    let f = projected[at + n] + sum_of_parts(&shares, n + o, d_gates, plan.gates);
+                    let f = sigmoid(f);
+                    let g = projected[at + 2 * n]
+                        + sum_of_parts(&shares, 2 * n + o, d_gates, plan.gates);
+                    let g = g.tanh();
+                    let out = projected[at + 3 * n]
+                        + sum_of_parts(&shares, 3 * n + o, d_gates, plan.gates);
+                    let out = sigmoid(out);
+                    let c = f * carry[o] + i * g;
+                    carry[o] = c;
+                    candidate[o] = out * c.tanh();
+                    if comptime!(plan.keeps) {
+                        tape[tape_at + o] = i;
+                        tape[tape_at + n + o] = f;
+                        tape[tape_at + 2 * n + o] = g;
+                        tape[tape_at + 3 * n + o] = out;
+                        tape[tape_at + row.carry + o] = c;
+                    }
                 }
-            } else {
-                let u = projected[at] + sum_of_parts(&shares, o, d_gates, plan.gates);
-                let u = sigmoid(u + bias[o]);
-                let r = projected[at + n] + sum_of_parts(&shares, n + o, d_gates, plan.gates);
-                let r = sigmoid(r + bias[n + o]);
-                let from_hidden =
-                    sum_of_parts(&shares, 2 * n + o, d_gates, plan.gates) + bias[2 * n + o];
-                let new = projected[at + 2 * n] + r * from_hidden;
-                let new = new.tanh();
-                candidate[o] = new + u * (hidden[o] - new);
-                if comptime!(plan.keeps) {
-                    tape[tape_at + o] = u;
-                    tape[tape_at + n + o] = r;
-                    tape[tape_at + 2 * n + o] = new;
-                    tape[tape_at + row.carry + o] = from_hidden;
+                CellKind::Gru => {
+                    let u = projected[at] + sum_of_parts(&shares, o, d_gates, plan.gates);
+                    let u = sigmoid(u + bias[o]);
+                    let r = projected[at + n] + sum_of_parts(&shares, n + o, d_gates, plan.gates);
+                    let r = sigmoid(r + bias[n + o]);
+                    let from_hidden =
+                        sum_of_parts(&shares, 2 * n + o, d_gates, plan.gates) + bias[2 * n + o];
+                    let new = projected[at + 2 * n] + r * from_hidden;
+                    let new = new.tanh();
+                    candidate[o] = new + u * (hidden[o] - new);
+                    if comptime!(plan.keeps) {
+                        tape[tape_at + o] = u;
+                        tape[tape_at + n + o] = r;
+                        tape[tape_at + 2 * n + o] = new;
+                        tape[tape_at + row.carry + o] = from_hidden;
+                    }
+                }
+                CellKind::Elman(activation) => {
+                    let value = projected[at] + sum_of_parts(&shares, o, d_gates, plan.gates);
+                    candidate[o] = activate(value, activation);
                 }
             }
             if comptime!(plan.keeps) {
@@ -300,7 +309,7 @@ pub(super) fn forward(
         sync(plan.recalls);
     }
 
-    if comptime!(plan.is_lstm()) {
+    if comptime!(plan.kind.has_cell()) {
         let at = batch_size * seq_length * d_output + sample * n;
         for o in range_stepped(unit, n, units) {
             results[at + o] = carry[o];

@@ -85,7 +85,7 @@ impl Operation<9> for Request {
         };
         let w_hidden =
             w_hidden.then(|| products_over_rows(steps.hidden_before(), from_hidden.clone()));
-        let bias = (bias && !plan.is_lstm()).then(|| over_rows(from_hidden));
+        let bias = (bias && plan.kind.has_bias()).then(|| over_rows(from_hidden));
         let w_query = (w_query && plan.recalls).then(|| {
             let slopes = part(&passed.rows, row.query..row.width);
             products_over_rows(steps.candidates_seen(), slopes)
@@ -104,7 +104,8 @@ impl Operation<9> for Request {
         [
             Some(part(&passed.rows, 0..plan.d_gates())),
             Some(part(&passed.start, 0..d_hidden)),
-            plan.is_lstm()
+            plan.kind
+                .has_cell()
                 .then(|| part(&passed.start, d_hidden..2 * d_hidden)),
             memories,
             w_hidden,

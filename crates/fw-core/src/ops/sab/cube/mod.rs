@@ -14,7 +14,7 @@ use burn::tensor::Tensor;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::{CellKind, FusedCell, Options, Run, Scoring, check_shapes};
+use super::{FusedCell, Options, Run, Scoring, check_shapes};
 use crate::ops::cube::{hardware, nothing, single, spec};
 use plan::{Lengths, Plan};
 
@@ -86,7 +86,7 @@ pub(crate) fn sequence(
     let width = plan.d_output();
     let numbers = batch_size * seq_length * width;
     let output = results.clone().narrow(0, 0, numbers);
-    let last = (cell.kind == CellKind::Lstm).then(|| {
+    let last = cell.kind.has_cell().then(|| {
         let last = results.narrow(0, numbers, batch_size * d_hidden);
         last.reshape([batch_size, d_hidden])
     });

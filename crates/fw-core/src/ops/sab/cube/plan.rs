@@ -57,7 +57,7 @@ pub(super) struct Lengths {
 pub(super) struct TapeRow {
     /// c of an LSTM; of a GRU what the state gives to the new gate.
     pub(super) carry: usize,
-    /// ĥ.
+    /// ĥ, which is all that there is of an Elman network.
     pub(super) candidate: usize,
     pub(super) query: usize,
     pub(super) width: usize,
@@ -158,17 +158,13 @@ impl Plan {
         self.attention.d_attention
     }
 
-    pub(super) fn is_lstm(&self) -> bool {
-        self.kind == CellKind::Lstm
-    }
-
     pub(super) fn d_output(&self) -> usize {
         self.d_hidden * (1 + usize::from(self.yields_summary))
     }
 
     /// Numbers of what the operation yields: every output row, then the last c of an LSTM.
     pub(super) fn results(&self, lengths: Lengths) -> usize {
-        let carried = match self.is_lstm() {
+        let carried = match self.kind.has_cell() {
             true => self.d_hidden,
             false => 0,
         };
@@ -176,8 +172,10 @@ impl Plan {
     }
 
     pub(super) fn tape_row(&self) -> TapeRow {
-        let carry = self.d_gates();
-        let candidate = carry + self.d_hidden;
+        let (carry, candidate) = match self.kind {
+            CellKind::Elman(_) => (0, 0),
+            CellKind::Lstm | CellKind::Gru => (self.d_gates(), self.d_gates() + self.d_hidden),
+        };
         let query = candidate + self.d_hidden;
         TapeRow {
             carry,
@@ -188,10 +186,10 @@ impl Plan {
     }
 
     pub(super) fn slope_row(&self) -> SlopeRow {
-        // The same for both in an LSTM.
-        let from_hidden = match self.is_lstm() {
-            true => 0,
-            false => self.d_gates(),
+        // The same for both but in a GRU.
+        let from_hidden = match self.kind {
+            CellKind::Gru => self.d_gates(),
+            CellKind::Lstm | CellKind::Elman(_) => 0,
         };
         let query = from_hidden + self.d_gates();
         SlopeRow {

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use super::*;
 use crate::ops::cpu::architectures;
 use crate::ops::sab::{Combination, Score, Sparsifier};
-use crate::{Cell, Lstm, LstmConfig, Recurrent, Sab, SabConfig};
+use crate::{Activation, Cell, Lstm, LstmConfig, Recurrent, Sab, SabConfig};
 
 const BATCH_SIZE: usize = 5;
 const D_INPUT: usize = 3;
@@ -52,9 +52,11 @@ fn results(
     let cell = FusedCell {
         kind,
         w_hidden: leaf(rng, [D_HIDDEN, gates], &device),
-        bias: (kind == CellKind::Gru).then(|| leaf(rng, [gates], &device)),
+        bias: kind.has_bias().then(|| leaf(rng, [gates], &device)),
         hidden: leaf(rng, [BATCH_SIZE, D_HIDDEN], &device),
-        cell: (kind == CellKind::Lstm).then(|| leaf(rng, [BATCH_SIZE, D_HIDDEN], &device)),
+        cell: kind
+            .has_cell()
+            .then(|| leaf(rng, [BATCH_SIZE, D_HIDDEN], &device)),
     };
     let memories = leaf(rng, [BATCH_SIZE, 2, D_HIDDEN], &device);
     let d_attention = if score == Score::Released {
@@ -109,7 +111,8 @@ fn results(
 
 #[test]
 fn every_instruction_set_computes_the_same() {
-    for kind in [CellKind::Lstm, CellKind::Gru] {
+    let elman = [Activation::Tanh, Activation::Relu].map(CellKind::Elman);
+    for kind in [CellKind::Lstm, CellKind::Gru, elman[0], elman[1]] {
         for score in [Score::Mlp, Score::ScaledDot, Score::Released] {
             for sparsifier in [Sparsifier::Softmax, Sparsifier::Threshold] {
                 let options = Options {
@@ -125,7 +128,7 @@ fn every_instruction_set_computes_the_same() {
                         for (a, b) in actual.iter().zip(expected) {
                             assert!(
                                 (a - b).abs() <= 1e-10 * scale,
-                                "tensor {tensor} of {score:?}, {options:?} on {arch:?}: {a} is not {b}"
+                                "tensor {tensor} of {kind:?}, {score:?}, {options:?} on {arch:?}: {a} is not {b}"
                             );
                         }
                     }

@@ -11,7 +11,6 @@ use crate::ops::cpu::cell::{self, SlopeRows};
 use crate::ops::cpu::{
     Initial, Offsets, Pairs, Real, Row, RowsMut, SharedMut, Simd, Strided, WithSimd, clear, trimmed,
 };
-use crate::ops::sab::CellKind;
 
 /// Which gradients are asked for; those of the weights always are.
 #[derive(Clone, Copy, Debug)]
@@ -213,7 +212,7 @@ impl Room {
         let mut sample = Offsets::default();
         let mut common = Offsets::default();
         let widest = gates.max(attention);
-        let of_bias = (layout.kind == CellKind::Gru).then_some(sums.bias);
+        let of_bias = layout.kind.has_bias().then_some(sums.bias);
         let mut pairs = |width: usize, of_weight: usize, of_bias: Option<usize>| {
             let right = Row::new(width, lanes);
             Pairs::new(&mut common, layout.hidden, right, of_weight, of_bias)
@@ -405,7 +404,7 @@ impl<T: Real> Pass<'_, T> {
                 let first = (samples.start + g) * hidden.units;
                 let state = own(g).add(room.state);
                 hidden.copy_units::<S, T>(state, self.hidden.at(first));
-                if layout.kind == CellKind::Lstm {
+                if layout.kind.has_cell() {
                     let carried = own(g).add(room.carried);
                     hidden.copy_units::<S, T>(carried, self.cell.at(first));
                 }
@@ -426,7 +425,7 @@ impl<T: Real> Pass<'_, T> {
             clear(own.add(room.state), hidden.width);
             clear(own.add(room.carried), hidden.width);
             clear(own.add(room.touched), layout.n_memories(layout.seq_length));
-            if layout.kind != CellKind::Lstm {
+            if !layout.kind.has_cell() {
                 return false;
             }
             let steps = self.call.problem.batch_size * layout.seq_length;
