@@ -63,6 +63,10 @@ pub enum Error {
     #[error("{0}")]
     Incomplete(String),
 
+    /// It was asked to stop (see [`training::stop_flag`](crate::training::stop_flag)); what was done is kept. Exit code 130.
+    #[error("{0}")]
+    Stopped(String),
+
     /// A figure could not be drawn.
     #[error("cannot draw {}: {problem}", path.display())]
     Figure {
@@ -74,10 +78,14 @@ pub enum Error {
 }
 
 impl Error {
-    /// The process's exit code: 2 when the request was wrong, 1 when carrying it out failed.
+    /// The exit code of a process that was stopped by Ctrl-C.
+    pub(crate) const STOPPED: u8 = 130;
+
+    /// The process's exit code: 2 when the request was wrong, 1 when carrying it out failed, 130 when it was stopped.
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Usage(_) | Error::Layer(_) => 2,
+            Error::Stopped(_) => Error::STOPPED,
             _ => 1,
         }
     }

@@ -18,7 +18,11 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Whether or not anybody reads it.
-            let _ = writeln!(std::io::stderr(), "error: {}", error.in_full());
+            let kind = match error {
+                fw_train::Error::Stopped(_) => "",
+                _ => "error: ",
+            };
+            let _ = writeln!(std::io::stderr(), "{kind}{}", error.in_full());
             ExitCode::from(error.exit_code())
         }
     }

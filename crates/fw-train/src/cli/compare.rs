@@ -7,14 +7,15 @@ use clap::Args;
 
 use crate::Error;
 use crate::cli::report::write_report;
+use crate::cli::signals::stop_on_signals;
 use crate::compare::{Plan, RunState, Workers};
 use crate::device::DeviceName;
 use crate::report::Threshold;
 
 /// Train every experiment with every seed, several at a time, and make one report of all.
 ///
-/// Runs that are there already are skipped, those that were stopped are continued, and one that fails does not stop the others. The
-/// report is as that of `fw-train report`.
+/// Runs that are there already are skipped, those that were stopped are continued, and one that fails does not stop the others. Ctrl-C
+/// stops all after their next records; pressed twice, at once. The report is as that of `fw-train report`.
 #[derive(Debug, Args)]
 pub(super) struct CompareArgs {
     /// Experiments: TOML files, or folders of such
@@ -86,6 +87,7 @@ impl CompareArgs {
             },
             threads,
         };
+        stop_on_signals()?;
         let failures = workers.run(&plan)?;
         let has_runs = plan.runs.iter().any(|run| run.path.is_dir());
         let report = match has_runs {

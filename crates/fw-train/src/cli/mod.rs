@@ -9,6 +9,7 @@ mod output;
 mod plot;
 mod report;
 mod sample;
+mod signals;
 mod test;
 mod train;
 

@@ -1,10 +1,12 @@
 //! `fw-train train`
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use clap::Args;
 
 use crate::cli::output;
+use crate::cli::signals::stop_on_signals;
 use crate::device::{DeviceName, Devices};
 use crate::experiment::Experiment;
 use crate::tasks::AnswerFormat;
@@ -14,7 +16,8 @@ use crate::{Error, settings};
 /// Train a model, or continue a run that was stopped.
 ///
 /// Without a file the default experiment is trained: fast weights, 20 units, on associative retrieval
-/// with 4 pairs. The run's folder then holds all that `test`, `sample` and `plot` need.
+/// with 4 pairs. The run's folder then holds all that `test`, `sample` and `plot` need. Ctrl-C stops after the next record, with a
+/// checkpoint to continue from; pressed twice, at once.
 #[derive(Debug, Args)]
 pub(super) struct TrainArgs {
     /// The experiment, a TOML file with the sections [task], [model], [optimizer] and [training]
@@ -56,7 +59,7 @@ pub(super) struct TrainArgs {
     )]
     devices: Vec<usize>,
 
-    /// Stop when standard input ends: whoever started this has ended
+    /// Stop after the next record when standard input says so, and at once when it ends: whoever started this has ended
     #[arg(long, hide = true)]
     until_input_ends: bool,
 }
@@ -65,11 +68,14 @@ impl TrainArgs {
     pub fn run(self) -> Result<(), Error> {
         if self.until_input_ends {
             std::thread::spawn(|| {
-                // Whatever is there to be read is not looked at; a failure to read is an end as well.
-                let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+                // A line asks to stop. A failure to read is an end as well.
+                for _ in std::io::stdin().lines().map_while(Result::ok) {
+                    training::stop_flag().store(true, Ordering::Relaxed);
+                }
                 std::process::exit(1)
             });
         }
+        stop_on_signals()?;
         if let Some(run) = &self.resume {
             let result = training::resume(run)?;
             let experiment = RunFolder::open(run)?.experiment(&[])?;

@@ -75,6 +75,15 @@ impl Display {
         }
     }
 
+    /// After it was asked to stop.
+    pub fn stopping(&self) {
+        let text = "stopping after the next records; Ctrl-C again stops at once";
+        match &self.bars {
+            Some(bars) => drop(bars.all.println(text)),
+            None => tell!("{text}"),
+        }
+    }
+
     /// The runs that are training, with their step and updates a second, and those that wait.
     pub fn show<'a>(
         &mut self,

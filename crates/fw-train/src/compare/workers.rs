@@ -1,6 +1,7 @@
 //! The processes that train: several at a time, each with its share of the threads.
 
 use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use crate::Error;
 use crate::compare::display::Display;
 use crate::compare::{Plan, PlannedRun, RunState};
 use crate::device::DeviceName;
-use crate::training::RunFolder;
+use crate::training::{RunFolder, is_stop_asked_for};
 
 /// How the runs of a plan are made.
 #[derive(Clone, Debug)]
@@ -52,7 +53,7 @@ impl Workers {
     /// Makes every run of a plan that has not ended yet. One that fails does not keep the others from being made.
     ///
     /// # Errors
-    /// If a process cannot be started, or a log cannot be written.
+    /// If a process cannot be started, a log cannot be written, or it was asked to stop: then those that were training have stopped.
     pub fn run(&self, plan: &Plan) -> Result<Vec<Failure>, Error> {
         let waiting = plan
             .runs
@@ -67,7 +68,14 @@ impl Workers {
         let mut display = Display::new(plan, jobs);
         let mut running: Vec<Job> = Vec::new();
         let mut failures = Vec::new();
+        let mut is_stopping = false;
         while !waiting.is_empty() || !running.is_empty() {
+            if !is_stopping && is_stop_asked_for() {
+                is_stopping = true;
+                waiting.clear();
+                running.iter_mut().for_each(Job::ask_to_stop);
+                display.stopping();
+            }
             while running.len() < jobs
                 && let Some(run) = waiting.pop()
             {
@@ -86,6 +94,9 @@ impl Workers {
                     continue;
                 };
                 let job = running.swap_remove(index);
+                if is_stop_asked_for() && status.code() == Some(Error::STOPPED.into()) {
+                    continue;
+                }
                 let reason = (!status.success()).then(|| job.reason(status));
                 display.ended(&job.run, reason.as_deref());
                 failures.extend(reason.map(|reason| Failure {
@@ -105,6 +116,10 @@ impl Workers {
             display.show(progress, &waiting);
         }
         display.finish();
+        if is_stop_asked_for() {
+            let told = "stopped; the same command goes on from there";
+            return Err(Error::Stopped(told.to_owned()));
+        }
         Ok(failures)
     }
 
@@ -156,6 +171,13 @@ fn log_path(run: &Path) -> PathBuf {
 }
 
 impl Job {
+    /// It stops after its next record. If it has ended in the meantime, nobody reads this.
+    fn ask_to_stop(&mut self) {
+        if let Some(input) = &mut self.child.stdin {
+            let _ = input.write_all(b"stop\n");
+        }
+    }
+
     /// Why it failed: its error, or the panic, or else how it ended.
     fn reason(&self, status: ExitStatus) -> String {
         let path = log_path(&self.run.path);

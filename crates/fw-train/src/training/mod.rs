@@ -12,6 +12,7 @@ mod progress;
 mod replica;
 mod run_folder;
 mod samples;
+mod stop;
 mod team;
 mod trainer;
 
@@ -33,6 +34,8 @@ pub use optimizer::{OptimizerConfig, OptimizerKind, Schedule};
 pub(crate) use run_folder::pretty_json;
 pub use run_folder::{Environment, Record, RecordSplit, RunFolder, RunResult, SliceResult};
 pub use samples::{KeptMap, KeptSample};
+pub(crate) use stop::is_stop_asked_for;
+pub use stop::stop_flag;
 pub use trainer::{resume, train, train_layer};
 
 /// The `[training]` section of an experiment.

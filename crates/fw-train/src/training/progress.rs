@@ -24,6 +24,7 @@ pub struct ProgressDisplay {
     last_line: Instant,
     best: Option<Best>,
     format: Format,
+    is_stopping: bool,
 }
 
 impl ProgressDisplay {
@@ -47,6 +48,7 @@ impl ProgressDisplay {
             last_line: Instant::now(),
             best: progress.best,
             format,
+            is_stopping: false,
         }
     }
 
@@ -83,7 +85,21 @@ impl ProgressDisplay {
             Some(value) => format!("task.{} = {value}", curriculum.setting),
             None => "the task itself".to_owned(),
         };
-        let text = format!("  curriculum: {next} after step {}", progress.step);
+        self.tell(&format!(
+            "  curriculum: {next} after step {}",
+            progress.step
+        ));
+    }
+
+    /// While it is asked to stop; told once.
+    pub fn stopping(&mut self) {
+        if !self.is_stopping {
+            self.is_stopping = true;
+            self.tell("stopping after the next record; Ctrl-C again stops at once");
+        }
+    }
+
+    fn tell(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.println(text),
             None => tell!("{text}"),

@@ -23,6 +23,7 @@ use crate::training::run_folder::{
     Environment, Record, RecordSplit, RunFolder, RunResult, SliceResult,
 };
 use crate::training::samples::keep_samples;
+use crate::training::stop::is_stop_asked_for;
 use crate::training::team::{Logged, Team, sum_gradients, with_summed_gradients};
 use crate::{CheckpointChoice, Error};
 
@@ -158,6 +159,12 @@ impl<'a> Session<'a> {
             });
             let model = team.leader.model();
             progress.step = step;
+            if is_stop_asked_for() {
+                display.stopping();
+            }
+            // Only here, since a checkpoint in the middle of a record's window could not be resumed exactly.
+            let stops = !is_last && logged.is_some() && is_stop_asked_for();
+            let evaluates = is_last || step.is_multiple_of(config.evaluate_every);
 
             if let Some(Logged { norm, totals }) = logged {
                 progress.seconds = earlier + started.elapsed().as_secs_f64();
@@ -181,7 +188,7 @@ impl<'a> Session<'a> {
                 })?;
                 display.trained(step, latest);
             }
-            if is_last || step.is_multiple_of(config.evaluate_every) {
+            if evaluates {
                 let evaluating = Instant::now();
                 progress.peak_memory = progress.peak_memory.max(self.peak_memory());
                 let task = self.task_now(&progress);
@@ -201,15 +208,23 @@ impl<'a> Session<'a> {
                     progress.stage += 1;
                     display.began_stage(&progress, self.experiment);
                 }
-                Checkpoint::write(
-                    &self.run.checkpoints(),
-                    model,
-                    &team.leader.optimizer,
-                    &progress,
-                )?;
+                self.write_checkpoint(&team, &progress)?;
                 writing = written.elapsed().as_secs_f64();
                 // Evaluations take larger batches: what is told is what training takes.
                 reset_peak_memory();
+            }
+            if stops {
+                display.finish();
+                if !evaluates {
+                    progress.peak_memory = progress.peak_memory.max(self.peak_memory());
+                    log.sync()?;
+                    self.write_checkpoint(&team, &progress)?;
+                }
+                return Err(Error::Stopped(format!(
+                    "stopped after step {step} of {}; fw-train train --resume {} goes on from there",
+                    config.steps,
+                    self.run.path().display()
+                )));
             }
         }
         display.finish();
@@ -235,6 +250,15 @@ impl<'a> Session<'a> {
             task,
             split,
             &self.devices[0].clone().inner(),
+        )
+    }
+
+    fn write_checkpoint<M: Model>(&self, team: &Team<M>, progress: &Progress) -> Result<(), Error> {
+        Checkpoint::write(
+            &self.run.checkpoints(),
+            team.leader.model(),
+            &team.leader.optimizer,
+            progress,
         )
     }
 

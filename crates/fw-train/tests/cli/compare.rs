@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+#[cfg(unix)]
+use super::stop::signalled;
 use super::{fail, fw_train, json, numbers, stderr, succeed};
 
 /// A tiny experiment with a model.
@@ -161,6 +163,37 @@ fn a_comparison_that_was_killed_goes_on_to_the_same_report() {
     std::thread::sleep(Duration::from_millis(500));
     let output = compare(here, &more).output().expect("it starts");
     assert!(output.status.success(), "{}", stderr(&output));
+    let with_paths = |text: String| text.replace("whole/", "out/");
+    let again = results(&here.join("out")).to_string();
+    assert_eq!(with_paths(whole.to_string()), again);
+}
+
+/// The signal reaches the comparison alone, which tells its trainings.
+#[cfg(unix)]
+#[test]
+fn a_comparison_that_was_stopped_goes_on_to_the_same_report() {
+    let folder = TempDir::new().expect("a folder");
+    let here = folder.path();
+    two_experiments(here);
+    let more = ["--seeds", "2", "--jobs", "2", "--set", "training.steps=400"];
+    succeed(&mut compare(here, &more));
+    let whole = results(&here.join("out"));
+    fs::rename(here.join("out"), here.join("whole")).expect("a rename");
+
+    let log = here.join("out/fast-seed0/metrics.jsonl");
+    let has_record = || fs::metadata(&log).is_ok_and(|log| log.len() > 0);
+    let output = signalled(&mut compare(here, &more), "-TERM", has_record);
+    let told = stderr(&output);
+    assert_eq!(output.status.code(), Some(130), "{told}");
+    assert!(
+        told.contains("stopped; the same command goes on from there"),
+        "{told}"
+    );
+    assert!(
+        here.join("out/fast-seed0/checkpoints").is_dir() && !here.join("out/report.html").exists(),
+        "{told}"
+    );
+    succeed(&mut compare(here, &more));
     let with_paths = |text: String| text.replace("whole/", "out/");
     let again = results(&here.join("out")).to_string();
     assert_eq!(with_paths(whole.to_string()), again);

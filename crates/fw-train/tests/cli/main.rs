@@ -5,6 +5,8 @@ mod compare;
 mod damage;
 mod machines;
 mod recall;
+#[cfg(unix)]
+mod stop;
 
 use std::fs;
 use std::path::{Path, PathBuf};
