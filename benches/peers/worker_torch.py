@@ -1,5 +1,5 @@
-"""Fast weights, LSTM, GRU, a Neural Turing Machine and Sparse Attentive Backtracking in PyTorch, as one writes them: the
-equations as a loop over tensor operations, for the whole batch at once."""
+"""Fast weights, a Neural Turing Machine and Sparse Attentive Backtracking in PyTorch, as one writes them: the equations as a
+loop over tensor operations, for the whole batch at once; and PyTorch's own LSTM, GRU and Elman network."""
 
 import os
 

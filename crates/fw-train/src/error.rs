@@ -78,7 +78,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The exit code of a process that was stopped by Ctrl-C.
+    /// The exit code of a process that was asked to stop.
     pub(crate) const STOPPED: u8 = 130;
 
     /// The process's exit code: 2 when the request was wrong, 1 when carrying it out failed, 130 when it was stopped.

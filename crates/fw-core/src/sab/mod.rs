@@ -464,9 +464,9 @@ impl<C: Cell> Recurrent for Sab<C> {
         }
         assert!(
             self.config.path != Path::Fused,
-            "path is Fused; there is no kernel for this cell on {:?} in {:?}: it needs an LSTM, a GRU or an Elman \
-             network, without layer normalisation, on Flex, in f32 or f64, and the cargo feature flex, or on a GPU, in f32, f16 or bf16, and the cargo \
-             feature wgpu or cuda",
+            "path is Fused; there is no kernel for this cell on {:?} in {:?}: it needs an LSTM, a GRU or an Elman network, without \
+             layer normalisation, on Flex, in f32 or f64, and the cargo feature flex, or on a GPU, in f32, f16 or bf16, and the \
+             cargo feature wgpu or cuda",
             projected.device(),
             projected.dtype()
         );

@@ -68,10 +68,11 @@ impl Workers {
         let mut display = Display::new(plan, jobs);
         let mut running: Vec<Job> = Vec::new();
         let mut failures = Vec::new();
-        let mut is_stopping = false;
+        let (mut is_stopping, mut is_cut_short) = (false, false);
         while !waiting.is_empty() || !running.is_empty() {
             if !is_stopping && is_stop_asked_for() {
                 is_stopping = true;
+                is_cut_short = !waiting.is_empty();
                 waiting.clear();
                 running.iter_mut().for_each(Job::ask_to_stop);
                 display.stopping();
@@ -94,7 +95,13 @@ impl Workers {
                     continue;
                 };
                 let job = running.swap_remove(index);
-                if is_stop_asked_for() && status.code() == Some(Error::STOPPED.into()) {
+                // One that had hardly started ends by the signal.
+                if is_stop_asked_for()
+                    && status
+                        .code()
+                        .is_none_or(|code| code == Error::STOPPED.into())
+                {
+                    is_cut_short = true;
                     continue;
                 }
                 let reason = (!status.success()).then(|| job.reason(status));
@@ -116,7 +123,7 @@ impl Workers {
             display.show(progress, &waiting);
         }
         display.finish();
-        if is_stop_asked_for() {
+        if is_cut_short {
             let told = "stopped; the same command goes on from there";
             return Err(Error::Stopped(told.to_owned()));
         }
@@ -185,7 +192,11 @@ impl Job {
         let said = log.get(self.log_from as usize..).unwrap_or_default();
         let said = String::from_utf8_lossy(said);
         let mut lines = said.lines().rev();
-        let tells = |line: &&str| line.starts_with("error: ") || line.contains("panicked at");
+        let tells = |line: &&str| {
+            line.starts_with("error: ")
+                || line.contains("panicked at")
+                || line.starts_with("stopped after")
+        };
         let reason = match lines.find(tells) {
             Some(line) => line.trim_start_matches("error: ").to_owned(),
             None => format!("it ended with {status}"),

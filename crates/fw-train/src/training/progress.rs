@@ -99,6 +99,11 @@ impl ProgressDisplay {
         }
     }
 
+    /// Whether that was told.
+    pub fn is_stopping(&self) -> bool {
+        self.is_stopping
+    }
+
     fn tell(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.println(text),

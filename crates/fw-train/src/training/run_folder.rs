@@ -303,13 +303,13 @@ impl RunFolder {
         let last = all.pop().ok_or_else(|| {
             Error::run(
                 &self.path,
-                "it has no checkpoint yet; training writes the first one at its first evaluation",
+                "it has no checkpoint yet; training writes the first one at its first evaluation, or when it is stopped",
             )
         })?;
         if choice == CheckpointChoice::Last {
             return Ok(last);
         }
-        // While a curriculum lasts there is no best one.
+        // Before the first evaluation, and while a curriculum lasts, there is no best one.
         let best = last
             .load_progress()?
             .best

@@ -159,11 +159,7 @@ impl<'a> Session<'a> {
             });
             let model = team.leader.model();
             progress.step = step;
-            if is_stop_asked_for() {
-                display.stopping();
-            }
-            // Only here, since a checkpoint in the middle of a record's window could not be resumed exactly.
-            let stops = !is_last && logged.is_some() && is_stop_asked_for();
+            let is_recorded = logged.is_some();
             let evaluates = is_last || step.is_multiple_of(config.evaluate_every);
 
             if let Some(Logged { norm, totals }) = logged {
@@ -213,9 +209,14 @@ impl<'a> Session<'a> {
                 // Evaluations take larger batches: what is told is what training takes.
                 reset_peak_memory();
             }
-            if stops {
+            if is_stop_asked_for() {
+                display.stopping();
+            }
+            // Only here, since a checkpoint in the middle of a record's window could not be resumed exactly.
+            if display.is_stopping() && is_recorded && !is_last {
                 display.finish();
                 if !evaluates {
+                    progress.evaluation_seconds += writing;
                     progress.peak_memory = progress.peak_memory.max(self.peak_memory());
                     log.sync()?;
                     self.write_checkpoint(&team, &progress)?;

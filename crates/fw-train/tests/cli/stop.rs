@@ -33,9 +33,9 @@ fn a_run_that_was_stopped_between_evaluations_goes_on_with_the_same_numbers() {
     let here = folder.path();
     let more = [
         "--set",
-        "training.steps=400",
+        "training.steps=2000",
         "--set",
-        "training.evaluate_every=200",
+        "training.evaluate_every=1000",
     ];
     succeed(&mut train_tiny(here, "whole", &more));
     for signal in ["-INT", "-TERM"] {
@@ -49,14 +49,14 @@ fn a_run_that_was_stopped_between_evaluations_goes_on_with_the_same_numbers() {
             told.contains("stopping after the next record; Ctrl-C again stops at once"),
             "{told}"
         );
-        let goes_on = format!(" of 400; fw-train train --resume {out} goes on from there");
+        let goes_on = format!(" of 2000; fw-train train --resume {out} goes on from there");
         assert!(told.contains(&goes_on), "{told}");
         let entries = fs::read_dir(run.join("checkpoints")).expect("a checkpoint");
         let names: Vec<_> = entries
             .map(|entry| entry.expect("an entry").file_name())
             .collect();
         assert!(
-            names.len() == 1 && names[0] != "step-00000200",
+            names.len() == 1 && names[0] != "step-00001000",
             "{names:?} is of no evaluation"
         );
 

@@ -1,4 +1,4 @@
-//! What the CPU kernels share: numbers in lanes, rows of them, products of small matrices, the step of a gated cell,
+//! What the CPU kernels share: numbers in lanes, rows of them, products of small matrices, the step of a recurrent cell,
 //! aligned memory, threads.
 
 mod buffer;

@@ -55,7 +55,7 @@ pub(super) struct Lengths {
 /// Where a step's numbers lie in its row of the tape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct TapeRow {
-    /// c of an LSTM; of a GRU what the state gives to the new gate.
+    /// c of an LSTM; of a GRU what the state gives to the new gate; of an Elman network not used.
     pub(super) carry: usize,
     /// ĥ, which is all that there is of an Elman network.
     pub(super) candidate: usize,
