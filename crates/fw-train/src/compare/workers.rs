@@ -99,7 +99,7 @@ impl Workers {
                 if is_stop_asked_for()
                     && status
                         .code()
-                        .is_none_or(|code| code == Error::STOPPED.into())
+                        .is_none_or(|code| code == i32::from(Error::STOPPED))
                 {
                     is_cut_short = true;
                     continue;
