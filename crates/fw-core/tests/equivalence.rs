@@ -249,6 +249,7 @@ fn paths_of_the_neural_turing_machine_agree() {
         }
     }
     let device = Device::flex().autodiff();
+    // By and large neither form is the nearer one in f32.
     let mut logarithms = Vec::new();
     for config in &configs {
         for seq_length in LENGTHS {
@@ -281,12 +282,21 @@ fn paths_of_the_neural_turing_machine_agree() {
                 layer.forward_projected(layer.project(input), Some(state))
             });
             projected.assert_equals(&law, &format!("{what}, projected"), forward, backward);
-            // Some of these machines make much of rounding. There either form may be the nearer one (by a factor of up to seven
-            // in eighty draws); by and large neither is.
             let worst = |outcome: &Outcome| outcome.errors(&law).into_iter().fold(1e-9, f64::max);
             let composed = worst(&run(Path::Composed, DType::F32));
             let fused = run(Path::Fused, DType::F32);
-            let backward = single_backward.max(10.0 * composed);
+            // Where rounding alone takes the composed form farther than the tolerance, the fused form may go as far. How far that is
+            // depends on how it falls out: it is drawn several times, by inputs a last bit off.
+            let mut yardstick = composed;
+            if worst(&fused) > single_backward {
+                let (layer, input, state) = build(Path::Composed, DType::F32);
+                for draw in 0..8 {
+                    let bits = random(&mut rng(draw), input.dims(), &device, DType::F32);
+                    let nudged = input.clone() * (bits * f64::from(f32::EPSILON) + 1.0);
+                    yardstick = yardstick.max(worst(&whole(&layer, &nudged, &state)));
+                }
+            }
+            let backward = single_backward.max(2.0 * yardstick);
             fused.assert_equals(&law, &format!("{what}, f32"), single, backward);
             logarithms.push((worst(&fused) / composed).ln());
         }
