@@ -12,6 +12,7 @@ import os
 import platform
 import resource
 import select
+import shlex
 import statistics
 import subprocess
 import sys
@@ -330,7 +331,7 @@ def main():
     }[options.device]
     most = f" ({peak:.0f} multiply-adds a nanosecond at most)" if peak else ""
     about = (f"Milliseconds of {suite['work']}, medians; float32, {where}{most}, "
-             f"{time.strftime('%Y-%m-%d')}; {versions()}. `benches/peers/run {' '.join(sys.argv[1:])}`")
+             f"{time.strftime('%Y-%m-%d')}; {versions()}. `benches/peers/run {shlex.join(sys.argv[1:])}`")
     text = f"{about}\n\n{summary(lines, suite)}\nEvery variant:\n\n{table(lines, suite)}"
     if options.device == "cpu":
         text += f"\nPeak memory beyond what the process had before, MiB:\n\n{memory_table(lines, suite)}"
