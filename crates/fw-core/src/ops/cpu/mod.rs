@@ -16,7 +16,7 @@ pub(crate) use lanes::{
 };
 pub(crate) use packed::Packed;
 pub(crate) use pairs::Pairs;
-pub(crate) use parts::{Parts, SharedMut, at_once};
+pub(crate) use parts::{BlockSums, Parts, SharedMut, at_once};
 pub(crate) use product::{Initial, Rows, RowsMut, Strided, add_product, product, row_product};
 pub(crate) use rows::{Offsets, Row, clear, extend_trimmed, padded, transposed, trimmed};
 

@@ -4,8 +4,8 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use crate::ops::cpu::{
-    Arch, Buffer, Initial, Packed, Parts, Real, Row, Rows, RowsMut, SharedMut, Simd, Strided,
-    WithSimd, add_product, at_once, clear, padded, transposed, trimmed, with_scratch,
+    Arch, BlockSums, Buffer, Initial, Packed, Parts, Real, Row, Rows, RowsMut, SharedMut, Simd,
+    Strided, WithSimd, add_product, at_once, padded, transposed, trimmed, with_scratch,
 };
 
 /// Rows that a thread takes at a time: what they hold stays in the cache while it is multiplied.
@@ -140,8 +140,10 @@ impl<T: Real> Sums<'_, T> {
         let rows = rows.next_multiple_of(GROUP);
         let work = self.of_weight.clamp(1, BLOCK) * self.row.width;
         let parts = Parts::new(self.problem.rows, rows, work);
+        let most = parts.samples(0).len();
         let size = n_rows * self.row.width;
-        let buffer = Buffer::<T>::new(parts.count() * size);
+        let part_room = BlockSums::<T>::room(size, most);
+        let buffer = Buffer::<T>::new(parts.count() * part_room);
         let sums = SharedMut::new(buffer.as_ptr());
         at_once(parts.count() * blocks, |piece| {
             let (part, block) = (piece / blocks, piece % blocks);
@@ -155,14 +157,15 @@ impl<T: Real> Sums<'_, T> {
                         call: self,
                         rows: parts.samples(part),
                         columns: first..(first + BLOCK).min(self.of_weight),
-                        sums: sums.at(part * size),
+                        sums: sums.at(part * part_room),
+                        most,
                         room,
                     });
                 }
             });
         });
         // SAFETY: all pieces have made their sums.
-        unsafe { parts.join(&buffer, size) };
+        unsafe { parts.join(&buffer, size, part_room) };
         buffer
     }
 
@@ -179,6 +182,8 @@ struct Piece<'a, T> {
     /// The input's columns, which are the weight's rows; the first piece of a part has the bias.
     columns: Range<usize>,
     sums: *mut T,
+    /// The most rows of a part.
+    most: usize,
     room: *mut T,
 }
 
@@ -191,21 +196,24 @@ impl<T: Real> WithSimd for Piece<'_, T> {
             call,
             columns,
             sums,
+            most,
             room,
             ..
         } = self;
         let Sums { row, of_weight, .. } = *call;
+        // A block's sums lie behind those of all blocks.
+        let between = (of_weight + usize::from(call.of_bias)) * row.width;
         let Problem { d_input, input, .. } = *call.problem;
         let (stride, columns_stride) = (call.slopes_stride(), Row::spread(BLOCK));
         let has_bias = call.of_bias && columns.start == 0;
         // SAFETY: as `over_rows` promises.
         unsafe {
-            let of_columns = sums.add(columns.start * row.width);
-            let of_bias = sums.add(of_weight * row.width);
-            clear(of_columns, columns.len() * row.width);
-            if has_bias {
-                clear(of_bias, row.width);
-            }
+            let at = |first: usize, n_rows: usize| {
+                let start = sums.add(first * row.width);
+                BlockSums::apart(start, n_rows * row.width, between, most)
+            };
+            let mut of_columns = at(columns.start, columns.len());
+            let mut of_bias = has_bias.then(|| at(of_weight, 1));
             let inputs = room.add(GROUP * stride);
             for first in self.rows.clone().step_by(GROUP) {
                 let count = GROUP.min(self.rows.end - first);
@@ -220,16 +228,22 @@ impl<T: Real> WithSimd for Piece<'_, T> {
                     [columns.len(), count, row.vectors()],
                     Strided::new(inputs.cast_const(), 1, columns_stride),
                     slopes,
-                    RowsMut::new(of_columns, row.width),
+                    RowsMut::new(of_columns.block(), row.width),
                 );
-                if has_bias {
+                of_columns.added(count);
+                if let Some(of_bias) = &mut of_bias {
                     add_product::<S, T>(
                         [1, count, row.vectors()],
                         Strided::new(&T::one(), 0, 0),
                         slopes,
-                        RowsMut::new(of_bias, row.width),
+                        RowsMut::new(of_bias.block(), row.width),
                     );
+                    of_bias.added(count);
                 }
+            }
+            of_columns.finish();
+            if let Some(of_bias) = of_bias {
+                of_bias.finish();
             }
         }
     }

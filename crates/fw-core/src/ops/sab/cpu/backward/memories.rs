@@ -8,12 +8,15 @@ use super::{Chosen, Pass, Walk, is_any_nonzero};
 use crate::ops::cpu::{Initial, Real, RowsMut, Simd, Strided, clear, load, splat, store};
 use crate::ops::sab::Score;
 
+/// Memories whose shares in the gradient of v are summed before they are added to those of others.
+const FEW: usize = 64;
+
 impl<T: Real> Pass<'_, T> {
     /// Adds to the gradient of the state what waits at the memory that it was stored as.
     #[inline(always)]
     pub(super) unsafe fn return_to_state<S: Simd>(
         &self,
-        walk: &mut Walk<T>,
+        walk: &mut Walk<'_, T>,
         memory: usize,
         group: usize,
         piece: impl Fn(usize) -> *const T,
@@ -42,7 +45,7 @@ impl<T: Real> Pass<'_, T> {
     #[inline(always)]
     pub(super) unsafe fn return_to_given<S: Simd>(
         &self,
-        walk: &mut Walk<T>,
+        walk: &mut Walk<'_, T>,
         samples: Range<usize>,
         piece: impl Fn(usize) -> *const T + Copy,
     ) {
@@ -71,7 +74,7 @@ impl<T: Real> Pass<'_, T> {
     #[inline(always)]
     unsafe fn key_back<S: Simd>(
         &self,
-        walk: &mut Walk<T>,
+        walk: &mut Walk<'_, T>,
         memory: usize,
         group: usize,
         piece: impl Fn(usize) -> *const T,
@@ -115,7 +118,7 @@ impl<T: Real> Pass<'_, T> {
     #[inline(always)]
     pub(super) unsafe fn recall_back<S: Simd>(
         &self,
-        walk: &mut Walk<T>,
+        walk: &mut Walk<'_, T>,
         sample: usize,
         t: usize,
         piece: *const T,
@@ -169,6 +172,9 @@ impl<T: Real> Pass<'_, T> {
 
             let query = own.add(room.query);
             clear(query, attention.width);
+            let [of_few, of_step] = room.of_v.map(|row| walk.common.add(row));
+            clear(of_few, attention.width);
+            clear(of_step, attention.width);
             for at in 0..taken {
                 let memory = *indices.add(at) as usize;
                 let of_value = own.add(room.values + memory * hidden.width);
@@ -186,8 +192,18 @@ impl<T: Real> Pass<'_, T> {
                     &self.transposed.v,
                     slopes[at],
                     (piece.add(layout.query(t)), piece.add(layout.key(memory))),
-                    (query, of_key, walk.sums.add(self.sums.v)),
+                    (query, of_key, of_few),
                 );
+                // A step that recalls everything adds thousands of terms.
+                if at % FEW == FEW - 1 {
+                    attention.add_to::<S, T>(of_few, of_step);
+                    clear(of_few, attention.width);
+                }
+            }
+            if layout.score == Score::Mlp {
+                attention.add_to::<S, T>(of_few, of_step);
+                let of_v = walk.sums.block().add(self.sums.v);
+                attention.add_to::<S, T>(of_step, of_v);
             }
         }
         true
@@ -197,7 +213,7 @@ impl<T: Real> Pass<'_, T> {
     #[inline(always)]
     pub(super) unsafe fn query_back<S: Simd>(
         &self,
-        walk: &mut Walk<T>,
+        walk: &mut Walk<'_, T>,
         t: usize,
         chosen: Chosen,
         piece: impl Fn(usize) -> *const T,

@@ -9,7 +9,8 @@ use core::ops::Range;
 use super::layout::{Layout, MOST_SAMPLES, Problem, Tape, Transposed, query_scale};
 use crate::ops::cpu::cell::{self, SlopeRows};
 use crate::ops::cpu::{
-    Initial, Offsets, Pairs, Real, Row, RowsMut, SharedMut, Simd, Strided, WithSimd, clear, trimmed,
+    BlockSums, Initial, Offsets, Pairs, Real, Row, RowsMut, SharedMut, Simd, Strided, WithSimd,
+    clear, trimmed,
 };
 
 /// Which gradients are asked for; those of the weights always are.
@@ -107,6 +108,7 @@ impl<T: Real> WithSimd for Call<'_, T> {
             layout.group,
             scratch,
             pass.sums.size,
+            layout.seq_length,
             |part, samples, scratch, sums| {
                 // SAFETY: each part has visits of its own; the machine has the instructions of S, and the scratch is large
                 // enough.
@@ -196,6 +198,8 @@ struct Room {
     gathered: usize,
     products: usize,
     slopes: usize,
+    /// What v receives from a few memories of a step, and from all of them.
+    of_v: [usize; 2],
     gates: usize,
     /// Pairs for W, W_h and W_m.
     pairs: [Pairs; 3],
@@ -235,6 +239,7 @@ impl Room {
             gathered: common.take(layout.group * widest),
             products: common.take(layout.group * hidden),
             slopes: common.take(layout.most.next_multiple_of(lanes)),
+            of_v: [attention; 2].map(|width| common.take(width)),
             gates: common.take(gates),
             pairs,
             common: common.end(),
@@ -260,7 +265,7 @@ struct Group<'a, T: Real> {
     pass: &'a Pass<'a, T>,
     samples: Range<usize>,
     scratch: *mut T,
-    sums: *mut T,
+    sums: &'a mut BlockSums<T>,
 }
 
 impl<T: Real> WithSimd for Group<'_, T> {
@@ -294,10 +299,10 @@ impl Chosen {
 }
 
 /// What is known of a group while the walk goes on.
-struct Walk<T> {
+struct Walk<'a, T> {
     scratch: *mut T,
     common: *mut T,
-    sums: *mut T,
+    sums: &'a mut BlockSums<T>,
     /// Pairs gathered so far.
     n_pairs: [usize; 3],
     visits: Visits,
@@ -309,7 +314,12 @@ impl<T: Real> Pass<'_, T> {
     /// # Safety
     /// The machine must have the instructions of S; the scratch must have the size that [`Room`] says.
     #[inline(always)]
-    unsafe fn run<S: Simd>(&self, samples: Range<usize>, scratch: *mut T, sums: *mut T) -> Visits {
+    unsafe fn run<S: Simd>(
+        &self,
+        samples: Range<usize>,
+        scratch: *mut T,
+        sums: &mut BlockSums<T>,
+    ) -> Visits {
         let (layout, room) = (&self.layout, &self.room);
         let (hidden, gates) = (layout.hidden, layout.gates_width());
         let tape = self.call.tape.numbers.as_ptr();

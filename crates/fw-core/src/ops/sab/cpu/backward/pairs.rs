@@ -10,7 +10,7 @@ impl<T: Real> Pass<'_, T> {
     #[inline(always)]
     pub(super) unsafe fn gather_read<S: Simd>(
         &self,
-        walk: &mut Walk<T>,
+        walk: &mut Walk<'_, T>,
         pairs: usize,
         left: *const T,
         right: *const T,
@@ -31,7 +31,7 @@ impl<T: Real> Pass<'_, T> {
     #[inline(always)]
     pub(super) unsafe fn gather<S: Simd>(
         &self,
-        walk: &mut Walk<T>,
+        walk: &mut Walk<'_, T>,
         pairs: usize,
         left: *const T,
         right: *const T,
@@ -49,9 +49,13 @@ impl<T: Real> Pass<'_, T> {
 
     /// Adds the outer products of the pairs gathered so far to the gradient that they belong to.
     #[inline(always)]
-    pub(super) unsafe fn multiply<S: Simd>(&self, walk: &mut Walk<T>, pairs: usize) {
+    pub(super) unsafe fn multiply<S: Simd>(&self, walk: &mut Walk<'_, T>, pairs: usize) {
         let n = core::mem::take(&mut walk.n_pairs[pairs]);
         // SAFETY: as in `run`.
-        unsafe { self.room.pairs[pairs].multiply::<S, T>(n, walk.common, walk.sums) };
+        unsafe { self.room.pairs[pairs].multiply::<S, T>(n, walk.common, walk.sums.block()) };
+        // Of the other weights there are no more pairs than of W.
+        if pairs == 0 {
+            walk.sums.added(n);
+        }
     }
 }
