@@ -3,12 +3,12 @@
 use burn::config::Config;
 use burn::module::{Module, Param};
 use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 
 use crate::error::{expect_valid, require, require_finite, require_size};
 use crate::ops::fast_weights as ops;
-use crate::recurrent::{check_batch, check_input, empty_output};
-use crate::{Activation, ConfigError, HiddenInitializer, Path, Recurrent};
+use crate::recurrent::{check_input, empty_output, expect_state};
+use crate::{Activation, ConfigError, HiddenInitializer, Path, Recurrent, StateError};
 
 pub use ops::{Form, Memory, State as FastWeightsState, Write};
 
@@ -251,7 +251,7 @@ impl FastWeights {
         check_input(&input, self.d_input());
         let [batch_size, seq_length, _] = input.dims();
         let state = state.unwrap_or_else(|| self.start(batch_size, &input.device()));
-        check_batch(batch_size, &state.hidden);
+        expect_state(self, &state, &input);
         if batch_size == 0 {
             let writes = state.memory.written() + seq_length;
             let output = empty_output(self, &input);
@@ -342,6 +342,15 @@ impl Recurrent for FastWeights {
         state
     }
 
+    fn check_state(
+        &self,
+        state: &FastWeightsState,
+        batch_size: usize,
+        dtype: DType,
+    ) -> Result<(), StateError> {
+        state.check([batch_size, self.d_output()], dtype)
+    }
+
     fn project(&self, input: Tensor<3>) -> Tensor<3> {
         self.weights().project(input)
     }
@@ -352,7 +361,7 @@ impl Recurrent for FastWeights {
         projected_t: Tensor<2>,
         state: FastWeightsState,
     ) -> (Tensor<2>, FastWeightsState) {
-        check_batch(projected_t.dims()[0], &state.hidden);
+        expect_state(self, &state, &projected_t);
         ops::step(projected_t, state, &self.weights(), &self.options).output_and_state()
     }
 
@@ -387,7 +396,7 @@ impl FastWeights {
         let (device, [batch_size, seq_length, _]) =
             (input.tensor().device(), input.tensor().dims());
         let state = state.unwrap_or_else(|| self.start(batch_size, &device));
-        check_batch(batch_size, &state.hidden);
+        expect_state(self, &state, input.tensor());
         if batch_size == 0 {
             let output = empty_output(self, input.tensor());
             return (output, state.in_form(self.form, seq_length, &self.options));

@@ -1,10 +1,11 @@
 //! The trait that every recurrent layer of this crate implements.
 
 use burn::module::{Module, ModuleDisplay};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 
-use crate::RecurrentState;
+use crate::error::expect_fits;
 use crate::ops::scan;
+use crate::{RecurrentState, StateError};
 
 /// A layer that reads a sequence step by step and carries an explicit state.
 ///
@@ -78,6 +79,21 @@ pub trait Recurrent: Module + ModuleDisplay {
     /// The state before the first step.
     fn initial_state(&self, batch_size: usize, device: &Device) -> Self::State;
 
+    /// Whether the layer can go on from `state` with an input of `batch_size` samples and the type `dtype`: all of the state's
+    /// sizes, its batch and its type. Every way to run a layer asks this before it computes anything. A layer of one's own may
+    /// leave it out: then whatever does not fit is found by the operations that it is made of, or not at all.
+    ///
+    /// # Errors
+    /// An error that names the part of the state, what it is and what it must be.
+    fn check_state(
+        &self,
+        _state: &Self::State,
+        _batch_size: usize,
+        _dtype: DType,
+    ) -> Result<(), StateError> {
+        Ok(())
+    }
+
     /// The part of a step that depends on the input alone, for all steps in one operation:
     /// `[batch_size, seq_length, d_input]` to `[batch_size, seq_length, any]`. The identity, if a
     /// layer has no such part.
@@ -91,12 +107,12 @@ pub trait Recurrent: Module + ModuleDisplay {
     /// One step, from the input `[batch_size, d_input]`.
     ///
     /// # Panics
-    /// If the width of `input_t` is not `d_input`, or the state is of another batch size (unless there are no samples: then it
-    /// comes back as it is).
+    /// If the width of `input_t` is not `d_input`, or the state does not [fit](Self::check_state).
     #[track_caller]
     fn step(&self, input_t: Tensor<2>, state: Self::State) -> (Tensor<2>, Self::State) {
         let input = input_t.unsqueeze_dim(1);
         check_input(&input, self.d_input());
+        expect_state(self, &state, &input);
         if input.dims()[0] == 0 {
             return (empty_output(self, &input).squeeze_dim(1), state);
         }
@@ -107,11 +123,13 @@ pub trait Recurrent: Module + ModuleDisplay {
     /// The whole sequence, from `state` or else from [`initial_state`](Self::initial_state).
     ///
     /// # Panics
-    /// If the width of `input` is not `d_input`, the sequence has no steps, or the state is of another
-    /// batch size (unless there are no samples).
+    /// If the width of `input` is not `d_input`, the sequence has no steps, or the state does not [fit](Self::check_state).
     #[track_caller]
     fn forward(&self, input: Tensor<3>, state: Option<Self::State>) -> (Tensor<3>, Self::State) {
         check_input(&input, self.d_input());
+        if let Some(state) = &state {
+            expect_state(self, state, &input);
+        }
         let projected = match input.dims()[0] {
             0 => input,
             _ => self.project(input),
@@ -123,15 +141,14 @@ pub trait Recurrent: Module + ModuleDisplay {
     /// such as a model that looks tokens up in a projected table.
     ///
     /// # Panics
-    /// If the sequence has no steps, or the state is of another batch size.
+    /// If the sequence has no steps, or the state does not [fit](Self::check_state).
     #[track_caller]
     fn forward_projected(
         &self,
         projected: Tensor<3>,
         state: Option<Self::State>,
     ) -> (Tensor<3>, Self::State) {
-        let [batch_size, ..] = projected.dims();
-        let state = state.unwrap_or_else(|| self.initial_state(batch_size, &projected.device()));
+        let state = state_or_initial(self, &projected, state);
         forward_composed(self, projected, state)
     }
 }
@@ -172,13 +189,26 @@ pub(crate) fn check_input(input: &Tensor<3>, d_input: usize) {
     assert!(seq_length >= 1, "seq_length is 0; it must be at least 1");
 }
 
-/// Panics unless a state is of the batch that is stepped. Left alone, a state of one sample would be
-/// broadcast to all.
+/// Panics unless a layer can go on from a state with this input. Left alone, a state of one sample would be broadcast to all,
+/// and one of another layer would be read in part.
 #[track_caller]
-pub(crate) fn check_batch<const D: usize>(expected: usize, state: &Tensor<D>) {
-    let batch_size = state.dims()[0];
-    assert!(
-        batch_size == expected,
-        "the state has batch_size {batch_size}; the input has {expected}"
-    );
+pub(crate) fn expect_state<R: Recurrent, const D: usize>(
+    layer: &R,
+    state: &R::State,
+    input: &Tensor<D>,
+) {
+    expect_fits(layer.check_state(state, input.dims()[0], input.dtype()));
+}
+
+/// The state that was given, which must fit, or else the layer's first.
+#[track_caller]
+pub(crate) fn state_or_initial<R: Recurrent>(
+    layer: &R,
+    input: &Tensor<3>,
+    state: Option<R::State>,
+) -> R::State {
+    let state = state.unwrap_or_else(|| layer.initial_state(input.dims()[0], &input.device()));
+    // A fresh one is checked as well: parameters may be of another type than the input.
+    expect_state(layer, &state, input);
+    state
 }

@@ -1,11 +1,13 @@
 //! Layers upon each other.
 
+use alloc::format;
 use alloc::vec::Vec;
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 
-use crate::Recurrent;
+use crate::recurrent::expect_state;
+use crate::{Recurrent, StateError};
 
 /// Recurrent layers upon each other: each reads what the one before yields.
 ///
@@ -58,15 +60,6 @@ impl<R: Recurrent> Stack<R> {
         Stack { layers }
     }
 
-    #[track_caller]
-    fn check_states(&self, states: &[R::State]) {
-        let (n_states, n_layers) = (states.len(), self.layers.len());
-        assert!(
-            n_states == n_layers,
-            "there are {n_states} states; the stack has {n_layers} layers"
-        );
-    }
-
     fn first(&self) -> &R {
         &self.layers[0]
     }
@@ -96,12 +89,32 @@ impl<R: Recurrent> Recurrent for Stack<R> {
             .collect()
     }
 
+    fn check_state(
+        &self,
+        states: &Self::State,
+        batch_size: usize,
+        dtype: DType,
+    ) -> Result<(), StateError> {
+        let (n_states, n_layers) = (states.len(), self.layers.len());
+        if n_states != n_layers {
+            return Err(StateError::new(format!(
+                "there are {n_states} states; the stack has {n_layers} layers"
+            )));
+        }
+        for (index, (layer, state)) in self.layers.iter().zip(states).enumerate() {
+            layer
+                .check_state(state, batch_size, dtype)
+                .map_err(|error| error.within(format_args!("layer {}", index + 1)))?;
+        }
+        Ok(())
+    }
+
     fn project(&self, input: Tensor<3>) -> Tensor<3> {
         self.first().project(input)
     }
 
     fn advance(&self, projected_t: Tensor<2>, states: Self::State) -> (Tensor<2>, Self::State) {
-        self.check_states(&states);
+        expect_state(self, &states, &projected_t);
         let mut next = Vec::with_capacity(states.len());
         let mut signal = projected_t;
         for (index, (layer, state)) in self.layers.iter().zip(states).enumerate() {
@@ -122,7 +135,7 @@ impl<R: Recurrent> Recurrent for Stack<R> {
         states: Option<Self::State>,
     ) -> (Tensor<3>, Self::State) {
         if let Some(states) = &states {
-            self.check_states(states);
+            expect_state(self, states, &projected);
         }
         let mut states = states.into_iter().flatten();
         let (mut signal, state) = self.first().forward_projected(projected, states.next());

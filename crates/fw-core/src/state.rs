@@ -4,11 +4,56 @@ use core::fmt::Debug;
 
 use alloc::vec::Vec;
 
-use burn::tensor::{Device, Tensor};
+use alloc::format;
 
-use crate::{AssociativeLstmState, FastWeightsState, LstmState, Memory, NtmState, SabState};
+use burn::tensor::{Device, Tensor, TensorData};
 
-/// What a [recurrent layer](crate::Recurrent) carries from one step to the next: tensors, or a struct, list or option of such.
+use crate::{
+    AssociativeLstmState, FastWeightsState, LstmState, Memory, NtmState, SabState, StateError,
+};
+
+/// A state as plain data, to be kept in a file or looked at: see [`RecurrentState::to_data`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum StateData {
+    /// A tensor's numbers, its shape and its type.
+    Tensor(TensorData),
+    /// A count, such as that of the steps so far.
+    Number(usize),
+    /// Parts, in the order of their fields; of an option one part or none.
+    List(Vec<StateData>),
+}
+
+impl StateData {
+    /// The parts of a state that has as many.
+    ///
+    /// # Errors
+    /// If it has others.
+    pub fn into_parts<const N: usize>(self) -> Result<[StateData; N], StateError> {
+        let parts = match self {
+            StateData::List(parts) => parts,
+            other => alloc::vec![other],
+        };
+        let n = parts.len();
+        let wrong = |_| StateError::new(format!("the state has {n} parts; it must have {N}"));
+        parts.try_into().map_err(wrong)
+    }
+
+    /// The count that it is.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn into_number(self) -> Result<usize, StateError> {
+        match self {
+            StateData::Number(number) => Ok(number),
+            _ => Err(StateError::new(
+                "a part of the state is no number; it must be one",
+            )),
+        }
+    }
+}
+
+/// What a [recurrent layer](crate::Recurrent) carries from one step to the next: tensors, or a struct, list or option of such. For a
+/// struct of states the macro [`recurrent_state`](crate::recurrent_state) implements it.
 ///
 /// A sequence that is too long for one backward pass is learned from piece by piece, by truncated backpropagation through time:
 /// each piece begins with the state that the last one left, cut from its graph.
@@ -34,6 +79,30 @@ pub trait RecurrentState: Clone + Debug + Send {
 
     /// The same numbers on another device.
     fn to_device(self, device: &Device) -> Self;
+
+    /// The same numbers as plain data.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use fw_core::{LstmConfig, LstmState, Recurrent, RecurrentState};
+    ///
+    /// let device = Device::flex();
+    /// let layer = LstmConfig::new(3, 8).init(&device);
+    /// let (_, state) = layer.forward(Tensor::ones([2, 5, 3], &device), None);
+    /// let kept = state.to_data();
+    ///
+    /// let again = LstmState::from_data(kept.clone(), &device)?;
+    /// assert_eq!(again.to_data(), kept);
+    /// # Ok::<(), fw_core::StateError>(())
+    /// ```
+    fn to_data(&self) -> StateData;
+
+    /// The state of which [`to_data`](Self::to_data) is `data`. Whether it fits a layer,
+    /// [`check_state`](crate::Recurrent::check_state) tells.
+    ///
+    /// # Errors
+    /// If the data are of another kind of state.
+    fn from_data(data: StateData, device: &Device) -> Result<Self, StateError>;
 }
 
 impl<const D: usize> RecurrentState for Tensor<D> {
@@ -44,6 +113,25 @@ impl<const D: usize> RecurrentState for Tensor<D> {
     fn to_device(self, device: &Device) -> Self {
         Tensor::to_device(self, device)
     }
+
+    fn to_data(&self) -> StateData {
+        StateData::Tensor(Tensor::to_data(self))
+    }
+
+    fn from_data(data: StateData, device: &Device) -> Result<Self, StateError> {
+        let StateData::Tensor(data) = data else {
+            return Err(StateError::new(
+                "a part of the state is no tensor; it must be one",
+            ));
+        };
+        let (rank, dtype) = (data.shape().len(), data.dtype());
+        if rank != D || !dtype.is_float() {
+            return Err(StateError::new(format!(
+                "a part of the state is a tensor of {rank} dimensions and type {dtype:?}; it must have {D}, of floats"
+            )));
+        }
+        Ok(Tensor::from_data(data, (device, dtype)))
+    }
 }
 
 impl<S: RecurrentState> RecurrentState for Option<S> {
@@ -53,6 +141,20 @@ impl<S: RecurrentState> RecurrentState for Option<S> {
 
     fn to_device(self, device: &Device) -> Self {
         self.map(|state| state.to_device(device))
+    }
+
+    fn to_data(&self) -> StateData {
+        StateData::List(self.iter().map(S::to_data).collect())
+    }
+
+    fn from_data(data: StateData, device: &Device) -> Result<Self, StateError> {
+        let mut parts = Vec::<S>::from_data(data, device)?;
+        match parts.len() {
+            0 | 1 => Ok(parts.pop()),
+            n => Err(StateError::new(format!(
+                "a part of the state is there {n} times; it must be there once, or not at all"
+            ))),
+        }
     }
 }
 
@@ -65,27 +167,68 @@ impl<S: RecurrentState> RecurrentState for Vec<S> {
         let states = self.into_iter();
         states.map(|state| state.to_device(device)).collect()
     }
+
+    fn to_data(&self) -> StateData {
+        StateData::List(self.iter().map(S::to_data).collect())
+    }
+
+    fn from_data(data: StateData, device: &Device) -> Result<Self, StateError> {
+        let StateData::List(parts) = data else {
+            return Err(StateError::new(
+                "a part of the state is no list; it must be one",
+            ));
+        };
+        let parts = parts.into_iter();
+        parts.map(|part| S::from_data(part, device)).collect()
+    }
 }
 
-/// A struct of states.
-macro_rules! struct_of_states {
-    ($state:ident { $($field:ident),+ }) => {
-        impl RecurrentState for $state {
+/// Implements [`RecurrentState`] for a struct of states.
+///
+/// ```
+/// use burn::tensor::Tensor;
+/// use fw_core::{LstmState, recurrent_state};
+///
+/// #[derive(Clone, Debug)]
+/// struct Both {
+///     inner: LstmState,
+///     mean: Tensor<2>,
+/// }
+/// recurrent_state!(Both { inner, mean });
+/// ```
+#[macro_export]
+macro_rules! recurrent_state {
+    ($state:ident { $($field:ident),+ $(,)? }) => {
+        impl $crate::RecurrentState for $state {
             fn detach(self) -> Self {
-                $state { $($field: self.$field.detach()),+ }
+                $state { $($field: $crate::RecurrentState::detach(self.$field)),+ }
             }
 
-            fn to_device(self, device: &Device) -> Self {
-                $state { $($field: self.$field.to_device(device)),+ }
+            fn to_device(self, device: &::burn::tensor::Device) -> Self {
+                $state { $($field: $crate::RecurrentState::to_device(self.$field, device)),+ }
+            }
+
+            fn to_data(&self) -> $crate::StateData {
+                $crate::StateData::List(
+                    [$($crate::RecurrentState::to_data(&self.$field)),+].into_iter().collect(),
+                )
+            }
+
+            fn from_data(
+                data: $crate::StateData,
+                device: &::burn::tensor::Device,
+            ) -> Result<Self, $crate::StateError> {
+                let [$($field),+] = data.into_parts()?;
+                Ok($state { $($field: $crate::RecurrentState::from_data($field, device)?),+ })
             }
         }
     };
 }
 
-struct_of_states!(LstmState { hidden, cell });
-struct_of_states!(AssociativeLstmState { hidden, memory });
-struct_of_states!(FastWeightsState { hidden, memory });
-struct_of_states!(NtmState {
+recurrent_state!(LstmState { hidden, cell });
+recurrent_state!(AssociativeLstmState { hidden, memory });
+recurrent_state!(FastWeightsState { hidden, memory });
+recurrent_state!(NtmState {
     controller,
     memory,
     reads,
@@ -112,15 +255,35 @@ impl RecurrentState for Memory {
             },
         }
     }
+
+    /// A matrix alone, or what a history begins with and its writes.
+    fn to_data(&self) -> StateData {
+        StateData::List(match self {
+            Memory::Matrix(matrix) => alloc::vec![RecurrentState::to_data(matrix)],
+            Memory::History { start, writes } => alloc::vec![start.to_data(), writes.to_data()],
+        })
+    }
+
+    fn from_data(data: StateData, device: &Device) -> Result<Self, StateError> {
+        if let StateData::List(parts) = &data
+            && parts.len() == 1
+        {
+            let [matrix] = data.into_parts()?;
+            return Ok(Memory::Matrix(RecurrentState::from_data(matrix, device)?));
+        }
+        let [start, writes] = data.into_parts()?;
+        Ok(Memory::History {
+            start: RecurrentState::from_data(start, device)?,
+            writes: RecurrentState::from_data(writes, device)?,
+        })
+    }
 }
 
-/// Without the keys: they are computed anew from parameters that may have changed.
 impl<S: RecurrentState> RecurrentState for SabState<S> {
     fn detach(self) -> Self {
         SabState {
             cell: self.cell.detach(),
             memories: self.memories.detach(),
-            keys: None,
             step: self.step,
         }
     }
@@ -129,8 +292,24 @@ impl<S: RecurrentState> RecurrentState for SabState<S> {
         SabState {
             cell: self.cell.to_device(device),
             memories: self.memories.to_device(device),
-            keys: None,
             step: self.step,
         }
+    }
+
+    fn to_data(&self) -> StateData {
+        StateData::List(alloc::vec![
+            self.cell.to_data(),
+            self.memories.to_data(),
+            StateData::Number(self.step),
+        ])
+    }
+
+    fn from_data(data: StateData, device: &Device) -> Result<Self, StateError> {
+        let [cell, memories, step] = data.into_parts()?;
+        Ok(SabState {
+            cell: S::from_data(cell, device)?,
+            memories: RecurrentState::from_data(memories, device)?,
+            step: step.into_number()?,
+        })
     }
 }

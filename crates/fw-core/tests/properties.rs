@@ -6,8 +6,7 @@ use burn::tensor::{DType, Device, Tensor};
 use common::{FlatState, assert_close, outcome, random, rng, values};
 use fw_core::ops::holographic::{bound, complex_product, copy_permutations, permuted_copies};
 use fw_core::{
-    ConfigError, FastWeightsConfig, Form, HiddenInitializer, LstmConfig, LstmState, Memory,
-    Recurrent, RecurrentState,
+    ConfigError, FastWeightsConfig, Form, HiddenInitializer, Memory, Recurrent, RecurrentState,
 };
 use proptest::prelude::*;
 
@@ -181,42 +180,6 @@ fn saved_and_loaded_is_the_same_layer() {
         assert_ne!(run(&fresh), run(&layer), "{name}");
     }
     for_each_layer!(3, 4, Device::flex(), DType::F32, check);
-}
-
-#[test]
-fn a_state_of_another_batch_size_panics_with_both_sizes() {
-    fn check<L: FlatState>(name: &str, layer: L) {
-        let state = layer.initial_state(1, &Device::flex());
-        let forward = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            layer.forward(
-                Tensor::zeros([3, 2, layer.d_input()], &Device::flex()),
-                Some(state),
-            )
-        }));
-        let payload = forward.expect_err(name);
-        let message = payload.downcast_ref::<String>().expect("a message");
-        assert_eq!(
-            message, "the state has batch_size 1; the input has 3",
-            "{name}"
-        );
-    }
-    for_each_layer!(3, 4, Device::flex(), DType::F32, check);
-}
-
-#[test]
-fn so_does_one_part_of_a_state() {
-    let device = Device::flex();
-    let layer = LstmConfig::new(3, 4).init(&device);
-    let state = LstmState {
-        cell: Tensor::zeros([1, 4], &device),
-        ..layer.initial_state(2, &device)
-    };
-    let step = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        layer.step(Tensor::zeros([2, 3], &device), state)
-    }));
-    let payload = step.expect_err("it is refused");
-    let message = payload.downcast_ref::<String>().expect("a message");
-    assert_eq!(message, "the state has batch_size 1; the input has 2");
 }
 
 #[test]

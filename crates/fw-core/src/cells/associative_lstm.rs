@@ -3,14 +3,15 @@
 use burn::config::Config;
 use burn::module::{Module, Param};
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::{Device, Int, Tensor, TensorData, activation::sigmoid};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation::sigmoid};
 
 use crate::error::{expect_valid, require, require_finite, require_size};
 use crate::initializer::uniform;
 use crate::ops::holographic::{bound, complex_product, copy_permutations, permuted_copies};
 use crate::ops::project_linear;
-use crate::recurrent::check_batch;
-use crate::{ConfigError, Recurrent};
+use crate::ops::shapes::fits;
+use crate::recurrent::expect_state;
+use crate::{ConfigError, Recurrent, StateError};
 
 /// Configuration of [`AssociativeLstm`].
 #[derive(Config, Debug)]
@@ -167,6 +168,19 @@ impl Recurrent for AssociativeLstm {
         }
     }
 
+    fn check_state(
+        &self,
+        state: &AssociativeLstmState,
+        batch_size: usize,
+        dtype: DType,
+    ) -> Result<(), StateError> {
+        let d_hidden = self.d_output();
+        let row = [batch_size, d_hidden];
+        fits("the hidden state", &state.hidden, row, dtype)?;
+        let copies = [batch_size, self.n_copies(), d_hidden];
+        fits("the memory", &state.memory, copies, dtype)
+    }
+
     fn project(&self, input: Tensor<3>) -> Tensor<3> {
         project_linear(&self.input, input)
     }
@@ -177,9 +191,7 @@ impl Recurrent for AssociativeLstm {
         state: AssociativeLstmState,
     ) -> (Tensor<2>, AssociativeLstmState) {
         let d_hidden = self.d_output();
-        let [batch_size, _] = projected_t.dims();
-        check_batch(batch_size, &state.hidden);
-        check_batch(batch_size, &state.memory);
+        expect_state(self, &state, &projected_t);
         let blocks = projected_t + state.hidden.matmul(self.w_hidden.val());
         let gate = |index: usize| {
             let width = d_hidden / 2;

@@ -3,13 +3,14 @@
 use burn::config::Config;
 use burn::module::{Module, Param};
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 
 use crate::error::{expect_valid, require_size};
 use crate::ops::project_linear;
-use crate::recurrent::check_batch;
+use crate::ops::shapes::fits;
+use crate::recurrent::expect_state;
 use crate::sab::forward_bare;
-use crate::{Activation, ConfigError, HiddenInitializer, Recurrent};
+use crate::{Activation, ConfigError, HiddenInitializer, Recurrent, StateError};
 
 /// Configuration of [`Elman`].
 ///
@@ -147,12 +148,26 @@ impl Recurrent for Elman {
         Tensor::zeros([batch_size, self.d_output()], (device, dtype))
     }
 
+    fn check_state(
+        &self,
+        state: &Tensor<2>,
+        batch_size: usize,
+        dtype: DType,
+    ) -> Result<(), StateError> {
+        fits(
+            "the hidden state",
+            state,
+            [batch_size, self.d_output()],
+            dtype,
+        )
+    }
+
     fn project(&self, input: Tensor<3>) -> Tensor<3> {
         project_linear(&self.input, input)
     }
 
     fn advance(&self, projected_t: Tensor<2>, hidden: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
-        check_batch(projected_t.dims()[0], &hidden);
+        expect_state(self, &hidden, &projected_t);
         let pre_activation = projected_t + hidden.matmul(self.w_hidden.val());
         let hidden = self.activation.apply(match &self.norm {
             Some(norm) => norm.forward(pre_activation),

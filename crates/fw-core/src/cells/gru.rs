@@ -3,14 +3,15 @@
 use burn::config::Config;
 use burn::module::Module;
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
-use burn::tensor::{Device, Tensor, activation::sigmoid};
+use burn::tensor::{DType, Device, Tensor, activation::sigmoid};
 
 use crate::error::{expect_valid, require_size};
 use crate::initializer::uniform;
 use crate::ops::project_linear;
-use crate::recurrent::check_batch;
+use crate::ops::shapes::fits;
+use crate::recurrent::expect_state;
 use crate::sab::forward_bare;
-use crate::{ConfigError, Recurrent};
+use crate::{ConfigError, Recurrent, StateError};
 
 /// Configuration of [`Gru`].
 #[derive(Config, Debug)]
@@ -151,6 +152,20 @@ impl Recurrent for Gru {
         Tensor::zeros([batch_size, self.d_output()], (device, dtype))
     }
 
+    fn check_state(
+        &self,
+        state: &Tensor<2>,
+        batch_size: usize,
+        dtype: DType,
+    ) -> Result<(), StateError> {
+        fits(
+            "the hidden state",
+            state,
+            [batch_size, self.d_output()],
+            dtype,
+        )
+    }
+
     fn project(&self, input: Tensor<3>) -> Tensor<3> {
         let projected = project_linear(&self.input, input);
         match &self.norm {
@@ -161,7 +176,7 @@ impl Recurrent for Gru {
 
     fn advance(&self, projected_t: Tensor<2>, hidden: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
         let width = self.d_output();
-        check_batch(projected_t.dims()[0], &hidden);
+        expect_state(self, &hidden, &projected_t);
         let from_hidden = self.hidden.forward(hidden.clone());
         let from_hidden = match &self.norm {
             Some(norm) => normalize(from_hidden, &norm.hidden_gates, &norm.hidden_new),

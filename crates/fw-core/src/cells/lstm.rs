@@ -3,14 +3,14 @@
 use burn::config::Config;
 use burn::module::{Module, Param};
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use crate::error::{expect_valid, require_finite, require_size};
 use crate::initializer::uniform;
 use crate::ops::{lstm_step, project_linear};
-use crate::recurrent::check_batch;
+use crate::recurrent::expect_state;
 use crate::sab::forward_bare;
-use crate::{ConfigError, LstmState, Recurrent};
+use crate::{ConfigError, LstmState, Recurrent, StateError};
 
 /// Configuration of [`Lstm`].
 #[derive(Config, Debug)]
@@ -130,14 +130,21 @@ impl Recurrent for Lstm {
         }
     }
 
+    fn check_state(
+        &self,
+        state: &LstmState,
+        batch_size: usize,
+        dtype: DType,
+    ) -> Result<(), StateError> {
+        state.check([batch_size, self.d_output()], dtype)
+    }
+
     fn project(&self, input: Tensor<3>) -> Tensor<3> {
         project_linear(&self.input, input)
     }
 
     fn advance(&self, projected_t: Tensor<2>, state: LstmState) -> (Tensor<2>, LstmState) {
-        let [batch_size, _] = projected_t.dims();
-        check_batch(batch_size, &state.hidden);
-        check_batch(batch_size, &state.cell);
+        expect_state(self, &state, &projected_t);
         let gates = projected_t + state.hidden.matmul(self.w_hidden.val());
         let state = lstm_step(gates, state.cell);
         (state.hidden.clone(), state)

@@ -1,4 +1,5 @@
-//! Recurrent cells without a memory mechanism of this crate: the baselines, and the cells that others wrap.
+//! Recurrent cells whose state is one vector or two: the baselines, the cells that others wrap, and the Associative LSTM, a baseline
+//! whose state is a memory.
 
 mod associative_lstm;
 mod elman;

@@ -76,6 +76,14 @@ impl Controller {
         }
     }
 
+    /// Layers that carry a state.
+    pub(super) fn n_states(&self) -> usize {
+        match self {
+            Controller::Lstm(lstm) => lstm.layers.len(),
+            Controller::FeedForward(_) => 0,
+        }
+    }
+
     /// The states of its layers before the first step.
     pub(super) fn initial_state(&self, batch_size: usize) -> Vec<LstmState> {
         let Controller::Lstm(lstm) = self else {

@@ -4,21 +4,23 @@ mod controller;
 mod head;
 mod start;
 
+use alloc::format;
 use alloc::vec::Vec;
 
 use burn::config::Config;
 use burn::module::{Module, Param};
 use burn::nn::Linear;
 use burn::tensor::activation::softmax;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{expect_valid, require, require_size};
 #[cfg(feature = "flex")]
 use crate::ops::fused;
+use crate::ops::shapes::fits;
 use crate::ops::{ntm, scan};
-use crate::recurrent::{check_batch, check_input, empty_output};
-use crate::{Activation, ConfigError, LstmConfig, Path, Recurrent};
+use crate::recurrent::{check_input, empty_output, expect_state, state_or_initial};
+use crate::{Activation, ConfigError, LstmConfig, Path, Recurrent, StateError};
 
 pub use controller::{Controller, FeedForwardController, LstmController};
 pub use head::{HeadConfig, ReadHead, WriteHead};
@@ -283,13 +285,14 @@ impl Ntm {
     /// [`forward`](Recurrent::forward) that also tells what each step read, wrote, and where: for heat maps.
     ///
     /// # Panics
-    /// As [`forward`](Recurrent::forward), and if there is no sample.
+    /// As [`forward`](Recurrent::forward).
     #[track_caller]
     pub fn forward_traced(&self, input: Tensor<3>, state: Option<NtmState>) -> NtmTrace {
         check_input(&input, self.d_input);
-        let [batch_size, ..] = input.dims();
-        assert!(batch_size >= 1, "batch_size is 0; a trace needs a sample");
-        let state = self.start(batch_size, state);
+        let state = state_or_initial(self, &input, state);
+        if input.dims()[0] == 0 {
+            return self.trace_of_no_samples(&input, state);
+        }
         let weights = self.weights();
         let (n_read, n_write) = (self.n_read_heads(), self.n_write_heads());
         let mut of_steps = [const { Vec::new() }; 5];
@@ -320,13 +323,27 @@ impl Ntm {
         }
     }
 
-    /// The given state, or else the machine's first: each start value repeated for every sample.
-    #[track_caller]
-    fn start(&self, batch_size: usize, state: Option<NtmState>) -> NtmState {
-        if let Some(state) = state {
-            check_state(batch_size, &state);
-            return state;
+    fn trace_of_no_samples(&self, input: &Tensor<3>, state: NtmState) -> NtmTrace {
+        let [_, seq_length, _] = input.dims();
+        let [memory_size, word_size] = self.initial_memory.lazy_shape().dims();
+        let nothing = |n_heads: usize, width: usize| {
+            let options = (&input.device(), input.dtype());
+            Tensor::zeros([0, seq_length, n_heads, width], options)
+        };
+        let (n_read, n_write) = (self.n_read_heads(), self.n_write_heads());
+        NtmTrace {
+            output: empty_output(self, input),
+            state,
+            read_weights: nothing(n_read, memory_size),
+            write_weights: nothing(n_write, memory_size),
+            reads: nothing(n_read, word_size),
+            erases: nothing(n_write, word_size),
+            adds: nothing(n_write, word_size),
         }
+    }
+
+    /// The machine's first state: each start value repeated for every sample.
+    fn start(&self, batch_size: usize) -> NtmState {
         let weights = match self.learns_weights {
             true => softmax(self.initial_weights.val(), 1),
             false => self.initial_weights.val(),
@@ -378,18 +395,6 @@ impl Ntm {
     }
 }
 
-/// Panics unless every part of a state is of the batch that is stepped.
-#[track_caller]
-fn check_state(batch_size: usize, state: &NtmState) {
-    for part in [&state.memory, &state.reads, &state.weights] {
-        check_batch(batch_size, part);
-    }
-    for layer in &state.controller {
-        check_batch(batch_size, &layer.hidden);
-        check_batch(batch_size, &layer.cell);
-    }
-}
-
 impl Recurrent for Ntm {
     type State = NtmState;
 
@@ -415,7 +420,36 @@ impl Recurrent for Ntm {
 
     /// On the device of the parameters, whatever `device` is: the start values are some of them.
     fn initial_state(&self, batch_size: usize, _device: &Device) -> NtmState {
-        self.start(batch_size, None)
+        self.start(batch_size)
+    }
+
+    fn check_state(
+        &self,
+        state: &NtmState,
+        batch_size: usize,
+        dtype: DType,
+    ) -> Result<(), StateError> {
+        let (n_states, n_layers) = (state.controller.len(), self.controller.n_states());
+        if n_states != n_layers {
+            return Err(StateError::new(format!(
+                "the state has {n_states} layers; the controller has {n_layers} that carry one"
+            )));
+        }
+        let row = [batch_size, self.read_head.linear.weight.lazy_shape()[0]];
+        for (index, layer) in state.controller.iter().enumerate() {
+            layer.check(row, dtype).map_err(|error| {
+                error.within(format_args!("layer {} of the controller", index + 1))
+            })?;
+        }
+        for (name, part, start) in [
+            ("the memory", &state.memory, &self.initial_memory),
+            ("what was read", &state.reads, &self.initial_reads),
+            ("the weightings", &state.weights, &self.initial_weights),
+        ] {
+            let [rows, width] = start.lazy_shape().dims();
+            fits(name, part, [batch_size, rows, width], dtype)?;
+        }
+        Ok(())
     }
 
     fn project(&self, input: Tensor<3>) -> Tensor<3> {
@@ -423,7 +457,7 @@ impl Recurrent for Ntm {
     }
 
     fn advance(&self, projected_t: Tensor<2>, state: NtmState) -> (Tensor<2>, NtmState) {
-        check_state(projected_t.dims()[0], &state);
+        expect_state(self, &state, &projected_t);
         let step = ntm::step(projected_t, state, &self.weights());
         (step.output, step.state)
     }
@@ -434,7 +468,7 @@ impl Recurrent for Ntm {
         let [batch_size, ..] = input.dims();
         #[cfg(feature = "flex")]
         if batch_size > 0 && self.has_kernel(&input) {
-            let state = self.start(batch_size, state);
+            let state = state_or_initial(self, &input, state);
             let input = ntm::fused::Sequence::Raw(input);
             return ntm::fused::sequence(input, state, self.slow_weights());
         }
@@ -450,9 +484,8 @@ impl Recurrent for Ntm {
         projected: Tensor<3>,
         state: Option<NtmState>,
     ) -> (Tensor<3>, NtmState) {
-        let [batch_size, ..] = projected.dims();
-        let state = self.start(batch_size, state);
-        if batch_size == 0 {
+        let state = state_or_initial(self, &projected, state);
+        if projected.dims()[0] == 0 {
             return (empty_output(self, &projected), state);
         }
         #[cfg(feature = "flex")]

@@ -1,8 +1,10 @@
 //! The recurrent cells: their kinds, and the step of a long short-term memory from its gates on.
 
-use burn::tensor::{Tensor, activation::sigmoid};
+use burn::tensor::{DType, Tensor, activation::sigmoid};
 
 use super::Activation;
+use super::shapes::fits;
+use crate::StateError;
 
 /// A recurrent cell that the kernels know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,6 +45,14 @@ pub struct LstmState {
     pub hidden: Tensor<2>,
     /// c, `[batch_size, d_hidden]`.
     pub cell: Tensor<2>,
+}
+
+impl LstmState {
+    /// An error unless both parts have this shape and this type.
+    pub(crate) fn check(&self, shape: [usize; 2], dtype: DType) -> Result<(), StateError> {
+        fits("the hidden state", &self.hidden, shape, dtype)?;
+        fits("the cell's state", &self.cell, shape, dtype)
+    }
 }
 
 /// ```text

@@ -19,7 +19,7 @@ mod precision;
 mod projection;
 pub mod sab;
 mod scan;
-mod shapes;
+pub(crate) mod shapes;
 
 pub use activation::Activation;
 pub(crate) use cell::lstm_step;

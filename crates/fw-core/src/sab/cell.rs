@@ -3,9 +3,7 @@
 use burn::tensor::Tensor;
 
 use crate::ops::sab::{CellKind, FusedCell};
-#[cfg(any(feature = "flex", feature = "cube"))]
-use crate::recurrent::check_batch;
-use crate::recurrent::forward_composed;
+use crate::recurrent::{forward_composed, state_or_initial};
 use crate::{Elman, FastWeights, FastWeightsState, Gru, Lstm, LstmState, Recurrent};
 
 /// A recurrent layer whose output is its hidden state h, which can be replaced between two steps.
@@ -140,8 +138,7 @@ pub(crate) fn forward_bare<C: Cell>(
     projected: Tensor<3>,
     state: Option<C::State>,
 ) -> (Tensor<3>, C::State) {
-    let [batch_size, ..] = projected.dims();
-    let state = state.unwrap_or_else(|| cell.initial_state(batch_size, &projected.device()));
+    let state = state_or_initial(cell, &projected, state);
     #[cfg(any(feature = "flex", feature = "cube"))]
     if let Some(result) = forward_fused(cell, &projected, &state) {
         return result;
@@ -164,7 +161,6 @@ fn forward_fused<C: Cell>(
         return None;
     }
     let start = cell.fused(state)?;
-    check_batch(batch_size, &start.hidden);
     let nothing_recalled = Options {
         top_k: Some(0),
         attention_interval: 1,

@@ -4,9 +4,11 @@ mod attention;
 mod cell;
 mod trace;
 
+use alloc::format;
+
 use burn::config::Config;
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{expect_valid, require_size};
@@ -14,8 +16,9 @@ use crate::ops::sab::{Attended, Memories, Options, Scoring, combine};
 #[cfg(any(feature = "flex", feature = "cube"))]
 use crate::ops::sab::{Run, by_kernel};
 use crate::ops::scan;
-use crate::recurrent::{check_batch, empty_output};
-use crate::{ConfigError, Path, Recurrent, RecurrentState};
+use crate::ops::shapes::fits;
+use crate::recurrent::{empty_output, expect_state, state_or_initial};
+use crate::{ConfigError, Path, Recurrent, RecurrentState, StateError};
 
 pub use crate::ops::sab::{Combination, Score, Sparsifier};
 pub use attention::{SparseAttention, SparseAttentionConfig};
@@ -148,13 +151,12 @@ pub struct SabState<S> {
     pub cell: S,
     /// The stored states, `[batch_size, n, d_hidden]`, oldest first; `None` while there is none.
     pub memories: Option<Tensor<3>>,
-    /// Their [keys](SparseAttention::keys), computed for the parameters of the call that made the state. A state whose memories are
-    /// replaced, or that goes on after the parameters have changed, must have `None` here, as
-    /// [`detach`](crate::RecurrentState::detach) leaves it; `forward` computes them anew.
-    pub keys: Option<Tensor<3>>,
     /// Steps so far: they say where the cell is cut and when a state is stored.
     pub step: usize,
 }
+
+/// The most steps that a state may have behind it: more could not be counted on.
+const MOST_STEPS: usize = usize::MAX / 2;
 
 impl SabConfig {
     /// Checks every field.
@@ -215,11 +217,29 @@ impl SabConfig {
     }
 }
 
+/// What goes from step to step within a call: the state, and the keys of its memories, which each call computes anew, since
+/// parameters may change between two.
+struct Walk<S> {
+    cell: S,
+    memories: Option<Memories>,
+    step: usize,
+}
+
 /// One step, and what it recalled.
 struct Step<S> {
     output: Tensor<2>,
-    state: SabState<S>,
+    walk: Walk<S>,
     attended: Option<Attended>,
+}
+
+impl<S> From<Walk<S>> for SabState<S> {
+    fn from(walk: Walk<S>) -> Self {
+        SabState {
+            cell: walk.cell,
+            memories: walk.memories.map(|memories| memories.values),
+            step: walk.step,
+        }
+    }
 }
 
 impl<C: Cell> Sab<C> {
@@ -241,30 +261,20 @@ impl<C: Cell> Sab<C> {
     fn step_traced(
         &self,
         projected_t: Tensor<2>,
-        state: SabState<C::State>,
+        walk: Walk<C::State>,
         scoring: Option<&Scoring>,
     ) -> Step<C::State> {
-        let SabState {
+        let Walk {
             cell,
             memories,
-            keys,
             step,
-        } = state;
+        } = walk;
         let options = self.config.options();
         let cell = match options.is_cut_after(step) {
             true => cell.detach(),
             false => cell,
         };
         let (candidate, cell) = self.cell.advance(projected_t, cell);
-        let memories = match (memories, keys, scoring) {
-            (Some(values), Some(keys), _) => Some(Memories { values, keys }),
-            (Some(values), None, Some(scoring)) => {
-                let memories = Memories::new(values, scoring, options.replay);
-                Some(memories.limited(options.max_memories))
-            }
-            _ => None,
-        };
-
         let attended = scoring.zip(memories.as_ref()).map(|(scoring, memories)| {
             memories.recalled_by(
                 candidate.clone(),
@@ -298,42 +308,26 @@ impl<C: Cell> Sab<C> {
             SabOutput::HiddenAndSummary => Tensor::cat(alloc::vec![hidden.clone(), summary], 1),
             SabOutput::Hidden => hidden.clone(),
         };
-        let (memories, keys) = memories
-            .map(|memories| (memories.values, memories.keys))
-            .unzip();
-        let state = SabState {
-            cell: C::with_hidden(cell, hidden),
-            memories,
-            keys,
-            step,
-        };
         Step {
             output,
-            state,
+            walk: Walk {
+                cell: C::with_hidden(cell, hidden),
+                memories,
+                step,
+            },
             attended,
         }
     }
 
-    /// The state to begin with: its keys are computed anew, since the parameters may have changed since it was made.
-    #[track_caller]
-    fn begin(
-        &self,
-        batch_size: usize,
-        state: Option<SabState<C::State>>,
-        device: &Device,
-    ) -> SabState<C::State> {
-        let Some(state) = state else {
-            return self.initial_state(batch_size, device);
-        };
-        let memories = state.memories.filter(|_| self.attention.is_some());
-        let memories = memories.map(|memories| {
-            check_batch(batch_size, &memories);
-            self.newest(memories)
+    /// Where a call begins: of the memories of a state as many as are kept, with their keys.
+    fn walk_from(&self, state: SabState<C::State>, scoring: Option<&Scoring>) -> Walk<C::State> {
+        let memories = state.memories.zip(scoring).map(|(memories, scoring)| {
+            Memories::new(self.newest(memories), scoring, self.config.replay)
         });
-        SabState {
+        Walk {
+            cell: state.cell,
             memories,
-            keys: None,
-            ..state
+            step: state.step,
         }
     }
 
@@ -348,9 +342,8 @@ impl<C: Cell> Sab<C> {
         if self.config.path == Path::Composed {
             return None;
         }
-        let [batch_size, seq_length, _] = projected.dims();
+        let [_, seq_length, _] = projected.dims();
         let cell = self.cell.fused(&state.cell)?;
-        check_batch(batch_size, &cell.hidden);
         let (options, d_hidden) = (self.config.options(), self.d_hidden());
         let run = Run {
             first_step: state.step,
@@ -365,7 +358,6 @@ impl<C: Cell> Sab<C> {
             SabState {
                 cell: C::after_fused(state.cell.clone(), last, last_cell),
                 memories: self.memories_after(state, hidden),
-                keys: None,
                 step: state.step + seq_length,
             },
         ))
@@ -428,9 +420,38 @@ impl<C: Cell> Recurrent for Sab<C> {
         SabState {
             cell: self.cell.initial_state(batch_size, device),
             memories: None,
-            keys: None,
             step: 0,
         }
+    }
+
+    fn check_state(
+        &self,
+        state: &SabState<C::State>,
+        batch_size: usize,
+        dtype: DType,
+    ) -> Result<(), StateError> {
+        self.cell
+            .check_state(&state.cell, batch_size, dtype)
+            .map_err(|error| error.within("the cell"))?;
+        if state.step > MOST_STEPS {
+            return Err(StateError::new(format!(
+                "the state's step is {}; it must be at most {MOST_STEPS}",
+                state.step
+            )));
+        }
+        let Some(memories) = &state.memories else {
+            return Ok(());
+        };
+        let n = memories.dims()[1];
+        let wrong = if self.attention.is_none() {
+            "the state has memories; with top_k = 0 it must have none (`None`)"
+        } else if n == 0 {
+            "the state has 0 memories; it must have none (`None`), or at least one"
+        } else {
+            let expected = [batch_size, n, self.d_hidden()];
+            return fits("the memories", memories, expected, dtype);
+        };
+        Err(StateError::new(wrong))
     }
 
     fn project(&self, input: Tensor<3>) -> Tensor<3> {
@@ -442,9 +463,11 @@ impl<C: Cell> Recurrent for Sab<C> {
         projected_t: Tensor<2>,
         state: SabState<C::State>,
     ) -> (Tensor<2>, SabState<C::State>) {
+        expect_state(self, &state, &projected_t);
         let scoring = self.attention.as_ref().map(SparseAttention::scoring);
-        let step = self.step_traced(projected_t, state, scoring.as_ref());
-        (step.output, step.state)
+        let walk = self.walk_from(state, scoring.as_ref());
+        let step = self.step_traced(projected_t, walk, scoring.as_ref());
+        (step.output, step.walk.into())
     }
 
     fn forward_projected(
@@ -452,12 +475,12 @@ impl<C: Cell> Recurrent for Sab<C> {
         projected: Tensor<3>,
         state: Option<SabState<C::State>>,
     ) -> (Tensor<3>, SabState<C::State>) {
-        let [batch_size, ..] = projected.dims();
-        let state = self.begin(batch_size, state, &projected.device());
-        if batch_size == 0 {
+        let mut state = state_or_initial(self, &projected, state);
+        if projected.dims()[0] == 0 {
             return (empty_output(self, &projected), state);
         }
         let scoring = self.attention.as_ref().map(SparseAttention::scoring);
+        state.memories = state.memories.map(|memories| self.newest(memories));
         #[cfg(any(feature = "flex", feature = "cube"))]
         if let Some(result) = self.fused(&projected, &state, scoring.as_ref()) {
             return result;
@@ -470,9 +493,11 @@ impl<C: Cell> Recurrent for Sab<C> {
             projected.device(),
             projected.dtype()
         );
-        scan(projected, state, |projected_t, state| {
-            let step = self.step_traced(projected_t, state, scoring.as_ref());
-            (step.output, step.state)
-        })
+        let walk = self.walk_from(state, scoring.as_ref());
+        let (output, walk) = scan(projected, walk, |projected_t, walk| {
+            let step = self.step_traced(projected_t, walk, scoring.as_ref());
+            (step.output, step.walk)
+        });
+        (output, walk.into())
     }
 }

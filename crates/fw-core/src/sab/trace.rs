@@ -6,8 +6,9 @@ use burn::tensor::{Int, Tensor, TensorData};
 
 use super::{Cell, Combination, Sab, SabOutput, SabState, SparseAttention};
 use crate::Recurrent;
+use crate::ops::sab::Memories;
 use crate::ops::scan;
-use crate::recurrent::check_input;
+use crate::recurrent::{check_input, empty_output, state_or_initial};
 
 /// What [`Sab::forward_traced`] yields.
 #[derive(Clone, Debug)]
@@ -41,7 +42,7 @@ impl<C: Cell> Sab<C> {
     /// [`forward`](Recurrent::forward) that also tells what each step recalled.
     ///
     /// # Panics
-    /// As [`forward`](Recurrent::forward), and if there is no sample.
+    /// As [`forward`](Recurrent::forward).
     #[track_caller]
     pub fn forward_traced(
         &self,
@@ -50,33 +51,30 @@ impl<C: Cell> Sab<C> {
     ) -> SabTrace<C::State> {
         check_input(&input, self.d_input());
         let [batch_size, seq_length, _] = input.dims();
-        assert!(batch_size >= 1, "batch_size is 0; a trace needs a sample");
-        let state = self.begin(batch_size, state, &input.device());
+        let state = state_or_initial(self, &input, state);
+        if batch_size == 0 {
+            return self.trace_of_no_samples(&input, state);
+        }
         let scoring = self.attention.as_ref().map(SparseAttention::scoring);
-        let given = state
-            .memories
-            .as_ref()
-            .map_or(0, |memories| memories.dims()[1]);
+        let walk = self.walk_from(state, scoring.as_ref());
+        let given = walk.memories.as_ref().map_or(0, Memories::count);
         let mut stored_at = alloc::vec![None; given];
         let mut is_cut = Vec::with_capacity(seq_length);
         let mut steps = Vec::with_capacity(seq_length);
         let like = input.clone().inner();
-        let (output, state) = scan(self.project(input), state, |projected_t, state| {
-            is_cut.push(self.config.options().is_cut_after(state.step));
-            let held = state
-                .memories
-                .as_ref()
-                .map_or(0, |memories| memories.dims()[1]);
+        let (output, walk) = scan(self.project(input), walk, |projected_t, walk| {
+            is_cut.push(self.config.options().is_cut_after(walk.step));
+            let held = walk.memories.as_ref().map_or(0, Memories::count);
             let dropped = stored_at.len() - held;
-            let step = self.step_traced(projected_t, state, scoring.as_ref());
+            let step = self.step_traced(projected_t, walk, scoring.as_ref());
             steps.push(step.attended.map(|attended| {
                 let numbers = attended.indices + dropped as i64;
                 (numbers, attended.weights.inner())
             }));
-            if self.is_stored_after(step.state.step) {
+            if self.is_stored_after(step.walk.step) {
                 stored_at.push(Some(is_cut.len() - 1));
             }
-            (step.output, step.state)
+            (step.output, step.walk)
         });
         let widths = steps.iter().flatten().map(|(_, weights)| weights.dims()[1]);
         let most = widths.max().unwrap_or(0).max(1);
@@ -84,20 +82,42 @@ impl<C: Cell> Sab<C> {
             .into_iter()
             .map(|step| padded(step, batch_size, most, &like))
             .unzip();
-        let (combination, output_kind) = (self.config.combination, self.config.output);
-        let state_recalls = combination != Combination::OutputOnly;
         SabTrace {
             output,
-            state,
+            state: walk.into(),
             indices: Tensor::stack(indices, 1),
             weights: Tensor::stack(weights, 1),
             stored_at,
-            paths: Paths {
-                is_cut,
-                replay: self.config.replay,
-                output_recalls: state_recalls || output_kind == SabOutput::HiddenAndSummary,
-                state_recalls,
-            },
+            paths: self.paths(is_cut),
+        }
+    }
+
+    fn paths(&self, is_cut: Vec<bool>) -> Paths {
+        let state_recalls = self.config.combination != Combination::OutputOnly;
+        let output_recalls = self.config.output == SabOutput::HiddenAndSummary;
+        Paths {
+            is_cut,
+            replay: self.config.replay,
+            output_recalls: state_recalls || output_recalls,
+            state_recalls,
+        }
+    }
+
+    /// What there is to say of no samples: no memory takes part, and no sample can be asked for.
+    fn trace_of_no_samples(
+        &self,
+        input: &Tensor<3>,
+        state: SabState<C::State>,
+    ) -> SabTrace<C::State> {
+        let [_, seq_length, _] = input.dims();
+        let (device, dtype) = (input.device(), input.dtype());
+        SabTrace {
+            output: empty_output(self, input),
+            state,
+            indices: Tensor::zeros([0, seq_length, 1], &device),
+            weights: Tensor::zeros([0, seq_length, 1], (&device, dtype)),
+            stored_at: Vec::new(),
+            paths: self.paths(alloc::vec![false; seq_length]),
         }
     }
 }

@@ -301,7 +301,6 @@ impl<C: Cell + FlatState> FlatState for Sab<C> {
                 .attention
                 .is_some()
                 .then(|| memories.reshape([batch_size, GIVEN_MEMORIES, d_hidden])),
-            keys: None,
             step: 0,
         }
     }

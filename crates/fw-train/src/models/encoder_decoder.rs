@@ -3,8 +3,8 @@
 use burn::module::Module;
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::softmax;
-use burn::tensor::{Device, Tensor, TensorData};
-use fw_core::{LstmConfig, NtmConfig, Recurrent, RecurrentState};
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use fw_core::{LstmConfig, NtmConfig, Recurrent, RecurrentState, StateData, StateError};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -105,6 +105,23 @@ impl<S: RecurrentState> RecurrentState for EncoderDecoderState<S> {
             net: self.net.to_device(device),
             encoded: RecurrentState::to_device(self.encoded, device),
         }
+    }
+
+    fn to_data(&self) -> StateData {
+        StateData::List(vec![
+            StateData::Number(self.steps),
+            self.net.to_data(),
+            self.encoded.to_data(),
+        ])
+    }
+
+    fn from_data(data: StateData, device: &Device) -> Result<Self, StateError> {
+        let [steps, net, encoded] = data.into_parts()?;
+        Ok(EncoderDecoderState {
+            steps: steps.into_number()?,
+            net: S::from_data(net, device)?,
+            encoded: RecurrentState::from_data(encoded, device)?,
+        })
     }
 }
 
@@ -248,6 +265,31 @@ impl<R: Recurrent> Recurrent for EncoderDecoder<R> {
         }
     }
 
+    fn check_state(
+        &self,
+        state: &Self::State,
+        batch_size: usize,
+        dtype: DType,
+    ) -> Result<(), StateError> {
+        // Both nets are of one kind and size.
+        self.encoder.check_state(&state.net, batch_size, dtype)?;
+        let Some(encoded) = &state.encoded else {
+            return Ok(());
+        };
+        let (shape, actual) = (encoded.dims(), encoded.dtype());
+        let expected = [
+            batch_size,
+            state.steps.min(self.source_length),
+            self.encoder.d_output(),
+        ];
+        match (shape, actual) == (expected, dtype) {
+            true => Ok(()),
+            false => Err(StateError::new(format!(
+                "what was encoded is {actual:?} of shape {shape:?}; it must be {dtype:?} of shape {expected:?}"
+            ))),
+        }
+    }
+
     /// Both nets' projections beside each other: which step is whose is not known here.
     fn project(&self, input: Tensor<3>) -> Tensor<3> {
         let [encoder, decoder] = [&self.encoder, &self.decoder];
@@ -268,6 +310,9 @@ impl<R: Recurrent> Recurrent for EncoderDecoder<R> {
         let [batch_size, seq_length, _] = projected.dims();
         let device = projected.device();
         let mut state = state.unwrap_or_else(|| self.initial_state(batch_size, &device));
+        if let Err(error) = self.check_state(&state, batch_size, projected.dtype()) {
+            panic!("{error}");
+        }
         let of_source = self
             .source_length
             .saturating_sub(state.steps)

@@ -3,7 +3,9 @@
 use burn::tensor::{DType, Tensor};
 
 use super::{Input, MOST_INNER_STEPS, Memory, Options, State, Weights};
-use crate::ops::shapes::check;
+use crate::StateError;
+use crate::error::expect_fits;
+use crate::ops::shapes::{check, fits};
 
 /// Panics unless every tensor of a sequence has the shape and the type that it must have.
 #[track_caller]
@@ -67,19 +69,31 @@ fn check_rest(
         check("the normalisation's gain", &norm.gain, [d_hidden], dtype);
         check("the normalisation's bias", &norm.bias, [d_hidden], dtype);
     }
-    let row = [batch_size, d_hidden];
-    check("the hidden state", &state.hidden, row, dtype);
-    let (matrix, writes) = match &state.memory {
-        Memory::Matrix(matrix) => (Some(matrix), None),
-        Memory::History { start, writes } => (start.as_ref(), writes.as_ref()),
-    };
-    if let Some(matrix) = matrix {
-        let expected = [batch_size, d_hidden, d_hidden];
-        check("the memory", matrix, expected, dtype);
-    }
-    if let Some(writes) = writes {
-        let expected = [batch_size, writes.dims()[1], d_hidden];
-        check("the history", writes, expected, dtype);
+    expect_fits(state.check([batch_size, d_hidden], dtype));
+}
+
+impl State {
+    /// An error unless every part is of this batch, this width and this type.
+    pub(crate) fn check(
+        &self,
+        [batch_size, d_hidden]: [usize; 2],
+        dtype: DType,
+    ) -> Result<(), StateError> {
+        let row = [batch_size, d_hidden];
+        fits("the hidden state", &self.hidden, row, dtype)?;
+        let (matrix, writes) = match &self.memory {
+            Memory::Matrix(matrix) => (Some(matrix), None),
+            Memory::History { start, writes } => (start.as_ref(), writes.as_ref()),
+        };
+        if let Some(matrix) = matrix {
+            let expected = [batch_size, d_hidden, d_hidden];
+            fits("the memory", matrix, expected, dtype)?;
+        }
+        if let Some(writes) = writes {
+            let expected = [batch_size, writes.dims()[1], d_hidden];
+            fits("the history", writes, expected, dtype)?;
+        }
+        Ok(())
     }
 }
 

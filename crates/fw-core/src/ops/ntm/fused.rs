@@ -127,7 +127,7 @@ fn operands(
     (inputs, plan)
 }
 
-/// Panics unless every tensor has the shape and the type that the kernel relies on.
+/// Panics unless every weight has the shape and the type that the kernel relies on. The layer has checked the state.
 #[track_caller]
 fn check_shapes(input: &Sequence, state: &State, weights: &SlowWeights, plan: &Plan) {
     let [batch_size, seq_length, width] = input.tensor().dims();
@@ -187,44 +187,13 @@ fn check_shapes(input: &Sequence, state: &State, weights: &SlowWeights, plan: &P
     ];
     for (name, (weight, bias), width) in heads {
         check(
-            &alloc::format!("the {name} heads' weight"),
+            format_args!("the {name} heads' weight"),
             weight,
             [d_hidden, width],
             dtype,
         );
-        check(
-            &alloc::format!("the {name} heads' bias"),
-            bias,
-            [width],
-            dtype,
-        );
+        check(format_args!("the {name} heads' bias"), bias, [width], dtype);
     }
-    let n_states = plan.controller.n_states(plan.n_layers);
-    assert!(
-        state.controller.len() == n_states,
-        "the state has {} layers; the controller has {n_states}",
-        state.controller.len()
-    );
-    for layer in &state.controller {
-        check(
-            "the hidden state",
-            &layer.hidden,
-            [batch_size, d_hidden],
-            dtype,
-        );
-        check(
-            "the cell's state",
-            &layer.cell,
-            [batch_size, d_hidden],
-            dtype,
-        );
-    }
-    let expected = [batch_size, memory_size, word_size];
-    check("the memory", &state.memory, expected, dtype);
-    let expected = [batch_size, n_read, word_size];
-    check("what was read", &state.reads, expected, dtype);
-    let expected = [batch_size, n_read + n_write, memory_size];
-    check("the weightings", &state.weights, expected, dtype);
 }
 
 /// What the operation is to do.

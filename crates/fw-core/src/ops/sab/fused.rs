@@ -53,7 +53,7 @@ fn run_on(
     let [d_hidden, _] = cell.w_hidden.dims();
     let (dtype, row) = (projected.dtype(), [batch_size, d_hidden]);
     let memories = memories.filter(|_| scoring.is_some());
-    check_shapes(&projected, &cell, memories.as_ref(), scoring, run);
+    check_shapes(&projected, &cell, memories.as_ref(), scoring);
     let d_attention = scoring.map_or(0, |scoring| scoring.query.dims()[1]);
     let device = projected.device();
     let nothing = || Tensor::<1>::empty([0], (&device, dtype)).into_dispatch();

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::{FusedCell, Run, Score, Scoring};
+use super::{FusedCell, Score, Scoring};
 use crate::ops::shapes::check;
 
 /// Panics unless every tensor has the shape and the type that a kernel relies on.
@@ -12,18 +12,12 @@ pub(super) fn check_shapes(
     cell: &FusedCell,
     memories: Option<&Tensor<3>>,
     scoring: Option<&Scoring>,
-    run: Run,
 ) {
     let [batch_size, seq_length, _] = projected.dims();
     let [d_hidden, _] = cell.w_hidden.dims();
     assert!(
         batch_size > 0 && seq_length > 0 && d_hidden > 0,
         "batch_size, seq_length and d_hidden are {batch_size}, {seq_length} and {d_hidden}; each must be at least 1"
-    );
-    assert!(
-        run.first_step.checked_add(seq_length).is_some(),
-        "the state's step is {}; {seq_length} more cannot be counted",
-        run.first_step
     );
     let dtype = projected.dtype();
     let gates = cell.kind.n_gates() * d_hidden;

@@ -39,7 +39,7 @@ pub(crate) fn sequence(
         return None;
     }
     let sizes = sizes(state, weights);
-    check_shapes(projected, state, weights, &sizes);
+    check_shapes(projected, weights, &sizes);
     let plan = Plan::new(sizes, &hardware)?;
     Some(run(projected, state, weights, plan))
 }
@@ -92,7 +92,8 @@ fn sizes(state: &State, weights: &Weights) -> Sizes {
     let n_read = state.reads.dims()[1];
     let n_write = weights.heads.n_write;
     let [d_hidden, d_raw] = weights.heads.weight.dims();
-    let d_addressing = (d_raw - 2 * n_write * word_size) / (n_read + n_write);
+    // What does not fit is refused below.
+    let d_addressing = d_raw.saturating_sub(2 * n_write * word_size) / (n_read + n_write).max(1);
     Sizes {
         is_lstm: matches!(weights.controller, Controller::Lstm(_)),
         activation: match &weights.controller {
@@ -105,13 +106,13 @@ fn sizes(state: &State, weights: &Weights) -> Sizes {
         n_write,
         memory_size,
         word_size,
-        shift_width: d_addressing - Addressing::width(word_size, 0),
+        shift_width: d_addressing.saturating_sub(Addressing::width(word_size, 0)),
     }
 }
 
-/// Panics unless every tensor has the shape and the type that the kernels rely on.
+/// Panics unless every weight has the shape and the type that the kernels rely on. The layer has checked the state.
 #[track_caller]
-fn check_shapes(projected: &Tensor<3>, state: &State, weights: &Weights, sizes: &Sizes) {
+fn check_shapes(projected: &Tensor<3>, weights: &Weights, sizes: &Sizes) {
     let dtype = projected.dtype();
     let [batch_size, seq_length, _] = projected.dims();
     let [d_hidden, d_raw] = [sizes.d_hidden, sizes.d_raw()];
@@ -132,26 +133,6 @@ fn check_shapes(projected: &Tensor<3>, state: &State, weights: &Weights, sizes: 
         dtype,
     );
     check("the heads' bias", &weights.heads.bias, [d_raw], dtype);
-    let n_states = match sizes.is_lstm {
-        true => sizes.n_layers,
-        false => 0,
-    };
-    assert!(
-        state.controller.len() == n_states,
-        "the state has {} layers; the controller has {n_states}",
-        state.controller.len()
-    );
-    for layer in &state.controller {
-        let expected = [batch_size, d_hidden];
-        check("the hidden state", &layer.hidden, expected, dtype);
-        check("the cell's state", &layer.cell, expected, dtype);
-    }
-    let expected = [batch_size, sizes.memory_size, sizes.word_size];
-    check("the memory", &state.memory, expected, dtype);
-    let expected = [batch_size, sizes.n_read, sizes.word_size];
-    check("what was read", &state.reads, expected, dtype);
-    let expected = [batch_size, sizes.n_heads(), sizes.memory_size];
-    check("the weightings", &state.weights, expected, dtype);
 }
 
 /// The tensors that the operation reads; those that are not there have one element.

@@ -34,7 +34,7 @@ pub(crate) fn sequence(
     let hardware = hardware(&device, dtype, batch_size)?;
     let scoring = scoring.filter(|_| options.top_k != Some(0));
     let memories = memories.filter(|_| scoring.is_some());
-    check_shapes(projected, cell, memories, scoring, run);
+    check_shapes(projected, cell, memories, scoring);
     let attention = scoring.map(|scoring| (scoring.query.dims()[1], scoring.score));
     let plan = Plan::new(
         cell.kind,
