@@ -107,12 +107,17 @@ impl Case {
     /// If that process cannot be started, or fails.
     pub fn measure_apart(&self, program: &Path, device: DeviceName) -> Result<Cost, Error> {
         let case = serde_json::to_string(self).expect("plain data can be written as JSON");
-        let output = Command::new(program)
+        let child = Command::new(program)
             .args(["cost", "--device", device.name(), "--case", &case])
-            .stdin(Stdio::null())
-            .stderr(Stdio::inherit())
-            .output();
-        let output = output.map_err(Error::file("start", program))?;
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut child = child.map_err(Error::file("start", program))?;
+        // The pipe closes when this process ends, however it ends, and so ends the other.
+        let pipe = child.stdin.take();
+        let output = child.wait_with_output();
+        let output = output.map_err(Error::file("wait for", program))?;
+        drop(pipe);
         let failed = || {
             Error::Incomplete(format!(
                 "{} of width {} could not be measured at length {}",

@@ -9,7 +9,7 @@ use crate::Error;
 use crate::error::require;
 use crate::models::{LayerConfig, ModelConfig};
 use crate::settings::{self, Section};
-use crate::tasks::TaskConfig;
+use crate::tasks::{AnswerFormat, TaskConfig};
 use crate::training::{Curriculum, OptimizerConfig, TestConfig, TrainingConfig};
 
 /// A validated experiment: the sections of a TOML file, every default filled in.
@@ -85,6 +85,11 @@ impl Experiment {
         let slices = test.slices(&task)?;
         let task = TaskConfig::from_section(task)?;
         let format = task.task().format();
+        let is_text = matches!(format.answer, AnswerFormat::Text { .. });
+        let rule =
+            "be false: only a text goes on from window to window (task.kind = \"characters\")";
+        let carries = training.carry_state;
+        require(is_text || !carries, "training.carry_state", carries, rule)?;
         let model = ModelConfig::from_section(model, task.task())?;
         let keeps = |other: &TaskConfig, whose: String| {
             let moves_source = matches!(model.layer, LayerConfig::EncoderDecoder(_))

@@ -68,10 +68,46 @@ pub fn absolute(path: &Path) -> Result<PathBuf, Error> {
     std::path::absolute(path).map_err(Error::file("find", path))
 }
 
+/// A path as it has to be typed in a shell: in quotes where it has anything but letters, digits and the signs of most names, and not to be
+/// taken for an option.
+pub fn to_be_typed(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let text = match text.starts_with('-') {
+        true => format!("./{text}"),
+        false => text.into_owned(),
+    };
+    let is_plain =
+        |character: char| character.is_ascii_alphanumeric() || "/._-+,:@%".contains(character);
+    match !text.is_empty() && text.chars().all(is_plain) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
 /// The folder that a path lies in.
 pub fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_typed_in_quotes_where_a_shell_would_read_it_otherwise() {
+        for (path, typed) in [
+            ("runs/a-seed0.1", "runs/a-seed0.1"),
+            ("my runs/a", "'my runs/a'"),
+            ("it's", r"'it'\''s'"),
+            ("$HOME/*", "'$HOME/*'"),
+            ("-INT", "./-INT"),
+            ("-x y", "'./-x y'"),
+            ("", "''"),
+        ] {
+            assert_eq!(to_be_typed(Path::new(path)), typed);
+        }
     }
 }

@@ -38,6 +38,7 @@ pub mod training;
 pub use device::{DeviceName, Devices};
 pub use error::Error;
 pub use experiment::Experiment;
+pub use settings::Change;
 
 /// Which checkpoint of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]

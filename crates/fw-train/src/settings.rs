@@ -1,7 +1,7 @@
 //! Reading settings from TOML with errors that name the section and the field.
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::Error;
@@ -137,27 +137,45 @@ pub(crate) fn table_of(section: &impl Serialize) -> Table {
     Table::try_from(section).expect("a section can be written as TOML")
 }
 
-/// The first field in which two documents differ, with its section, and both values.
-pub(crate) fn difference(one: &Table, other: &Table) -> Option<(String, [String; 2])> {
-    let fields = one.keys().chain(other.keys());
-    for field in fields {
-        match (one.get(field), other.get(field)) {
-            (Some(Value::Table(one)), Some(Value::Table(other))) => {
-                if let Some((inner, values)) = difference(one, other) {
-                    return Some((format!("{field}.{inner}"), values));
-                }
+/// A setting that is not as it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// `section.field`
+    pub field: String,
+    /// As it was, as TOML.
+    pub before: String,
+    /// As it is, as TOML.
+    pub now: String,
+}
+
+/// The fields in which two documents differ, in the order of the first.
+pub(crate) fn differences(before: &Table, now: &Table) -> Vec<Change> {
+    let added = now.keys().filter(|field| !before.contains_key(*field));
+    let text = |value: Option<&Value>| value.map_or("not set".to_owned(), Value::to_string);
+    let mut all = Vec::new();
+    for field in before.keys().chain(added) {
+        match (before.get(field), now.get(field)) {
+            (Some(Value::Table(before)), Some(Value::Table(now))) => {
+                all.extend(differences(before, now).into_iter().map(|inner| Change {
+                    field: format!("{field}.{}", inner.field),
+                    ..inner
+                }));
             }
-            (one, other) if one != other => {
-                let text = |value: Option<&Value>| match value {
-                    Some(value) => value.to_string(),
-                    None => "not set".to_owned(),
-                };
-                return Some((field.clone(), [text(one), text(other)]));
-            }
+            (before, now) if before != now => all.push(Change {
+                field: field.clone(),
+                before: text(before),
+                now: text(now),
+            }),
             _ => {}
         }
     }
-    None
+    all
+}
+
+/// The first field in which two documents differ, with its section, and both values.
+pub(crate) fn difference(one: &Table, other: &Table) -> Option<(String, [String; 2])> {
+    let first = differences(one, other).into_iter().next()?;
+    Some((first.field, [first.before, first.now]))
 }
 
 /// The error for a `kind` that nothing is called by.
@@ -217,6 +235,12 @@ pub(crate) fn set(document: &mut Table, assignment: &str) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Whether an assignment is to a field of a section.
+pub(crate) fn is_of(assignment: &str, section: &str) -> bool {
+    let path = assignment.split('=').next().unwrap_or_default();
+    path.trim().split('.').next() == Some(section)
 }
 
 /// Makes all assignments, those to a `kind` first: fields are then set on the new kind.

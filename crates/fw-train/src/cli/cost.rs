@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::Error;
 use crate::cli::output;
+use crate::cli::signals::end_with_input;
 use crate::cost::Case;
 use crate::device::DeviceName;
 use crate::report::CostReport;
@@ -54,6 +55,7 @@ impl CostArgs {
     pub fn run(self) -> Result<(), Error> {
         let device = self.device.unwrap_or_else(DeviceName::default_of_build);
         if let Some(case) = &self.case {
+            end_with_input();
             let case: Case = serde_json::from_str(case)
                 .map_err(|error| Error::usage(format!("--case {case} is no case ({error})")))?;
             let cost = case.measure(device)?;

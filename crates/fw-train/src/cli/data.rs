@@ -54,6 +54,10 @@ impl DataArgs {
         let format = FileFormat::of(&self.out)?;
         let config = self.task_config()?;
         let task = config.task();
+        task.open()?;
+        if let Some(note) = task.note() {
+            tell!("{note}");
+        }
         let number = self.number.or_else(|| {
             let n_samples = task.n_samples(self.split)?;
             n_samples.checked_sub(self.first).filter(|&rest| rest > 0)

@@ -10,7 +10,7 @@ use crate::experiment::Experiment;
 use crate::models::{Model, WithModel};
 use crate::tasks::Split;
 use crate::training::{Checkpoint, RunFolder};
-use crate::{CheckpointChoice, Error};
+use crate::{CheckpointChoice, Error, settings};
 
 /// Which trained model, on which data, where.
 #[derive(Debug, Args)]
@@ -45,12 +45,28 @@ pub(super) struct Loaded {
 }
 
 impl ModelArgs {
+    /// The run, with its data; what has to be said of them is said.
     pub fn load(&self) -> Result<Loaded, Error> {
-        self.load_with(&[])
+        let loaded = self.load_with(&[])?;
+        let task = loaded.experiment.task.task();
+        if let Some(told) = RunFolder::open(&self.run)?.other_data(task)? {
+            tell!("{told}");
+        }
+        if let Some(note) = task.note() {
+            tell!("{note}");
+        }
+        Ok(loaded)
     }
 
-    /// The run, with more assignments after those that were typed.
+    /// The run, with more assignments after those that were typed, and its data.
     pub fn load_with(&self, more: &[String]) -> Result<Loaded, Error> {
+        let loaded = self.load_without_data(more)?;
+        loaded.experiment.task.task().open()?;
+        Ok(loaded)
+    }
+
+    /// The run, and nothing of its data.
+    pub fn load_without_data(&self, more: &[String]) -> Result<Loaded, Error> {
         let assignments = [&self.assignments, more].concat();
         only_task(&assignments)?;
         let run = RunFolder::open(&self.run)?;
@@ -96,7 +112,7 @@ impl Loaded {
 
 /// Refuses assignments to anything but the task.
 pub(super) fn only_task(assignments: &[String]) -> Result<(), Error> {
-    let is_task = |assignment: &&String| assignment.trim_start().starts_with("task.");
+    let is_task = |assignment: &&String| settings::is_of(assignment, "task");
     match assignments.iter().find(|assignment| !is_task(assignment)) {
         None => Ok(()),
         Some(other) => Err(Error::usage(format!(

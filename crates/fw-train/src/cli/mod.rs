@@ -3,6 +3,7 @@
 mod compare;
 mod cost;
 mod data;
+mod generate;
 mod list;
 mod loaded;
 mod output;
@@ -33,6 +34,7 @@ enum Command {
     Train(train::TrainArgs),
     Test(test::TestArgs),
     Sample(sample::SampleArgs),
+    Generate(generate::GenerateArgs),
     Plot(plot::PlotArgs),
     Compare(compare::CompareArgs),
     Cost(cost::CostArgs),
@@ -48,6 +50,7 @@ impl Cli {
             Command::Train(args) => args.run(),
             Command::Test(args) => args.run(),
             Command::Sample(args) => args.run(),
+            Command::Generate(args) => args.run(),
             Command::Plot(args) => args.run(),
             Command::Compare(args) => args.run(),
             Command::Cost(args) => args.run(),

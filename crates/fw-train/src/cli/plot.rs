@@ -59,11 +59,23 @@ impl PlotArgs {
         if let Some(run) = single
             && (asks_for_sample || self.wants_sample(run)?)
         {
-            drawn = self.paths(single, "sample");
-            self.draw_sample(run.path(), &drawn)?;
+            let paths = self.paths(single, "sample");
+            match self.draw_sample(run.path(), &paths) {
+                Ok(()) => drawn = paths,
+                // Curves need no data.
+                Err(error @ (Error::File { .. } | Error::Data { .. })) if !asks_for_sample => {
+                    tell!("no sample is drawn: {}", error.in_full());
+                }
+                Err(error) => return Err(error),
+            }
         }
         let only_sample = asks_for_sample && self.out.is_some();
         if !only_sample {
+            for run in &runs {
+                if let Some(told) = run.of_damaged(&run.metrics()?) {
+                    tell!("{told}");
+                }
+            }
             let paths = self.paths(single, "curves");
             draw_curves(&runs, &paths)?;
             print(&paths)?;

@@ -53,7 +53,7 @@ impl WithModel for Show<'_> {
     fn run<M: Model>(self, model: M) -> Result<(), Error> {
         match self.task.format().answer {
             AnswerFormat::Class { .. } => self.classes(&model),
-            AnswerFormat::Classes { .. } | AnswerFormat::Characters { .. } => self.texts(&model),
+            AnswerFormat::Classes { .. } | AnswerFormat::Text { .. } => self.texts(&model),
             AnswerFormat::Bits { .. } => self.vectors(&model),
             AnswerFormat::Number => self.numbers(&model),
         }

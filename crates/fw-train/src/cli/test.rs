@@ -5,11 +5,11 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::Error;
-use crate::cli::loaded::ModelArgs;
+use crate::cli::loaded::{Loaded, ModelArgs};
 use crate::cli::output;
 use crate::models::{Model, WithModel};
 use crate::tasks::{Split, Task};
-use crate::training::{Evaluation, evaluate};
+use crate::training::{Evaluation, evaluate, evaluate_text};
 
 /// Measure a trained model's loss and error on a whole split.
 #[derive(Debug, Args)]
@@ -20,6 +20,11 @@ pub(super) struct TestArgs {
     /// Measure once for each value of a field of the task, for example task.length=10,20,50
     #[arg(long, value_name = "task.FIELD=VALUE,VALUE,..")]
     sweep: Option<String>,
+
+    /// Go through the whole text of the split with one state, from its first character to its last, instead of window by window
+    /// [default: as the run was trained, see training.carry_state]
+    #[arg(long)]
+    carry_state: bool,
 
     /// Print one JSON object a line instead of text
     #[arg(long)]
@@ -33,6 +38,8 @@ struct Report {
     set: Option<String>,
     split: Split,
     samples: Option<u64>,
+    /// Whether the whole text was read with one state; `samples` says nothing then.
+    carry_state: bool,
     checkpoint_step: usize,
     #[serde(flatten)]
     evaluation: Evaluation,
@@ -41,33 +48,44 @@ struct Report {
 impl TestArgs {
     pub fn run(self) -> Result<(), Error> {
         let Some(sweep) = &self.sweep else {
-            return self.measure(None);
+            return self.measure(None, &self.model.load()?);
         };
         let assignments = sweep_assignments(sweep)?;
         // A value that is refused is refused before hours are spent on those before it.
         for assignment in &assignments {
             self.model.load_with(std::slice::from_ref(assignment))?;
         }
+        // What has to be said of the data is said once.
+        self.model.load()?;
         for assignment in assignments {
-            self.measure(Some(assignment))?;
+            let loaded = self.model.load_with(std::slice::from_ref(&assignment))?;
+            self.measure(Some(assignment), &loaded)?;
         }
         Ok(())
     }
 
     /// One evaluation, with one more assignment.
-    fn measure(&self, set: Option<String>) -> Result<(), Error> {
-        let loaded = self.model.load_with(set.as_slice())?;
+    fn measure(&self, set: Option<String>, loaded: &Loaded) -> Result<(), Error> {
         let task = loaded.experiment.task.task();
         let split = self.model.split;
+        let carry_state = self.carry_state || loaded.experiment.training.carry_state;
+        if carry_state && task.text_length(split).is_none() {
+            return Err(Error::usage(format!(
+                "--carry-state: {} has no text that goes on from sample to sample; characters has",
+                loaded.experiment.task.kind()
+            )));
+        }
         let evaluation = loaded.with_model(Evaluate {
             task,
             split,
+            carry_state,
             device: &loaded.device,
         })?;
         let report = Report {
             set,
             split,
             samples: task.n_samples(split),
+            carry_state,
             checkpoint_step: loaded.checkpoint.step,
             evaluation,
         };
@@ -77,8 +95,12 @@ impl TestArgs {
             return output::line(format_args!("{json}"));
         }
         let set = report.set.map_or(String::new(), |set| format!("{set}: "));
+        let whole = match carry_state {
+            true => ", read with one state",
+            false => "",
+        };
         output::line(format_args!(
-            "{set}{} on the {} split (checkpoint of step {})",
+            "{set}{} on the {} split{whole} (checkpoint of step {})",
             evaluation.in_words(task.format()),
             split.name(),
             report.checkpoint_step
@@ -109,6 +131,7 @@ fn sweep_assignments(sweep: &str) -> Result<Vec<String>, Error> {
 struct Evaluate<'a> {
     task: &'a dyn Task,
     split: Split,
+    carry_state: bool,
     device: &'a Device,
 }
 
@@ -116,7 +139,11 @@ impl WithModel for Evaluate<'_> {
     type Output = Evaluation;
 
     fn run<M: Model>(self, model: M) -> Result<Evaluation, Error> {
-        Ok(evaluate(&model, self.task, self.split, self.device))
+        let of_text = match self.carry_state {
+            true => evaluate_text(&model, self.task, self.split, self.device),
+            false => None,
+        };
+        Ok(of_text.unwrap_or_else(|| evaluate(&model, self.task, self.split, self.device)))
     }
 }
 

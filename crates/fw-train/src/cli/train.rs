@@ -1,23 +1,25 @@
 //! `fw-train train`
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 
 use clap::Args;
+use toml::{Table, Value};
 
 use crate::cli::output;
-use crate::cli::signals::stop_on_signals;
+use crate::cli::signals::{end_with_input, stop_on_signals};
 use crate::device::{DeviceName, Devices};
 use crate::experiment::Experiment;
+use crate::files::to_be_typed;
 use crate::tasks::AnswerFormat;
-use crate::training::{self, RunFolder, RunResult};
-use crate::{Error, settings};
+use crate::training::{self, Resume, RunFolder, RunResult};
+use crate::{CheckpointChoice, Error, settings};
 
 /// Train a model, or continue a run that was stopped.
 ///
 /// Without a file the default experiment is trained: fast weights, 20 units, on associative retrieval
 /// with 4 pairs. The run's folder then holds all that `test`, `sample` and `plot` need. Ctrl-C stops after the next record, with a
-/// checkpoint to continue from; pressed twice, at once.
+/// checkpoint to continue from; pressed twice, at once. Other signals that ask to stop do the same: SIGTERM, SIGHUP (a closed terminal),
+/// SIGUSR1, SIGUSR2 and SIGXCPU (batch systems).
 #[derive(Debug, Args)]
 pub(super) struct TrainArgs {
     /// The experiment, a TOML file with the sections [task], [model], [optimizer] and [training]
@@ -25,12 +27,9 @@ pub(super) struct TrainArgs {
     experiment: Option<PathBuf>,
 
     /// Set one field of the experiment, for example training.steps=2000 (may be repeated); another kind, such as
-    /// model.kind=lstm, begins its section with that kind's defaults
-    #[arg(
-        long = "set",
-        value_name = "SECTION.FIELD=VALUE",
-        conflicts_with = "resume"
-    )]
+    /// model.kind=lstm, begins its section with that kind's defaults. With --resume only how long it trains, training.steps and
+    /// training.early_stop, and where its data lie, for example task.text
+    #[arg(long = "set", value_name = "SECTION.FIELD=VALUE")]
     assignments: Vec<String>,
 
     /// The seed of the model's start values: short for --set training.seed=N
@@ -41,9 +40,22 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     out: Option<PathBuf>,
 
-    /// Continue the run in this folder from its newest checkpoint, as if it had never stopped
+    /// Continue the run in this folder from its newest checkpoint, as if it had never stopped; one that has ended goes on with --set
+    /// training.steps=MORE
     #[arg(long, value_name = "RUN")]
     resume: Option<PathBuf>,
+
+    /// Continue although the data are not those that the run has read before
+    #[arg(long, requires = "resume")]
+    other_data: bool,
+
+    /// Begin a new run with the weights of the run in this folder, on its experiment or on the one that is given, with --set changed
+    #[arg(long, value_name = "RUN", conflicts_with = "resume")]
+    from: Option<PathBuf>,
+
+    /// Which checkpoint of that run
+    #[arg(long, value_enum, requires = "from", default_value_t = CheckpointChoice::Best)]
+    checkpoint: CheckpointChoice,
 
     /// Where to compute: flex, ndarray, wgpu or cuda [default: the first of them that is in this build]
     #[arg(long, conflicts_with = "resume")]
@@ -67,23 +79,27 @@ pub(super) struct TrainArgs {
 impl TrainArgs {
     pub fn run(self) -> Result<(), Error> {
         if self.until_input_ends {
-            std::thread::spawn(|| {
-                // A line asks to stop. A failure to read is an end as well.
-                for _ in std::io::stdin().lines().map_while(Result::ok) {
-                    training::stop_flag().store(true, Ordering::Relaxed);
-                }
-                std::process::exit(1)
-            });
+            end_with_input();
         }
         stop_on_signals()?;
         if let Some(run) = &self.resume {
-            let result = training::resume(run)?;
+            let with = Resume {
+                assignments: self.assignments,
+                allows_other_data: self.other_data,
+            };
+            let result = training::resume_with(run, &with)?;
             let experiment = RunFolder::open(run)?.experiment(&[])?;
             return print_result(&experiment, &result, run);
         }
-        let mut document = match &self.experiment {
-            Some(path) => Experiment::read_document(path)?,
-            None => Experiment::default_document(),
+        let mut document = match (&self.experiment, &self.from) {
+            (Some(path), None) => Experiment::read_document(path)?,
+            (Some(path), Some(from)) => {
+                let mut document = Experiment::read_document(path)?;
+                take_alphabet(&mut document, &RunFolder::open(from)?.document()?);
+                document
+            }
+            (None, Some(from)) => RunFolder::open(from)?.document_of_task(&self.assignments)?,
+            (None, None) => Experiment::default_document(),
         };
         if let Some(seed) = self.seed {
             let is_seed =
@@ -98,7 +114,14 @@ impl TrainArgs {
         let experiment = Experiment::from_document(document, &self.assignments)?;
         let out = match self.out {
             Some(out) => out,
-            None => unused_folder(self.experiment.as_deref(), experiment.training.seed),
+            None => {
+                let from = self.from.as_deref().map(name_of_run);
+                let stem = self.experiment.as_deref().and_then(Path::file_stem);
+                let name = stem
+                    .map(|stem| stem.to_string_lossy().into_owned())
+                    .or(from);
+                unused_folder(name.as_deref(), experiment.training.seed)
+            }
         };
         let devices = Devices {
             kind: self.device.unwrap_or_else(DeviceName::default_of_build),
@@ -116,15 +139,39 @@ impl TrainArgs {
             experiment.training.batch_size,
             out.display()
         );
-        let result = training::train(&out, &experiment, devices)?;
+        let result = match &self.from {
+            None => training::train(&out, &experiment, devices)?,
+            Some(from) => training::train_from(&out, &experiment, devices, from, self.checkpoint)?,
+        };
         print_result(&experiment, &result, &out)
     }
 }
 
+/// The name of a run's folder without its seed.
+fn name_of_run(run: &Path) -> String {
+    let name = run.file_name().unwrap_or_default().to_string_lossy();
+    match name.split_once("-seed") {
+        Some((name, _)) => name.to_owned(),
+        None => name.into_owned(),
+    }
+}
+
+/// A text is read with the characters that the weights are for.
+fn take_alphabet(document: &mut Table, trained: &Table) {
+    let field = |document: &Table, field: &str| document.get("task")?.get(field).cloned();
+    if field(document, "kind") != field(trained, "kind") {
+        return;
+    }
+    if let (Some(alphabet), Some(Value::Table(task))) =
+        (field(trained, "alphabet"), document.get_mut("task"))
+    {
+        task.entry("alphabet").or_insert(alphabet);
+    }
+}
+
 /// `runs/NAME-seedN`, with a number behind it if that is taken; says which of those that are taken wait to be continued.
-fn unused_folder(experiment: Option<&Path>, seed: u64) -> PathBuf {
-    let stem = experiment.and_then(Path::file_stem);
-    let name = stem.map_or("default".into(), |stem| stem.to_string_lossy());
+fn unused_folder(name: Option<&str>, seed: u64) -> PathBuf {
+    let name = name.unwrap_or("default");
     let first = format!("{name}-seed{seed}");
     let names = std::iter::once(first.clone()).chain((2..).map(|n| format!("{first}-{n}")));
     for name in names {
@@ -135,8 +182,9 @@ fn unused_folder(experiment: Option<&Path>, seed: u64) -> PathBuf {
         let run = RunFolder::open(&path).ok();
         if run.is_some_and(|run| matches!(run.result(), Ok(None))) {
             tell!(
-                "{0} is not finished: train --resume {0} would continue it",
-                path.display()
+                "{} is not finished: fw-train train --resume {} would continue it",
+                path.display(),
+                to_be_typed(&path)
             );
         }
     }
@@ -159,6 +207,6 @@ fn print_result(experiment: &Experiment, result: &RunResult, run: &Path) -> Resu
     ))?;
     output::line(format_args!(
         "look at it:  fw-train sample {0} -n 5  |  fw-train plot {0}",
-        run.display()
+        to_be_typed(run)
     ))
 }

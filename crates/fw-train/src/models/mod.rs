@@ -9,6 +9,7 @@ mod sequence_model;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
+use fw_core::RecurrentState;
 use serde::Serialize;
 
 use crate::Error;
@@ -29,11 +30,19 @@ pub use sequence_model::{EmbeddingSettings, SequenceModel, SequenceModelConfig};
 
 /// What the training loop asks of a model.
 pub trait Model: Module {
+    /// What its layer carries from step to step.
+    type State: RecurrentState;
+
     /// What is answered: logits of classes or bits, or a number itself.
     ///
     /// # Shapes
     /// - `[batch_size, seq_length, d_output]`, or `[batch_size, 1, d_output]` where the only answer comes after the last step
-    fn logits(&self, inputs: Inputs) -> Tensor<3>;
+    fn logits(&self, inputs: Inputs) -> Tensor<3> {
+        self.logits_from(inputs, None).0
+    }
+
+    /// The same from a state, or else from the layer's first; and the state after the last step.
+    fn logits_from(&self, inputs: Inputs, state: Option<Self::State>) -> (Tensor<3>, Self::State);
 
     /// Numbers carried for each sample after `seq_length` steps, in elements.
     fn state_size(&self, seq_length: usize) -> usize;

@@ -156,18 +156,17 @@ impl<R: Recurrent> SequenceModel<R> {
         }
     }
 
-    fn outputs(&self, inputs: Inputs) -> Tensor<3> {
-        let (outputs, _) = match inputs {
-            Inputs::Vectors(vectors) => self.layer.forward(vectors, None),
+    fn outputs(&self, inputs: Inputs, state: Option<R::State>) -> (Tensor<3>, R::State) {
+        match inputs {
+            Inputs::Vectors(vectors) => self.layer.forward(vectors, state),
             Inputs::Tokens(tokens) => {
                 // What depends on a token alone is computed once for each token there is, not for each that is read.
                 let table = self.token_table().unsqueeze_dim(0);
                 let table = self.layer.project(table).squeeze_dim(0);
                 let projected = embedding(table, tokens);
-                self.layer.forward_projected(projected, None)
+                self.layer.forward_projected(projected, state)
             }
-        };
-        outputs
+        }
     }
 
     fn vectors(&self, inputs: Inputs) -> Tensor<3> {
@@ -179,8 +178,10 @@ impl<R: Recurrent> SequenceModel<R> {
 }
 
 impl<R: Layer> Model for SequenceModel<R> {
-    fn logits(&self, inputs: Inputs) -> Tensor<3> {
-        let outputs = self.outputs(inputs);
+    type State = R::State;
+
+    fn logits_from(&self, inputs: Inputs, state: Option<R::State>) -> (Tensor<3>, R::State) {
+        let (outputs, state) = self.outputs(inputs, state);
         let outputs = match self.answers_at_the_end {
             true => {
                 let last = outputs.dims()[1] - 1;
@@ -192,7 +193,7 @@ impl<R: Layer> Model for SequenceModel<R> {
             Some(head) => relu(project_linear(head, outputs)),
             None => outputs,
         };
-        project_linear(&self.output, outputs)
+        (project_linear(&self.output, outputs), state)
     }
 
     fn state_size(&self, seq_length: usize) -> usize {

@@ -24,8 +24,10 @@ const MOST_HEIGHT: f64 = 260.0;
 struct Panel {
     title: String,
     rows: &'static str,
-    /// `[rows][steps]`
+    /// `[rows][steps]`; nothing is drawn of a number that is none.
     values: Vec<Vec<f32>>,
+    /// Steps, by place, of which there is nothing to draw: grey.
+    gaps: Vec<usize>,
     /// The number of the first step.
     first_step: usize,
     scale: Scale,
@@ -78,54 +80,68 @@ fn draw(title: &str, trace: &SampleTrace) -> String {
     svg
 }
 
-/// Target, answer and error at the steps that were asked.
+/// Target, answer and error, from the first step that was asked to the last; those between that were not are gaps.
 fn compared(trace: &SampleTrace) -> Vec<Option<Panel>> {
-    // Every task asks for one run of steps.
-    let first = trace.targets.iter().position(Option::is_some);
-    let first_step = 1 + first.unwrap_or(0);
-    let steps = trace.targets.iter().zip(&trace.answers);
-    let asked = steps.filter_map(|(target, answer)| Some((target.as_ref()?, answer.as_ref()?)));
-    let (targets, answers): (Vec<&Vec<f32>>, Vec<&Vec<f32>>) = asked.unzip();
-    let errors: Vec<Vec<f32>> = targets
-        .iter()
-        .zip(&answers)
-        .map(|(target, answer)| {
-            let pairs = target.iter().zip(answer.iter());
-            pairs
-                .map(|(target, answer)| (target - answer).abs())
-                .collect()
-        })
+    let asked = |pair: (&Option<Vec<f32>>, &Option<Vec<f32>>)| match pair {
+        (Some(target), Some(answer)) => Some([target.clone(), answer.clone()]),
+        _ => None,
+    };
+    let steps = trace.targets.iter().zip(&trace.answers).map(asked);
+    let steps: Vec<Option<[Vec<f32>; 2]>> = steps.collect();
+    let first = steps.iter().position(Option::is_some).unwrap_or(0);
+    let last = steps.iter().rposition(Option::is_some).unwrap_or(0);
+    let steps = &steps[first..steps.len().min(last + 1)];
+    let gaps: Vec<usize> = (0..steps.len())
+        .filter(|&place| steps[place].is_none())
         .collect();
-    let errors: Vec<&Vec<f32>> = errors.iter().collect();
-    [("target", targets), ("answer", answers), ("error", errors)]
-        .map(|(title, steps)| {
-            let values = transposed(&steps);
-            Some(Panel {
-                title: title.to_owned(),
-                rows: trace.answer_rows,
-                scale: Scale::of(&values),
-                values,
-                first_step,
-            })
+    let width = steps.iter().flatten().map(|[target, _]| target.len());
+    let nothing = vec![f32::NAN; width.max().unwrap_or(0)];
+    let drawn = |of_step: &dyn Fn(&[Vec<f32>; 2]) -> Vec<f32>| -> Vec<Vec<f32>> {
+        let columns = steps
+            .iter()
+            .map(|step| step.as_ref().map_or(nothing.clone(), of_step));
+        transposed(&columns.collect::<Vec<_>>())
+    };
+    let off = |[target, answer]: &[Vec<f32>; 2]| {
+        let pairs = target.iter().zip(answer);
+        pairs
+            .map(|(target, answer)| (target - answer).abs())
+            .collect()
+    };
+    [
+        ("target", drawn(&|[target, _]| target.clone())),
+        ("answer", drawn(&|[_, answer]| answer.clone())),
+        ("error", drawn(&off)),
+    ]
+    .map(|(title, values)| {
+        Some(Panel {
+            title: title.to_owned(),
+            rows: trace.answer_rows,
+            scale: Scale::of(&values),
+            values,
+            gaps: gaps.clone(),
+            first_step: first + 1,
         })
-        .into()
+    })
+    .into()
 }
 
 fn over_all_steps(trace: &SampleTrace) -> Vec<Option<Panel>> {
-    let inputs: Vec<&Vec<f32>> = trace.inputs.iter().collect();
-    let input = transposed(&inputs);
+    let input = transposed(&trace.inputs);
     let input = Panel {
         title: "input, all steps".to_owned(),
         rows: trace.input_rows,
         scale: Scale::of(&input),
         values: input,
+        gaps: Vec::new(),
         first_step: 1,
     };
-    let answers: Option<Vec<&Vec<f32>>> = trace.answers.iter().map(Option::as_ref).collect();
+    let answers: Option<Vec<Vec<f32>>> = trace.answers.iter().cloned().collect();
     let answers = answers.map(|answers| Panel {
         title: "answer, all steps".to_owned(),
         rows: trace.answer_rows,
         values: transposed(&answers),
+        gaps: Vec::new(),
         first_step: 1,
         scale: Scale::Share,
     });
@@ -137,13 +153,14 @@ fn of_layer(map: &HeatMap) -> Panel {
         title: map.title.clone(),
         rows: map.rows,
         values: map.values.clone(),
+        gaps: Vec::new(),
         first_step: 1,
         scale: Scale::of(&map.values),
     }
 }
 
 /// `[steps][rows]` to `[rows][steps]`.
-fn transposed(steps: &[&Vec<f32>]) -> Vec<Vec<f32>> {
+fn transposed(steps: &[Vec<f32>]) -> Vec<Vec<f32>> {
     let n_rows = steps.first().map_or(0, |step| step.len());
     (0..n_rows)
         .map(|row| steps.iter().map(|step| step[row]).collect())
@@ -153,7 +170,7 @@ fn transposed(steps: &[&Vec<f32>]) -> Vec<Vec<f32>> {
 impl Scale {
     /// The scale that fits the numbers.
     fn of(values: &[Vec<f32>]) -> Scale {
-        let all = || values.iter().flatten().copied();
+        let all = || values.iter().flatten().copied().filter(|x| !x.is_nan());
         let within = all().all(|value| (0.0..=1.0 + 1e-6).contains(&value));
         match within {
             true => Scale::Share,
@@ -198,6 +215,15 @@ impl Panel {
         self.values.first().map_or(0, Vec::len)
     }
 
+    /// What the colours mean.
+    fn in_words(&self) -> String {
+        let scale = self.scale.in_words();
+        match self.gaps.is_empty() {
+            true => scale,
+            false => format!("{scale}, grey: not asked"),
+        }
+    }
+
     fn draw(&self, svg: &mut String, left: f64, top: f64, width: f64) {
         let (n_rows, n_steps, height) = (self.values.len(), self.n_steps(), self.height());
         if n_rows == 0 || n_steps == 0 {
@@ -210,8 +236,15 @@ impl Panel {
             r##"<text x="{left:.1}" y="{:.1}"><tspan font-weight="bold">{}</tspan><tspan fill="#6e6e6e" dx="8" font-size="11">{}</tspan></text>"##,
             top - 8.0,
             escaped(&self.title),
-            self.scale.in_words()
+            self.in_words()
         );
+        for gap in &self.gaps {
+            let _ = write!(
+                svg,
+                r##"<rect x="{:.2}" y="{top:.2}" width="{cell_width:.2}" height="{height:.2}" fill="#ececec" shape-rendering="crispEdges"/>"##,
+                left + *gap as f64 * cell_width
+            );
+        }
         for (row, values) in self.values.iter().enumerate() {
             let y = top + row as f64 * cell_height;
             for (first, n, color) in runs(values, |value| self.scale.color(value)) {
@@ -279,6 +312,41 @@ fn runs(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Questions with gaps between them stand where they were asked.
+    #[test]
+    fn steps_that_were_asked_have_their_own_numbers() {
+        let asked = [false, false, true, false, true, true, false];
+        let row = |is_asked: &bool| is_asked.then(|| vec![0.0, 1.0]);
+        let targets: Vec<Option<Vec<f32>>> = asked.iter().map(row).collect();
+        let trace = SampleTrace {
+            inputs: vec![vec![1.0]; 7],
+            input_rows: "token",
+            targets,
+            answers: vec![Some(vec![0.25, 0.75]); 7],
+            answer_rows: "class",
+            heat_maps: Vec::new(),
+        };
+        for panel in compared(&trace).into_iter().flatten() {
+            assert_eq!(
+                (panel.first_step, panel.n_steps()),
+                (3, 4),
+                "{}",
+                panel.title
+            );
+            assert_eq!(panel.gaps, [1]);
+            let is_drawn = panel.values[1].iter().map(|value| !value.is_nan());
+            assert_eq!(is_drawn.collect::<Vec<_>>(), [true, false, true, true]);
+            assert!(panel.in_words().ends_with(", grey: not asked"));
+        }
+        let svg = draw("questions", &trace);
+        // The axes of target, answer and error, from step 3 to step 6, and a grey column in each.
+        for (number, times) in [("3", 3), ("6", 3)] {
+            let label = format!(">{number}</text>");
+            assert_eq!(svg.matches(&label).count(), times, "{number}");
+        }
+        assert_eq!(svg.matches("fill=\"#ececec\"").count(), 3);
+    }
 
     #[test]
     fn neighbours_of_one_colour_are_one_rectangle() {

@@ -1,14 +1,14 @@
 //! Small photographs, pixel by pixel.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::files::absolute;
 use crate::settings::Section;
-use crate::tasks::images::{Images, Labelled, read, validate_step};
+use crate::tasks::data::{DataFile, Opened, read_once};
+use crate::tasks::images::{Images, Labelled, Reading, read, validate_step, with_compressed};
 use crate::tasks::{Format, Sample, Split, Task};
 
 /// CIFAR-10 (Krizhevsky 2009) read pixel by pixel, row by row from the top left; each pixel is red, green and blue.
@@ -32,7 +32,9 @@ pub struct SequentialCifar10 {
     /// The data seed: the order in which training goes over the images. Default 0.
     pub seed: u64,
     #[serde(skip)]
-    images: Arc<Images>,
+    reading: Reading,
+    #[serde(skip)]
+    images: Opened<Images>,
 }
 
 impl Default for SequentialCifar10 {
@@ -41,7 +43,8 @@ impl Default for SequentialCifar10 {
             folder: PathBuf::from("data/cifar-10-batches-bin"),
             pixels_per_step: 1,
             seed: 0,
-            images: Arc::default(),
+            reading: Reading::default(),
+            images: Opened::default(),
         }
     }
 }
@@ -54,29 +57,41 @@ impl SequentialCifar10 {
     pub(super) fn from_section(section: Section) -> Result<Self, Error> {
         let mut task: SequentialCifar10 = section.parse()?;
         validate_step("task.pixels_per_step", task.pixels_per_step, PIXELS)?;
-        let folder = task.folder.as_path();
-        let mut train = Labelled::default();
-        for batch in 1..=N_BATCHES {
-            add(&folder.join(format!("data_batch_{batch}.bin")), &mut train)?;
-        }
-        let mut test = Labelled::default();
-        add(&folder.join("test_batch.bin"), &mut test)?;
-        let n = train.labels.len();
-        let (train, validation) = train.split_at(n - n / 10);
         // The file holds all reds, then all greens, then all blues.
         let of_pixel = |pixel| (0..CHANNELS).map(move |channel| channel * PIXELS + pixel);
         let order = (0..PIXELS).flat_map(of_pixel).collect();
-        let step = CHANNELS * task.pixels_per_step;
-        task.images = Arc::new(Images::new([train, validation, test], order, step, folder)?);
-        task.folder = absolute(folder)?;
+        task.reading = Reading {
+            step: CHANNELS * task.pixels_per_step,
+            order,
+        };
+        task.folder = absolute(&task.folder)?;
         Ok(task)
     }
+}
+
+/// Those that train, then the one that tests.
+fn paths(folder: &Path) -> Vec<PathBuf> {
+    let batches = (1..=N_BATCHES).map(|batch| format!("data_batch_{batch}.bin"));
+    let names = batches.chain(["test_batch.bin".to_owned()]);
+    names.map(|name| folder.join(name)).collect()
+}
+
+fn read_images(folder: &Path) -> Result<Images, Error> {
+    let paths = paths(folder);
+    let (mut train, mut test) = (Labelled::default(), Labelled::default());
+    for path in &paths[..N_BATCHES] {
+        add(path, &mut train)?;
+    }
+    add(&paths[N_BATCHES], &mut test)?;
+    let n = train.labels.len();
+    let (train, validation) = train.split_at(n - n / 10);
+    Images::new([train, validation, test], None, folder)
 }
 
 /// Adds the images of a file: a label and then the image, again and again.
 fn add(path: &Path, images: &mut Labelled) -> Result<(), Error> {
     const RECORD: usize = 1 + CHANNELS * PIXELS;
-    let content = read(path)?;
+    let content = read(path, &mut images.files)?;
     if content.is_empty() || !content.len().is_multiple_of(RECORD) {
         let problem = format!(
             "it holds {} bytes; it must hold images of {RECORD} bytes each",
@@ -93,19 +108,30 @@ fn add(path: &Path, images: &mut Labelled) -> Result<(), Error> {
 
 impl Task for SequentialCifar10 {
     fn format(&self) -> Format {
-        self.images.format()
+        self.reading.format()
     }
 
     fn seq_length(&self) -> usize {
-        self.images.seq_length()
+        self.reading.seq_length()
+    }
+
+    fn open(&self) -> Result<(), Error> {
+        let paths = with_compressed(&paths(&self.folder));
+        let read = || read_once("cifar-10", &paths, || read_images(&self.folder));
+        self.images.open(read).map(drop)
+    }
+
+    fn files(&self) -> Vec<DataFile> {
+        let known = self.images.known();
+        known.map_or(Vec::new(), |images| images.files.clone())
     }
 
     fn n_samples(&self, split: Split) -> Option<u64> {
-        Some(self.images.count(split))
+        Some(self.images.get().count(split))
     }
 
     fn sample(&self, split: Split, index: u64) -> Sample {
-        self.images.sample(split, index)
+        self.images.get().sample(&self.reading, split, index)
     }
 
     fn seed(&self) -> u64 {

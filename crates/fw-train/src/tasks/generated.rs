@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::error::require;
 use crate::settings::Section;
-use crate::tasks::{AnswerFormat, Format, InputFormat, Sample, Split, Task, validate_samples};
+use crate::tasks::{
+    AnswerFormat, Format, InputFormat, Optimum, Sample, Split, Task, validate_samples,
+};
 
 /// A task whose samples are drawn by a generator. Training draws fresh ones for ever.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -70,8 +72,8 @@ pub trait Generator: Send + Sync {
     /// A sample of a split.
     fn draw(&self, split: Split, rng: &mut ChaCha8Rng) -> Self::Drawn;
 
-    /// The loss of the best predictor there is, in the unit of the format's loss, where one is known that is not 0.
-    fn optimal_loss(&self, _sample: &Self::Drawn) -> Option<f64> {
+    /// See [`Task::optimum`]. A task of which equal inputs can have unequal answers must know it.
+    fn optimum(&self, _sample: &Self::Drawn) -> Option<Optimum> {
         None
     }
 
@@ -155,8 +157,8 @@ impl<G: Generator> Task for Generated<G> {
         self.draw(split, index).into()
     }
 
-    fn optimal_loss(&self, split: Split, index: u64) -> Option<f64> {
-        self.generator.optimal_loss(&self.draw(split, index))
+    fn optimum(&self, split: Split, index: u64) -> Option<Optimum> {
+        self.generator.optimum(&self.draw(split, index))
     }
 
     fn seed(&self) -> u64 {
@@ -249,6 +251,20 @@ pub(super) fn padded(bits: &[f32], width: usize) -> Vec<f32> {
     let mut vector = bits.to_vec();
     vector.resize(width, 0.0);
     vector
+}
+
+/// What the best predictor comes to, from the probability that it gives to each bit that is right.
+pub(super) fn optimum_of_bits(of_right_bits: &[f64]) -> Optimum {
+    let wrong = of_right_bits.iter().map(|&probability| match probability {
+        0.5 => 0.5,
+        probability => f64::from(u8::from(probability < 0.5)),
+    });
+    let losses = of_right_bits.iter().map(|probability| -probability.log2());
+    Optimum {
+        error: wrong.sum::<f64>() / of_right_bits.len() as f64,
+        // Not -0.
+        loss: losses.sum::<f64>() + 0.0,
+    }
 }
 
 /// Bits that a task may have in a vector.

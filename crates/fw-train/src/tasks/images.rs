@@ -2,23 +2,32 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::Error;
 use crate::error::require;
-use crate::tasks::{Answer, AnswerFormat, Format, Input, InputFormat, Sample, Split};
+use crate::tasks::{Answer, AnswerFormat, DataFile, Format, Input, InputFormat, Sample, Split};
 
-/// Images of ten classes, by split, and how one becomes a sequence.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Images {
+/// Images of ten classes, by split.
+#[derive(Debug)]
+pub(super) struct Images {
     /// Bytes of each split's images, end to end.
     pixels: [Vec<u8>; 3],
     /// The class of each image.
     labels: [Vec<u8>; 3],
+    /// What was read.
+    pub files: Vec<DataFile>,
+    /// What has to be said of them.
+    pub note: Option<String>,
+}
+
+/// How an image becomes a sequence.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Reading {
     /// Bytes that one step reads.
-    step: usize,
+    pub step: usize,
     /// Which byte of an image stands at each place of the sequence.
-    order: Vec<usize>,
+    pub order: Vec<usize>,
 }
 
 /// Classes of every set of images here.
@@ -29,6 +38,7 @@ const N_CLASSES: usize = 10;
 pub(super) struct Labelled {
     pub pixels: Vec<u8>,
     pub labels: Vec<u8>,
+    pub files: Vec<DataFile>,
 }
 
 impl Labelled {
@@ -38,20 +48,20 @@ impl Labelled {
         let rest = Labelled {
             pixels: self.pixels.split_off(n * size),
             labels: self.labels.split_off(n),
+            files: Vec::new(),
         };
         (self, rest)
     }
 }
 
 impl Images {
-    /// Images in the order train, validation, test, each read in the given order of bytes, `step` at a time.
+    /// Images in the order train, validation, test.
     ///
     /// # Errors
     /// If a split is empty, or a label is none of the classes; `source` says of what.
     pub(super) fn new(
         splits: [Labelled; 3],
-        order: Vec<usize>,
-        step: usize,
+        note: Option<String>,
         source: &Path,
     ) -> Result<Self, Error> {
         for split in &splits {
@@ -72,34 +82,21 @@ impl Images {
         Ok(Images {
             pixels: [train.pixels, validation.pixels, test.pixels],
             labels: [train.labels, validation.labels, test.labels],
-            step,
-            order,
+            files: [train.files, validation.files, test.files].concat(),
+            note,
         })
     }
 
-    pub(super) fn format(&self) -> Format {
-        Format {
-            input: InputFormat::Vectors { d_input: self.step },
-            answer: AnswerFormat::Class {
-                n_classes: N_CLASSES,
-            },
-        }
-    }
-
-    pub(super) fn seq_length(&self) -> usize {
-        self.order.len() / self.step
-    }
-
-    pub(super) fn count(&self, split: Split) -> u64 {
+    pub fn count(&self, split: Split) -> u64 {
         self.labels[split.stream() as usize].len() as u64
     }
 
     /// Pixels as numbers from 0 to 1.
-    pub(super) fn sample(&self, split: Split, index: u64) -> Sample {
+    pub fn sample(&self, reading: &Reading, split: Split, index: u64) -> Sample {
         let (split, index) = (split.stream() as usize, index as usize);
-        let size = self.order.len();
+        let size = reading.order.len();
         let pixels = &self.pixels[split][index * size..][..size];
-        let steps = self.order.chunks(self.step).map(|places| {
+        let steps = reading.order.chunks(reading.step).map(|places| {
             let bytes = places.iter().map(|&place| pixels[place]);
             bytes.map(|byte| f32::from(byte) / 255.0).collect()
         });
@@ -110,20 +107,53 @@ impl Images {
     }
 }
 
+impl Reading {
+    pub fn format(&self) -> Format {
+        Format {
+            input: InputFormat::Vectors { d_input: self.step },
+            answer: AnswerFormat::Class {
+                n_classes: N_CLASSES,
+            },
+        }
+    }
+
+    pub fn seq_length(&self) -> usize {
+        self.order.len() / self.step
+    }
+}
+
 /// Checks that a number of bytes can be read so many at a time.
 pub(super) fn validate_step(field: &str, step: usize, total: usize) -> Result<(), Error> {
     let divides = step >= 1 && total.is_multiple_of(step);
     require(divides, field, step, &format!("divide {total}"))
 }
 
-/// A file's content; that of the file with `.gz` behind its name, decompressed, where there is no other.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, Error> {
+/// Files, and what they are called when they are compressed.
+pub(super) fn with_compressed(paths: &[PathBuf]) -> Vec<PathBuf> {
+    let both = paths
+        .iter()
+        .map(|path| [path.clone(), path.with_added_extension("gz")]);
+    both.flatten().collect()
+}
+
+/// Whether a file is there, with or without `.gz` behind its name.
+pub(super) fn is_there(path: &Path) -> bool {
+    path.exists() || path.with_added_extension("gz").exists()
+}
+
+/// A file's content; that of the file with `.gz` behind its name, decompressed, where there is no other. It is added to the files
+/// that were read.
+pub(super) fn read(path: &Path, files: &mut Vec<DataFile>) -> Result<Vec<u8>, Error> {
+    let content = read_file(path)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    files.push(DataFile::new(name, path, &content));
+    Ok(content)
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, Error> {
     let mut content = Vec::new();
-    let compressed = path.with_file_name(format!(
-        "{}.gz",
-        path.file_name().unwrap_or_default().to_string_lossy()
-    ));
-    if !path.exists() && !compressed.exists() {
+    let compressed = path.with_added_extension("gz");
+    if !is_there(path) {
         let problem = "there is no such file, nor one with `.gz` behind its name; task.folder says where such files are";
         return Err(Error::data(path, problem));
     }

@@ -1,7 +1,6 @@
 //! Handwritten digits, pixel by pixel.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -10,8 +9,11 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::files::absolute;
 use crate::settings::Section;
+use crate::tasks::data::{DataFile, Opened, read_once};
 use crate::tasks::generated::below;
-use crate::tasks::images::{Images, Labelled, read, validate_step};
+use crate::tasks::images::{
+    Images, Labelled, Reading, is_there, read, validate_step, with_compressed,
+};
 use crate::tasks::{Format, Sample, Split, Task};
 
 /// MNIST (LeCun et al. 1998) read pixel by pixel, row by row from the top left, or in one random order (Le et al. 2015).
@@ -22,9 +24,9 @@ use crate::tasks::{Format, Sample, Split, Task};
 /// ```
 ///
 /// By default the 10,000 test images that come with this project are the whole set: 8,000 to learn from, 1,000 to choose a
-/// checkpoint by, 1,000 to test. A folder that also has the training images (`train-images-idx3-ubyte`,
-/// `train-labels-idx1-ubyte`, with or without `.gz`) is split as usual: the last twelfth of the training images validates, and the
-/// 10,000 test images test.
+/// checkpoint by, 1,000 to test; that is said whenever they are read. A folder that also has the training images
+/// (`train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, with or without `.gz`; one of the two is an error) is split as usual: the last
+/// twelfth of the training images validates, and the 10,000 test images test.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PixelMnist {
@@ -39,7 +41,9 @@ pub struct PixelMnist {
     /// The data seed: the order in which training goes over the images. Default 0.
     pub seed: u64,
     #[serde(skip)]
-    images: Arc<Images>,
+    reading: Reading,
+    #[serde(skip)]
+    images: Opened<Images>,
 }
 
 impl Default for PixelMnist {
@@ -50,7 +54,8 @@ impl Default for PixelMnist {
             permutation_seed: 0,
             pixels_per_step: 1,
             seed: 0,
-            images: Arc::default(),
+            reading: Reading::default(),
+            images: Opened::default(),
         }
     }
 }
@@ -62,22 +67,6 @@ impl PixelMnist {
     pub(super) fn from_section(section: Section) -> Result<Self, Error> {
         let mut task: PixelMnist = section.parse()?;
         validate_step("task.pixels_per_step", task.pixels_per_step, PIXELS)?;
-        let folder = task.folder.as_path();
-        let test = labelled(folder, "t10k")?;
-        let splits = match has(folder, "train-images-idx3-ubyte") {
-            true => {
-                let train = labelled(folder, "train")?;
-                let n = train.labels.len();
-                let (train, validation) = train.split_at(n - n / 12);
-                [train, validation, test]
-            }
-            false => {
-                let n = test.labels.len();
-                let (train, rest) = test.split_at(n - 2 * (n / 10));
-                let (validation, test) = rest.split_at(n / 10);
-                [train, validation, test]
-            }
-        };
         let mut order: Vec<usize> = (0..PIXELS).collect();
         if task.permuted {
             let mut rng = ChaCha8Rng::seed_from_u64(task.permutation_seed);
@@ -86,22 +75,50 @@ impl PixelMnist {
                 order.swap(place, other);
             }
         }
-        task.images = Arc::new(Images::new(splits, order, task.pixels_per_step, folder)?);
-        task.folder = absolute(folder)?;
+        task.reading = Reading {
+            step: task.pixels_per_step,
+            order,
+        };
+        task.folder = absolute(&task.folder)?;
         Ok(task)
     }
 }
 
-fn has(folder: &Path, name: &str) -> bool {
-    folder.join(name).exists() || folder.join(format!("{name}.gz")).exists()
+fn read_images(folder: &Path) -> Result<Images, Error> {
+    let test = labelled(folder, "t10k")?;
+    // One of the two files alone is no choice to do without them: the other is missed.
+    let has_train = paths(folder, "train").iter().any(|path| is_there(path));
+    if has_train {
+        let train = labelled(folder, "train")?;
+        let n = train.labels.len();
+        let (train, validation) = train.split_at(n - n / 12);
+        return Images::new([train, validation, test], None, folder);
+    }
+    let n = test.labels.len();
+    let (train, rest) = test.split_at(n - 2 * (n / 10));
+    let (validation, test) = rest.split_at(n / 10);
+    let sizes = [&train, &validation, &test].map(|split| split.labels.len());
+    let note = format!(
+        "{} has no training images of MNIST: its {n} test images are split into {} to learn from, {} to validate and {} to test",
+        folder.display(),
+        sizes[0],
+        sizes[1],
+        sizes[2]
+    );
+    Images::new([train, validation, test], Some(note), folder)
+}
+
+/// The file of the images, and that of their labels.
+fn paths(folder: &Path, which: &str) -> [PathBuf; 2] {
+    ["images-idx3", "labels-idx1"].map(|what| folder.join(format!("{which}-{what}-ubyte")))
 }
 
 /// Images and labels of one pair of files.
 fn labelled(folder: &Path, which: &str) -> Result<Labelled, Error> {
-    let path = |what: &str| folder.join(format!("{which}-{what}-ubyte"));
-    let (images, labels) = (path("images-idx3"), path("labels-idx1"));
-    let pixels = idx(&images, &[SIDE, SIDE])?;
-    let labels_read = idx(&labels, &[])?;
+    let [images, labels] = paths(folder, which);
+    let mut files = Vec::new();
+    let pixels = idx(&images, &[SIDE, SIDE], &mut files)?;
+    let labels_read = idx(&labels, &[], &mut files)?;
     let (n_images, n_labels) = (pixels.len() / PIXELS, labels_read.len());
     if n_images != n_labels {
         let problem = format!("it has {n_labels} labels for {n_images} images");
@@ -110,12 +127,13 @@ fn labelled(folder: &Path, which: &str) -> Result<Labelled, Error> {
     Ok(Labelled {
         pixels,
         labels: labels_read,
+        files,
     })
 }
 
 /// The bytes of an IDX file whose items have the given sizes.
-fn idx(path: &Path, item: &[usize]) -> Result<Vec<u8>, Error> {
-    let content = read(path)?;
+fn idx(path: &Path, item: &[usize], files: &mut Vec<DataFile>) -> Result<Vec<u8>, Error> {
+    let content = read(path, files)?;
     let wrong = |problem: String| Error::data(path, problem);
     let header = 4 + 4 * (1 + item.len());
     let kind = [0, 0, 8, 1 + item.len() as u8];
@@ -147,19 +165,35 @@ fn idx(path: &Path, item: &[usize]) -> Result<Vec<u8>, Error> {
 
 impl Task for PixelMnist {
     fn format(&self) -> Format {
-        self.images.format()
+        self.reading.format()
     }
 
     fn seq_length(&self) -> usize {
-        self.images.seq_length()
+        self.reading.seq_length()
+    }
+
+    fn open(&self) -> Result<(), Error> {
+        let paths = ["train", "t10k"].map(|which| paths(&self.folder, which));
+        let paths = with_compressed(paths.as_flattened());
+        let read = || read_once("mnist", &paths, || read_images(&self.folder));
+        self.images.open(read).map(drop)
+    }
+
+    fn files(&self) -> Vec<DataFile> {
+        let known = self.images.known();
+        known.map_or(Vec::new(), |images| images.files.clone())
+    }
+
+    fn note(&self) -> Option<&str> {
+        self.images.known()?.note.as_deref()
     }
 
     fn n_samples(&self, split: Split) -> Option<u64> {
-        Some(self.images.count(split))
+        Some(self.images.get().count(split))
     }
 
     fn sample(&self, split: Split, index: u64) -> Sample {
-        self.images.sample(split, index)
+        self.images.get().sample(&self.reading, split, index)
     }
 
     fn seed(&self) -> u64 {
@@ -198,6 +232,12 @@ mod tests {
         let task = config.task();
         let counts = [Split::Train, Split::Validation, Split::Test].map(|s| task.n_samples(s));
         assert_eq!(counts, [Some(8000), Some(1000), Some(1000)]);
+        let note = task.note().expect("training images are missing");
+        assert!(
+            note.contains("split into 8000 to learn from, 1000 to validate and 1000 to test"),
+            "{note}"
+        );
+        assert_eq!(task.files().len(), 2);
         assert_eq!(task.seq_length(), 784);
         let classes: Vec<u32> = (0..5).map(|i| sample(&config, Split::Train, i).1).collect();
         assert_eq!(classes, [7, 2, 1, 0, 4]); // the set's first digits
@@ -253,6 +293,19 @@ mod tests {
         let counts = [Split::Train, Split::Validation, Split::Test]
             .map(|split| config.task().n_samples(split));
         assert_eq!(counts, [Some(22), Some(2), Some(20)]);
+        assert_eq!(config.task().note(), None);
+        // One half of the better choice is there: the other is missed, whichever it is.
+        for half in ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"] {
+            let path = folder.path().join(half);
+            let aside = path.with_extension("aside");
+            fs::rename(&path, &aside).expect("a file");
+            let message = mnist(folder.path(), "").expect_err("half of a pair");
+            assert!(
+                message.contains(half) && message.contains("there is no such file"),
+                "{message}"
+            );
+            fs::rename(&aside, &path).expect("a file");
+        }
         let (vectors, class) = sample(&config, Split::Validation, 1);
         assert_eq!((vectors[0][0], class), (3.0 / 255.0, 3));
 

@@ -6,6 +6,7 @@ mod associative_retrieval;
 mod cifar10;
 mod copy;
 mod copy_memory;
+mod data;
 mod generated;
 mod images;
 mod mnist;
@@ -30,8 +31,8 @@ pub use associative_retrieval::AssociativeRetrieval;
 pub use cifar10::SequentialCifar10;
 pub use copy::Copy;
 pub use copy_memory::CopyMemory;
+pub use data::DataFile;
 pub use generated::{Generated, Generator, Range, Splits};
-pub use images::Images;
 pub use mnist::PixelMnist;
 pub use mqar::MultiQueryRecall;
 pub use n_grams::NGrams;
@@ -41,7 +42,7 @@ pub use sample::{
     Answer, AnswerFormat, Batch, Format, Input, InputFormat, Inputs, NUMBER_TOLERANCE, Sample,
     StepClass, Targets, VectorSample,
 };
-pub use text::CharacterLanguage;
+pub use text::{CharacterLanguage, Symbols};
 pub use transduction::{Transduction, Transform};
 
 /// Which part of a task's data.
@@ -96,6 +97,25 @@ pub trait Task: Send + Sync {
     /// The number of tokens or steps in the longest sequence that training sees.
     fn seq_length(&self) -> usize;
 
+    /// Reads the files that the samples come from, unless they are read already; a task without files has nothing to do. Settings, sizes
+    /// and the [format](Self::format) are known without it; samples and their number only after it.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or is not what it should be.
+    fn open(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// The files that the samples come from, once they are read.
+    fn files(&self) -> Vec<DataFile> {
+        Vec::new()
+    }
+
+    /// What has to be said of these files, once they are read: such as that some are missing, and what is done without them.
+    fn note(&self) -> Option<&str> {
+        None
+    }
+
     /// The number of samples in a split; `None` is endless.
     fn n_samples(&self, split: Split) -> Option<u64>;
 
@@ -110,10 +130,29 @@ pub trait Task: Send + Sync {
     /// The data seed.
     fn seed(&self) -> u64;
 
-    /// The loss of the best predictor there is on sample `index` of a split, in the unit of the task's loss, where one is
-    /// known that is not 0.
-    fn optimal_loss(&self, _split: Split, _index: u64) -> Option<f64> {
+    /// What the best predictor there is comes to on sample `index` of a split, where one is known that is not always right.
+    fn optimum(&self, _split: Split, _index: u64) -> Option<Optimum> {
         None
+    }
+
+    /// The steps of a split's text, where a split is one text whose windows follow one another.
+    fn text_length(&self, _split: Split) -> Option<usize> {
+        None
+    }
+
+    /// The window of such a text that begins at step `first`, `length` steps long or up to its end.
+    fn text_window(&self, _split: Split, _first: usize, _length: usize) -> Option<Sample> {
+        None
+    }
+
+    /// A text as tokens, where tokens are the symbols of a text.
+    fn tokens_of(&self, _text: &[u8]) -> Option<Result<Vec<u32>, Error>> {
+        None
+    }
+
+    /// A token as the bytes that it stands for in a text.
+    fn token_bytes(&self, token: u32) -> Vec<u8> {
+        self.token_text(token).into_bytes()
     }
 
     /// A token as text.
@@ -124,6 +163,26 @@ pub trait Task: Send + Sync {
     /// A class as text.
     fn class_text(&self, class: u32) -> String {
         class.to_string()
+    }
+}
+
+/// What the best predictor there is comes to on a sample.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Optimum {
+    /// Its loss, in the unit of the task's loss.
+    pub loss: f64,
+    /// The share of its answers that are wrong, 0 to 1.
+    pub error: f64,
+}
+
+impl std::ops::Add for Optimum {
+    type Output = Optimum;
+
+    fn add(self, other: Optimum) -> Optimum {
+        Optimum {
+            loss: self.loss + other.loss,
+            error: self.error + other.error,
+        }
     }
 }
 
@@ -239,20 +298,142 @@ tasks! {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
+    use std::collections::HashMap;
     use std::path::{Path, PathBuf};
 
     use super::*;
 
-    /// The task that a section describes.
+    /// The task that a section describes, opened.
     pub fn task_from(settings: &str) -> Result<TaskConfig, String> {
         let mut document = format!("[task]\n{settings}").parse().expect("valid TOML");
         let section = Section::take(&mut document, "task").expect("a section");
-        TaskConfig::from_section(section).map_err(|error| {
-            let source = std::error::Error::source(&error);
-            let cause = source.map_or(String::new(), |cause| format!(": {cause}"));
-            format!("{error}{cause}")
-        })
+        let config = TaskConfig::from_section(section);
+        let opened = config.and_then(|config| {
+            config.task().open()?;
+            Ok(config)
+        });
+        opened.map_err(|error| error.in_full())
+    }
+
+    /// Each task of drawn samples, so small that inputs come again.
+    const SMALL: [&str; 12] = [
+        "kind = 'associative-retrieval'\npairs = 1",
+        "kind = 'copy'\nbits = 1\nlength = [1, 2]",
+        "kind = 'repeat-copy'\nbits = 1\nlength = [1, 2]\nrepeats = [1, 2]",
+        "kind = 'associative-recall'\nbits = 1\nitem_length = 1\nitems = [2, 3]",
+        "kind = 'associative-recall'\nbits = 2\nitem_length = 1\nitems = 4",
+        "kind = 'associative-recall'\nbits = 1\nitem_length = 2\nitems = 3",
+        "kind = 'n-grams'\norder = 2\nlength = 3",
+        "kind = 'priority-sort'\nbits = 1\nitems = 2\noutputs = 1",
+        "kind = 'copy-memory'\nsteps = 1\nsymbols = 1",
+        "kind = 'mqar'\nvocabulary = 4\npairs = 1\nlength = 4",
+        "kind = 'mqar'\nvocabulary = 4\npairs = 2\nlength = 6\ndistractors = true",
+        "kind = 'adding'\nlength = 2",
+    ];
+
+    /// What is read up to a step, and what is answered there, of all samples that are drawn.
+    type Answers = HashMap<Vec<u32>, HashMap<Vec<u32>, f64>>;
+
+    fn answers(task: &dyn Task, n: u64) -> Answers {
+        let mut all = Answers::new();
+        let mut seen = |read: &[Vec<u32>], answer: Vec<u32>| {
+            *all.entry(read.concat())
+                .or_default()
+                .entry(answer)
+                .or_default() += 1.0;
+        };
+        for sample in (0..n).map(|index| task.sample(Split::Test, index)) {
+            let bits = |vector: &Vec<f32>| vector.iter().map(|number| number.to_bits()).collect();
+            let read: Vec<Vec<u32>> = match &sample.input {
+                Input::Tokens(tokens) => tokens.iter().map(|&token| vec![token]).collect(),
+                Input::Vectors(vectors) => vectors.iter().map(bits).collect(),
+            };
+            match &sample.answer {
+                Answer::Class(class) => seen(&read, vec![*class]),
+                Answer::Number(number) => seen(&read, vec![number.to_bits()]),
+                Answer::Classes(steps) => {
+                    for (t, step) in steps.iter().enumerate() {
+                        step.iter()
+                            .for_each(|step| seen(&read[..=t], vec![step.class]));
+                    }
+                }
+                Answer::Bits(steps) => {
+                    for (t, step) in steps.iter().enumerate() {
+                        step.iter().for_each(|step| seen(&read[..=t], bits(step)));
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    /// No net can be right where equal inputs have unequal answers: then it is said how right one can be.
+    #[test]
+    fn equal_inputs_have_equal_answers_or_the_task_says_what_the_best_net_comes_to() {
+        for settings in SMALL {
+            let config = task_from(settings).expect("a task");
+            let (task, n) = (config.task(), 4000);
+            let all = answers(task, n);
+            let is_open = all.values().any(|answers| answers.len() > 1);
+            let is_stated = (0..n).any(|index| {
+                let optimum = task.optimum(Split::Test, index);
+                optimum.is_some_and(|optimum| optimum.loss > 0.0)
+            });
+            assert_eq!(is_open, is_stated, "{settings}");
+            let is_known_to_be_open = settings.contains("recall") || settings.contains("grams");
+            assert_eq!(is_open, is_known_to_be_open, "{settings}");
+        }
+    }
+
+    /// The best net that answers bit by bit, counted from what is drawn.
+    #[test]
+    fn the_best_that_is_stated_is_the_best_there_is() {
+        for settings in SMALL
+            .iter()
+            .filter(|settings| settings.contains("associative-recall"))
+        {
+            let config = task_from(settings).expect("a task");
+            // Of few samples of an input more would seem to be known than is.
+            let (task, n) = (config.task(), 100_000);
+            let stated = (0..n).map(|index| task.optimum(Split::Test, index).expect("an optimum"));
+            let stated = stated.fold(
+                Optimum {
+                    loss: 0.0,
+                    error: 0.0,
+                },
+                |sum, of_sample| sum + of_sample,
+            );
+            let (mut loss, mut wrong, mut asked) = (0.0, 0.0, 0.0);
+            for answers in answers(task, n).values() {
+                let total: f64 = answers.values().sum();
+                let width = answers.keys().next().map_or(0, Vec::len);
+                for bit in 0..width {
+                    let ones = answers.iter().filter(|(answer, _)| answer[bit] != 0);
+                    let ones: f64 = ones.map(|(_, count)| count).sum();
+                    for count in [ones, total - ones]
+                        .into_iter()
+                        .filter(|count| *count > 0.0)
+                    {
+                        loss -= count * (count / total).log2();
+                    }
+                    wrong += ones.min(total - ones);
+                    asked += total;
+                }
+            }
+            let n = n as f64;
+            assert!(loss > 0.05 * n, "{settings}: {loss}");
+            assert!(
+                (stated.loss - loss).abs() < 0.02 * loss,
+                "{settings}: {stated:?}, {loss}"
+            );
+            let share = wrong / asked;
+            let error = stated.error / n;
+            assert!(
+                (error - share).abs() < 0.05 * share,
+                "{settings}: {error}, {share}"
+            );
+        }
     }
 
     /// The data that comes with the project.

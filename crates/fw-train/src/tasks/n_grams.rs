@@ -3,10 +3,10 @@
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::generated::{Generator, Range, below, unit, vectors_and_bits};
+use super::generated::{Generator, Range, below, optimum_of_bits, unit, vectors_and_bits};
 use crate::Error;
 use crate::error::require;
-use crate::tasks::{Format, Split, VectorSample};
+use crate::tasks::{Format, Optimum, Split, VectorSample};
 
 /// Dynamic n-grams (Graves et al. 2014, section 4.4): each sequence has an n-gram source of its own; predict its
 /// next bit.
@@ -81,20 +81,20 @@ impl Generator for NGrams {
         sample
     }
 
-    fn optimal_loss(&self, sample: &VectorSample) -> Option<f64> {
+    fn optimum(&self, sample: &VectorSample) -> Option<Optimum> {
         let n_context = self.order - 1;
         let mut counts = vec![[0.0_f64; 2]; 1 << n_context];
         let inputs: Vec<u32> = sample.inputs.iter().map(|input| input[0] as u32).collect();
-        let mut loss = 0.0;
+        let mut of_right_bits = Vec::new();
         for (t, target) in sample.targets.iter().enumerate() {
             let Some(target) = target else { continue };
             let counts = &mut counts[context(&inputs[t + 1 - n_context..=t])];
             let bit = target[0] as usize;
             let probability = (counts[bit] + 0.5) / (counts[0] + counts[1] + 1.0);
-            loss -= probability.log2();
+            of_right_bits.push(probability);
             counts[bit] += 1.0;
         }
-        Some(loss)
+        Some(optimum_of_bits(&of_right_bits))
     }
 }
 
@@ -137,8 +137,10 @@ mod tests {
             .iter()
             .map(|p: &f64| -p.log2())
             .sum();
-        let loss = task.generator.optimal_loss(&sample).expect("a loss");
-        assert!((loss - expected).abs() < 1e-12);
+        let optimum = task.generator.optimum(&sample).expect("an optimum");
+        assert!((optimum.loss - expected).abs() < 1e-12);
+        // Even at first and in a context that is new; right where a 1 follows as before; wrong where a 0 does.
+        assert_eq!(optimum.error, (0.5 + 0.0 + 1.0 + 0.5) / 4.0);
     }
 
     /// No predictor is better on average than the one that knows the prior: neither 1/2, nor the frequencies so far.
@@ -147,7 +149,7 @@ mod tests {
         let task = task::<NGrams>("").expect("a task");
         let mut losses = [0.0; 2];
         for sample in samples(&task, Split::Train) {
-            losses[0] += task.generator.optimal_loss(&sample).expect("a loss");
+            losses[0] += task.generator.optimum(&sample).expect("an optimum").loss;
             let mut counts = [[1.0_f64; 2]; 32]; // Laplace's rule instead of the prior's ½
             let inputs: Vec<u32> = sample.inputs.iter().map(|input| input[0] as u32).collect();
             for (t, target) in sample.targets.iter().enumerate() {

@@ -73,13 +73,14 @@ impl Generator for PrioritySort {
     fn draw(&self, _split: Split, rng: &mut ChaCha8Rng) -> VectorSample {
         let n_items = self.items.draw(rng);
         let width = self.bits + 2;
-        let mut items: Vec<(f64, Vec<f32>)> = (0..n_items)
-            .map(|_| (2.0 * unit(rng) - 1.0, random_bits(rng, self.bits)))
+        // In the precision in which they are read: two that look alike come in the order in which they were read.
+        let mut items: Vec<(f32, Vec<f32>)> = (0..n_items)
+            .map(|_| ((2.0 * unit(rng) - 1.0) as f32, random_bits(rng, self.bits)))
             .collect();
         let mut sample = VectorSample::new();
         for (priority, bits) in &items {
             let mut input = padded(bits, width);
-            input[self.bits] = *priority as f32;
+            input[self.bits] = *priority;
             sample.read(input);
         }
         sample.read(vector(width, &[(self.bits + 1, 1.0)]));

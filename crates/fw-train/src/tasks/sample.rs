@@ -2,6 +2,8 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
+use crate::tasks::Symbols;
+
 /// What a task's samples are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Format {
@@ -39,10 +41,12 @@ pub enum AnswerFormat {
         /// The number of classes to choose from.
         n_classes: usize,
     },
-    /// The next character at every step: cross entropy in bits per character, share of wrong ones.
-    Characters {
-        /// The number of characters to choose from.
-        n_characters: usize,
+    /// The next symbol of a text at every step: cross entropy in bits per symbol, share of wrong ones.
+    Text {
+        /// The number of symbols to choose from.
+        n_symbols: usize,
+        /// What a symbol is.
+        symbols: Symbols,
     },
     /// Bits at some of the steps: cross entropy of a sequence in bits, share of wrong bits.
     Bits {
@@ -62,7 +66,10 @@ impl Format {
     pub fn loss_unit(self) -> &'static str {
         match self.answer {
             AnswerFormat::Class { .. } | AnswerFormat::Classes { .. } => "nats",
-            AnswerFormat::Characters { .. } => "bits per character",
+            AnswerFormat::Text { symbols, .. } => match symbols {
+                Symbols::Characters => "bits per character",
+                Symbols::Bytes => "bits per byte",
+            },
             AnswerFormat::Bits { .. } => "bits per sequence",
             AnswerFormat::Number => "squared error",
         }
@@ -72,7 +79,10 @@ impl Format {
     pub fn error_name(self) -> &'static str {
         match self.answer {
             AnswerFormat::Class { .. } | AnswerFormat::Classes { .. } => "error",
-            AnswerFormat::Characters { .. } => "wrong characters",
+            AnswerFormat::Text { symbols, .. } => match symbols {
+                Symbols::Characters => "wrong characters",
+                Symbols::Bytes => "wrong bytes",
+            },
             AnswerFormat::Bits { .. } => "error per bit",
             AnswerFormat::Number => "off by more than 0.04",
         }
@@ -106,7 +116,7 @@ impl Format {
     pub fn d_output(self) -> usize {
         match self.answer {
             AnswerFormat::Class { n_classes } | AnswerFormat::Classes { n_classes } => n_classes,
-            AnswerFormat::Characters { n_characters } => n_characters,
+            AnswerFormat::Text { n_symbols, .. } => n_symbols,
             AnswerFormat::Bits { d_output } => d_output,
             AnswerFormat::Number => 1,
         }
@@ -136,7 +146,7 @@ pub enum Input {
 pub enum Answer {
     /// A class after the last step.
     Class(u32),
-    /// `[seq_length]`: a class, or nothing where no answer is asked for; also of [`AnswerFormat::Characters`].
+    /// `[seq_length]`: a class, or nothing where no answer is asked for; also of [`AnswerFormat::Text`].
     Classes(Vec<Option<StepClass>>),
     /// `[seq_length]`: the bits to answer with, 0 or 1, or nothing where no answer is asked for.
     Bits(Vec<Option<Vec<f32>>>),
@@ -298,7 +308,7 @@ impl Batch {
                 });
                 class_targets(classes, [size, 1], device)
             }
-            AnswerFormat::Classes { .. } | AnswerFormat::Characters { .. } => {
+            AnswerFormat::Classes { .. } | AnswerFormat::Text { .. } => {
                 let classes = answers.iter().map(|answer| match answer {
                     Answer::Classes(classes) => classes.clone(),
                     _ => unreachable!("samples are of their task's format"),

@@ -9,10 +9,11 @@ use crate::Error;
 use crate::error::require;
 use crate::files::absolute;
 use crate::settings::Section;
+use crate::tasks::data::{DataFile, Opened, read_once};
 use crate::tasks::generated::{below, random_numbers};
-use crate::tasks::text::texts_of;
+use crate::tasks::text::{Part, Source, files_of};
 use crate::tasks::{
-    Answer, AnswerFormat, Format, Input, InputFormat, Sample, Split, StepClass, Task,
+    Answer, AnswerFormat, Format, Input, InputFormat, Sample, Split, StepClass, Symbols, Task,
     validate_samples,
 };
 
@@ -44,8 +45,27 @@ pub struct Transduction {
     pub test_samples: u64,
     /// The data seed: which windows. Default 0.
     pub seed: u64,
+    /// Characters of a file that train, validate and test, from its beginning on. Default: 90, 5 and 5 % of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub splits: Option<[usize; 3]>,
+    /// The name of the file in the folder `text` that trains. Default: the one with the word `train` in its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub train: Option<PathBuf>,
+    /// The same for the validation split.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation: Option<PathBuf>,
+    /// The same for the test split.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test: Option<PathBuf>,
     #[serde(skip)]
-    letters: Arc<[Vec<u32>; 3]>,
+    letters: Opened<Letters>,
+}
+
+/// The letters of each split, and the files that they come from.
+#[derive(Debug)]
+struct Letters {
+    splits: [Vec<u8>; 3],
+    files: Vec<DataFile>,
 }
 
 /// What is done with a line.
@@ -67,7 +87,11 @@ impl Default for Transduction {
             validation_samples: 500,
             test_samples: 1_000,
             seed: 0,
-            letters: Arc::default(),
+            splits: None,
+            train: None,
+            validation: None,
+            test: None,
+            letters: Opened::default(),
         }
     }
 }
@@ -81,12 +105,12 @@ const MARK: u32 = N_LETTERS;
 const GAP: u32 = N_LETTERS + 1;
 
 /// Letters and single blanks.
-fn letters(text: &str) -> Vec<u32> {
+fn letters(text: &str) -> Vec<u8> {
     let mut letters = Vec::with_capacity(text.len());
     for character in text.chars() {
         match character.to_ascii_lowercase() {
-            letter @ 'a'..='z' => letters.push(letter as u32 - 'a' as u32),
-            _ if letters.last() != Some(&BLANK) => letters.push(BLANK),
+            letter @ 'a'..='z' => letters.push(letter as u8 - b'a'),
+            _ if letters.last() != Some(&(BLANK as u8)) => letters.push(BLANK as u8),
             _ => {}
         }
     }
@@ -138,21 +162,38 @@ impl Transduction {
             ("task.validation_samples", task.validation_samples),
             ("task.test_samples", task.test_samples),
         ])?;
-        let texts = texts_of(&task.text)?;
-        let parts = [0, 1, 2].map(|part| letters(&texts[part]));
-        for (split, part) in ["train", "validation", "test"].iter().zip(&parts) {
-            if part.len() <= task.length {
+        task.text = absolute(&task.text)?;
+        Ok(task)
+    }
+
+    fn read(&self) -> Result<Arc<Letters>, Error> {
+        let source = Source {
+            text: &self.text,
+            names: [&self.train, &self.validation, &self.test].map(Option::as_deref),
+            splits: self.splits,
+            symbols: Symbols::Characters,
+            is_kept: false,
+        };
+        let kind = format!("letters, {:?}", source.splits);
+        let read = read_once(&kind, &source.paths()?, || {
+            let parts = source.read()?;
+            let all = |part: &Part| letters(part.characters(0..part.len()));
+            Ok(Letters {
+                splits: [all(&parts[0]), all(&parts[1]), all(&parts[2])],
+                files: files_of(&parts),
+            })
+        })?;
+        for (split, part) in ["train", "validation", "test"].iter().zip(&read.splits) {
+            if part.len() <= self.length {
                 let problem = format!(
                     "its {split} part has {} letters and blanks; with task.length = {} it needs more",
                     part.len(),
-                    task.length
+                    self.length
                 );
-                return Err(Error::data(&task.text, problem));
+                return Err(Error::data(&self.text, problem));
             }
         }
-        task.text = absolute(&task.text)?;
-        task.letters = Arc::new(parts);
-        Ok(task)
+        Ok(read)
     }
 }
 
@@ -172,6 +213,15 @@ impl Task for Transduction {
         2 * self.length
     }
 
+    fn open(&self) -> Result<(), Error> {
+        self.letters.open(|| self.read()).map(drop)
+    }
+
+    fn files(&self) -> Vec<DataFile> {
+        let known = self.letters.known();
+        known.map_or(Vec::new(), |letters| letters.files.clone())
+    }
+
     fn source_length(&self) -> Option<usize> {
         Some(self.length)
     }
@@ -185,12 +235,13 @@ impl Task for Transduction {
     }
 
     fn sample(&self, split: Split, index: u64) -> Sample {
-        let letters = &self.letters[split.stream() as usize];
+        let letters = &self.letters.get().splits[split.stream() as usize];
         let mut rng = random_numbers(self.seed, split, index);
         let first = below(&mut rng, (letters.len() - self.length) as u32) as usize;
-        let line = &letters[first..first + self.length];
-        let target = self.transform.target(line);
-        let mut tokens = self.transform.source(line);
+        let line = letters[first..first + self.length].iter();
+        let line: Vec<u32> = line.map(|&letter| letter.into()).collect();
+        let target = self.transform.target(&line);
+        let mut tokens = self.transform.source(&line);
         tokens.push(MARK);
         tokens.extend(&target[..self.length - 1]);
         let asked = target.iter().map(|&class| {
@@ -296,7 +347,10 @@ mod tests {
     #[test]
     fn a_text_becomes_letters_and_single_blanks() {
         let config = transduction("").expect("a task");
-        let text = |text: &str| config.task().input_text(&letters(text));
+        let text = |text: &str| {
+            let tokens: Vec<u32> = letters(text).into_iter().map(u32::from).collect();
+            config.task().input_text(&tokens)
+        };
         assert_eq!(text("To be,\n\nor NOT!"), "to be or not ");
         let error = transduction("length = 1").expect_err("too short");
         assert!(

@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::optim::ModuleOptimizer;
+use fw_core::StateData;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::files::{readable_by_others, sync_folder};
 use crate::training::evaluate::Evaluation;
+use crate::training::kept_state;
 
 /// Where a training stands, besides its model and optimiser.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,6 +51,8 @@ const UNFINISHED: &str = ".unfinished-";
 const MODEL: &str = "model.bpk";
 const OPTIMIZER: &str = "optimizer.bpk";
 const PROGRESS: &str = "progress.json";
+/// Only where training goes on from it.
+const STATE: &str = "state.safetensors";
 
 /// What `progress.json` holds.
 #[derive(Serialize, Deserialize)]
@@ -89,6 +93,18 @@ impl Checkpoint {
         Ok(checkpoints)
     }
 
+    /// The checkpoint of a step.
+    pub fn at(folder: &Path, step: usize) -> Result<Checkpoint, Error> {
+        let mut all = Checkpoint::all(folder)?.into_iter();
+        let found = all.find(|checkpoint| checkpoint.step == step);
+        found.ok_or_else(|| {
+            Error::run(
+                folder,
+                format!("it has no checkpoint of step {step} any more"),
+            )
+        })
+    }
+
     /// Removes what a killed run has left half-written.
     pub fn remove_unfinished(folder: &Path) -> Result<(), Error> {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -104,11 +120,12 @@ impl Checkpoint {
         folder: &Path,
         model: &M,
         optimizer: &ModuleOptimizer,
+        state: Option<&StateData>,
         progress: &Progress,
     ) -> Result<(), Error> {
         let path = folder.join(format!("step-{:08}", progress.step));
         let fail = Error::file("write", &path);
-        write_folder(folder, &path, model, optimizer, progress).map_err(fail)?;
+        write_folder(folder, &path, model, optimizer, state, progress).map_err(fail)?;
         let best = progress.best.map(|best| best.step);
         for old in Checkpoint::all(folder)? {
             if old.step != progress.step && Some(old.step) != best {
@@ -140,6 +157,18 @@ impl Checkpoint {
         optimizer
             .load(&path)
             .map_err(|error| self.broken(OPTIMIZER, error))
+    }
+
+    /// The state that the next window goes on from, where the training carries one.
+    pub fn load_state(&self) -> Result<Option<StateData>, Error> {
+        let path = self.path.join(STATE);
+        if !self.load_contents()?.crc32.contains_key(STATE) {
+            return Ok(None);
+        }
+        self.check(STATE)?;
+        let bytes = fs::read(&path).map_err(Error::file("read", &path))?;
+        let state = kept_state::from_bytes(&bytes);
+        state.map(Some).map_err(|error| self.broken(STATE, error))
     }
 
     /// Where the training stood.
@@ -185,6 +214,7 @@ fn write_folder<M: Module>(
     path: &Path,
     model: &M,
     optimizer: &ModuleOptimizer,
+    state: Option<&StateData>,
     progress: &Progress,
 ) -> std::io::Result<()> {
     fs::create_dir_all(folder)?;
@@ -195,15 +225,22 @@ fn write_folder<M: Module>(
     let file = |name| unfinished.path().join(name);
     model.clone().save_file(file(MODEL)).map_err(failed)?;
     optimizer.save(file(OPTIMIZER)).map_err(failed)?;
+    let mut names = vec![MODEL, OPTIMIZER];
+    if let Some(state) = state {
+        let bytes = kept_state::to_bytes(state).map_err(std::io::Error::other)?;
+        fs::write(file(STATE), bytes)?;
+        names.push(STATE);
+    }
     let mut contents = Contents {
         progress: progress.clone(),
         crc32: BTreeMap::new(),
     };
-    for name in [MODEL, OPTIMIZER] {
+    for &name in &names {
         contents.crc32.insert(name.to_owned(), crc32(&file(name))?);
     }
     fs::write(file(PROGRESS), serde_json::to_vec_pretty(&contents)?)?;
-    for name in [MODEL, OPTIMIZER, PROGRESS] {
+    names.push(PROGRESS);
+    for name in names {
         File::open(file(name))?.sync_all()?;
     }
     readable_by_others(unfinished.path())?;

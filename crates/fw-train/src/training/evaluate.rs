@@ -4,7 +4,7 @@ use burn::tensor::Device;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::models::Model;
-use crate::tasks::{Format, Split, Task};
+use crate::tasks::{Batch, Format, Optimum, Split, Task};
 use crate::training::measure::{Numbers, measure};
 
 /// How a model does on a split.
@@ -26,6 +26,9 @@ pub struct Evaluation {
     /// The loss of the best predictor there is, where one is known that is not 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub optimal: Option<f64>,
+    /// Its error, where there is such a loss. Runs of version 0.1.0 lack it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub optimal_error: Option<f64>,
 }
 
 /// JSON has no number that is not finite, as a loss can be on another task than a model was trained on: it is written as null.
@@ -36,7 +39,14 @@ fn number_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::
 impl Evaluation {
     /// In words: `loss 0.0100 bits per sequence, error per bit 0.00 %, 99.9 % of sequences perfect`.
     pub fn in_words(&self, format: Format) -> String {
-        let error = format!("{} {:.2} %", format.error_name(), 100.0 * self.error);
+        let optimal_error = self.optimal_error.map_or(String::new(), |error| {
+            format!(" (the best there is: {:.2} %)", 100.0 * error)
+        });
+        let error = format!(
+            "{} {:.2} %{optimal_error}",
+            format.error_name(),
+            100.0 * self.error
+        );
         let loss = format!("loss {} {}", loss_number(self.loss), format.loss_unit());
         let optimal = self
             .optimal
@@ -49,7 +59,7 @@ impl Evaluation {
             format!(", {:.1} % of sequences perfect", 100.0 * perfect)
         });
         match format.is_ranked_by_error() {
-            true => format!("{error}, {loss}{counted}{optimal}{perfect}"),
+            true => format!("{error}, {loss}{optimal}{counted}{perfect}"),
             false => format!("{loss}{optimal}, {error}{perfect}"),
         }
     }
@@ -76,13 +86,16 @@ pub fn evaluate<M: Model>(model: &M, task: &dyn Task, split: Split, device: &Dev
     let n_samples = task.n_samples(split).unwrap_or(10_000);
     let (format, step) = (task.format(), batch_size(task));
     let mut totals = Numbers::default();
-    let mut optimal = Some(0.0);
+    let mut best = Some(Optimum {
+        loss: 0.0,
+        error: 0.0,
+    });
     for first in (0..n_samples).step_by(step as usize) {
         let indices = first..(first + step).min(n_samples);
         // Most tasks have none, and are not asked again.
-        optimal = optimal.and_then(|sum: f64| {
-            let losses = indices.clone().map(|index| task.optimal_loss(split, index));
-            Some(sum + losses.sum::<Option<f64>>()?)
+        best = best.and_then(|sum| {
+            let mut samples = indices.clone().map(|index| task.optimum(split, index));
+            samples.try_fold(sum, |sum, of_sample| Some(sum + of_sample?))
         });
         let batch = task.batch(split, indices, device);
         // Read at once: a sum of many thousands in single precision would lose digits.
@@ -90,13 +103,47 @@ pub fn evaluate<M: Model>(model: &M, task: &dyn Task, split: Split, device: &Dev
         totals = totals.add(measured.totals.numbers());
     }
     let means = totals.means(format);
+    // A task that can always be answered rightly has nothing to say.
+    let best = best.filter(|best| best.loss > 0.0);
     Evaluation {
         loss: means.loss,
         counted_loss: means.counted_loss,
         error: means.error,
         perfect: means.perfect,
-        optimal: optimal.map(|sum| sum / n_samples as f64),
+        optimal: best.map(|best| best.loss / n_samples as f64),
+        optimal_error: best.map(|best| best.error / n_samples as f64),
     }
+}
+
+/// Evaluates a model, without autodiff, on the whole text of a split, from its first symbol to its last with one state: as character
+/// models are measured. Nothing, for a task whose samples do not follow one another.
+pub fn evaluate_text<M: Model>(
+    model: &M,
+    task: &dyn Task,
+    split: Split,
+    device: &Device,
+) -> Option<Evaluation> {
+    /// Steps at a time: how many changes no number, but takes memory.
+    const WINDOW: usize = 10_000;
+    let n_steps = task.text_length(split)?;
+    let mut totals = Numbers::default();
+    let mut state = None;
+    for first in (0..n_steps).step_by(WINDOW) {
+        let sample = task.text_window(split, first, WINDOW)?;
+        let batch = Batch::new(task.format(), &[sample], device);
+        let (logits, last) = model.logits_from(batch.inputs, state);
+        totals = totals.add(measure(logits, batch.targets).totals.numbers());
+        state = Some(last);
+    }
+    let means = totals.means(task.format());
+    Some(Evaluation {
+        loss: means.loss,
+        counted_loss: means.counted_loss,
+        error: means.error,
+        perfect: means.perfect,
+        optimal: None,
+        optimal_error: None,
+    })
 }
 
 #[cfg(test)]
@@ -111,6 +158,7 @@ mod tests {
             error: 0.5,
             perfect: None,
             optimal: None,
+            optimal_error: None,
         };
         let text = serde_json::to_string(&evaluation).expect("JSON");
         let read: Evaluation = serde_json::from_str(&text).expect("an evaluation");

@@ -197,7 +197,7 @@ impl Numbers {
             AnswerFormat::Class { .. } | AnswerFormat::Classes { .. } | AnswerFormat::Number => {
                 sum / answers as f64
             }
-            AnswerFormat::Characters { .. } => sum / answers as f64 / LN_2,
+            AnswerFormat::Text { .. } => sum / answers as f64 / LN_2,
             AnswerFormat::Bits { .. } => sum / counts.sequences as f64 / LN_2,
         };
         Means {
@@ -217,7 +217,7 @@ mod tests {
     use burn::tensor::Device;
 
     use super::*;
-    use crate::tasks::InputFormat;
+    use crate::tasks::{InputFormat, Symbols};
 
     #[test]
     fn bits_are_counted_where_they_are_asked_for() {
@@ -281,7 +281,10 @@ mod tests {
         let of_counted = means.counted_loss.expect("others are asked for too");
         assert!((of_counted - counted / 2.0).abs() < 1e-5);
         assert_eq!((means.error, means.perfect), (0.5, Some(0.5)));
-        let means = numbers.means(format(AnswerFormat::Characters { n_characters: 2 }));
+        let means = numbers.means(format(AnswerFormat::Text {
+            n_symbols: 2,
+            symbols: Symbols::Characters,
+        }));
         assert!((means.loss - (silent + counted) / 4.0 / LN_2).abs() < 1e-5);
         assert_eq!(means.perfect, None);
     }

@@ -3,6 +3,8 @@
 mod checkpoint;
 mod clip;
 mod evaluate;
+mod history;
+mod kept_state;
 mod measure;
 mod memory;
 mod optimizer;
@@ -27,7 +29,8 @@ use crate::settings::Section;
 pub use checkpoint::{Best, Checkpoint, Progress};
 pub use clip::Clip;
 pub(crate) use evaluate::loss_number;
-pub use evaluate::{Evaluation, evaluate};
+pub use evaluate::{Evaluation, evaluate, evaluate_text};
+pub use history::{Origin, Session};
 pub(crate) use measure::measure;
 pub(crate) use memory::{memory_now, peak_memory, reset_peak_memory};
 pub use optimizer::{OptimizerConfig, OptimizerKind, Schedule};
@@ -36,7 +39,7 @@ pub use run_folder::{Environment, Record, RecordSplit, RunFolder, RunResult, Sli
 pub use samples::{KeptMap, KeptSample};
 pub(crate) use stop::is_stop_asked_for;
 pub use stop::stop_flag;
-pub use trainer::{resume, train, train_layer};
+pub use trainer::{Resume, resume, resume_with, train, train_from, train_layer};
 
 /// The `[training]` section of an experiment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,6 +58,11 @@ pub struct TrainingConfig {
     pub evaluate_every: usize,
     /// When to stop before `steps`. Default `"never"`.
     pub early_stop: EarlyStop,
+    /// Whether a text is read in order, as many places of it at a time as there are sequences in a batch, each window going on from the
+    /// state in which the one before ended (truncated backpropagation through time); validation and test go on from window to window
+    /// too. For tasks of text alone, on one device, without a curriculum. Default false: windows lie anywhere, and begin without anything
+    /// before them.
+    pub carry_state: bool,
     /// Easier tasks to begin with. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub curriculum: Option<Curriculum>,
@@ -132,6 +140,7 @@ impl Default for TrainingConfig {
             log_every: 100,
             evaluate_every: 500,
             early_stop: EarlyStop::Never,
+            carry_state: false,
             curriculum: None,
         }
     }
@@ -173,6 +182,8 @@ impl TrainingConfig {
             )?,
         }
         if let Some(curriculum) = &config.curriculum {
+            let rule = "be left out where training.carry_state is set";
+            require(!config.carry_state, "training.curriculum", "set", rule)?;
             let n = curriculum.values.len();
             let rule = "hold at least one value";
             require(n >= 1, "training.curriculum.values", "empty", rule)?;

@@ -4,7 +4,7 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use crate::tasks::{Split, Task};
+use crate::tasks::{Sample, Split, Task};
 
 /// The random streams of orders begin behind those of the splits.
 const FIRST_ORDER_STREAM: u64 = 1 << 32;
@@ -61,10 +61,85 @@ impl TrainingOrder {
     }
 }
 
+/// The windows of a text that is read in order, at as many places at a time as there are sequences in a batch: place b begins at the
+/// b-th of as many equal parts of the text. When the parts are read they are read again.
+pub struct Windows {
+    batch_size: usize,
+    /// Steps of a part.
+    part: usize,
+    /// Steps of a window.
+    length: usize,
+}
+
+impl Windows {
+    /// Nothing, if the task has no text, or one so short that a part has no whole window.
+    pub fn new(task: &dyn Task, batch_size: usize) -> Option<Self> {
+        let (part, length) = (
+            task.text_length(Split::Train)? / batch_size,
+            task.seq_length(),
+        );
+        (part >= length).then_some(Windows {
+            batch_size,
+            part,
+            length,
+        })
+    }
+
+    /// The window that comes at update `step`, counted from 1.
+    fn window(&self, step: usize) -> usize {
+        (step - 1) % (self.part / self.length)
+    }
+
+    /// Whether a pass over the text begins with update `step`.
+    pub fn is_first(&self, step: usize) -> bool {
+        self.window(step) == 0
+    }
+
+    /// The samples of update `step`.
+    pub fn batch(&self, task: &dyn Task, step: usize) -> Vec<Sample> {
+        let first = self.window(step) * self.length;
+        let places = (0..self.batch_size).map(|place| place * self.part + first);
+        let window = |first| task.text_window(Split::Train, first, self.length);
+        places.filter_map(window).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tasks::AssociativeRetrieval;
+    use crate::tasks::tests::{repository_data, task_from};
+    use crate::tasks::{AssociativeRetrieval, Input};
+
+    #[test]
+    fn windows_of_a_text_follow_one_another_at_every_place() {
+        let path = repository_data().join("tinyshakespeare.txt");
+        let settings = format!(
+            "kind = 'characters'\ntext = '{}'\nlength = 30\nsplits = [301, 40, 40]",
+            path.display()
+        );
+        let config = task_from(&settings).expect("a task");
+        let task = config.task();
+        let whole = std::fs::read_to_string(&path).expect("the text");
+        // 300 steps: three parts of 100, each of three windows.
+        let windows = Windows::new(task, 3).expect("long enough");
+        let read = |step| -> Vec<String> {
+            let samples = windows.batch(task, step).into_iter();
+            let texts = samples.map(|sample| match sample.input {
+                Input::Tokens(tokens) => task.input_text(&tokens),
+                Input::Vectors(_) => unreachable!("a text"),
+            });
+            texts.collect()
+        };
+        for step in 1..=3 {
+            let first = 30 * (step - 1);
+            let expected = [0, 100, 200].map(|part| &whole[part + first..part + first + 30]);
+            assert_eq!(read(step), expected, "update {step}");
+        }
+        assert_eq!(read(4), read(1));
+        let begins: Vec<bool> = (1..=7).map(|step| windows.is_first(step)).collect();
+        assert_eq!(begins, [true, false, false, true, false, false, true]);
+        assert!(Windows::new(task, 11).is_none(), "27 steps have no window");
+    }
 
     #[test]
     fn each_pass_visits_every_sample_once_in_its_own_order() {

@@ -104,7 +104,7 @@ impl ProgressDisplay {
         self.is_stopping
     }
 
-    fn tell(&self, text: &str) {
+    pub fn tell(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.println(text),
             None => tell!("{text}"),

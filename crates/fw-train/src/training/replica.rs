@@ -2,13 +2,14 @@
 
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor};
+use fw_core::{RecurrentState, StateData};
 
 use crate::experiment::Experiment;
 use crate::models::Model;
-use crate::tasks::Split;
+use crate::tasks::{Batch, Split};
 use crate::training::clip::gradient_norm;
 use crate::training::measure::{Numbers, Totals, measure};
-use crate::training::order::TrainingOrder;
+use crate::training::order::{TrainingOrder, Windows};
 
 const NO_UPDATE: &str = "an update that has begun is finished";
 
@@ -41,7 +42,7 @@ impl Share {
 
 /// A copy of the model on one device. All copies of a model begin alike and make the same updates, so that they stay alike as
 /// far as their devices compute alike.
-pub(super) struct Replica<'a, M> {
+pub(super) struct Replica<'a, M: Model> {
     /// Always there but for the moment in which the optimiser has it: an update in place needs the only copy.
     model: Option<M>,
     pub optimizer: ModuleOptimizer,
@@ -53,6 +54,8 @@ pub(super) struct Replica<'a, M> {
     order: Option<(usize, TrainingOrder)>,
     /// Sums since the last record, kept on the device so that no step waits for it.
     totals: Option<Totals>,
+    /// What the next window of the text goes on from, where the state is carried.
+    state: Option<M::State>,
 }
 
 impl<'a, M: Model> Replica<'a, M> {
@@ -72,7 +75,18 @@ impl<'a, M: Model> Replica<'a, M> {
             share,
             order: None,
             totals: None,
+            state: None,
         }
+    }
+
+    /// Goes on from a state, or from none.
+    pub fn with_state(self, state: Option<M::State>) -> Self {
+        Replica { state, ..self }
+    }
+
+    /// The state that the next window goes on from, if there is one.
+    pub fn state(&self) -> Option<StateData> {
+        self.state.as_ref().map(RecurrentState::to_data)
     }
 
     /// The model as it is now.
@@ -88,17 +102,12 @@ impl<'a, M: Model> Replica<'a, M> {
         answers_of_all: impl FnOnce(usize) -> usize,
     ) -> Option<Tensor<1>> {
         let model = self.model.take().expect(NO_UPDATE);
-        let task = self.experiment.task_of_stage(update.stage).task();
-        let order = match self.order.take() {
-            Some((stage, order)) if stage == update.stage => order,
-            _ => TrainingOrder::new(task),
-        };
-        let (_, order) = self.order.insert((update.stage, order));
-        let batch = order.batch(update.step, self.experiment.training.batch_size);
-        let share = self.share.of(&batch).iter().copied();
-        let batch = task.batch(Split::Train, share, &self.device);
+        let batch = self.batch(update);
+        let carries = self.experiment.training.carry_state;
+        let (logits, last) = model.logits_from(batch.inputs, self.state.take());
+        self.state = carries.then(|| last.detach());
 
-        let measured = measure(model.logits(batch.inputs), batch.targets);
+        let measured = measure(logits, batch.targets);
         let answers = measured.totals.answers();
         let objective = match self.share.number {
             1 => measured.objective,
@@ -120,6 +129,29 @@ impl<'a, M: Model> Replica<'a, M> {
         let gradients = clip.apply(gradients, norm_of, &model);
         self.model = Some(self.optimizer.step(update.rate, model, gradients));
         norm
+    }
+
+    /// This share of the batch of an update. At the beginning of a pass over a text the state is forgotten.
+    fn batch(&mut self, update: Update) -> Batch {
+        let training = &self.experiment.training;
+        let task = self.experiment.task_of_stage(update.stage).task();
+        if training.carry_state {
+            let windows = Windows::new(task, training.batch_size);
+            let windows = windows.expect("a text that is long enough was asked for");
+            if windows.is_first(update.step) {
+                self.state = None;
+            }
+            let samples = windows.batch(task, update.step);
+            return Batch::new(task.format(), &samples, &self.device);
+        }
+        let order = match self.order.take() {
+            Some((stage, order)) if stage == update.stage => order,
+            _ => TrainingOrder::new(task),
+        };
+        let (_, order) = self.order.insert((update.stage, order));
+        let batch = order.batch(update.step, training.batch_size);
+        let share = self.share.of(&batch).iter().copied();
+        task.batch(Split::Train, share, &self.device)
     }
 
     /// The sums since this was asked last. Waits for the device.

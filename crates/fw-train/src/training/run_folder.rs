@@ -5,13 +5,15 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use toml::Value;
+use toml::{Table, Value};
 
 use crate::device::Devices;
 use crate::experiment::Experiment;
-use crate::files::{parent, readable_by_others, sync_folder, write_atomically};
+use crate::files::{parent, readable_by_others, sync_folder, to_be_typed, write_atomically};
+use crate::tasks::{DataFile, Task};
 use crate::training::checkpoint::{Checkpoint, Progress};
 use crate::training::evaluate::Evaluation;
+use crate::training::history::{BURN, Session, VERSION, now};
 use crate::training::samples::KeptSample;
 use crate::{CheckpointChoice, Error, settings};
 
@@ -20,12 +22,15 @@ const ENVIRONMENT: &str = "environment.json";
 const METRICS: &str = "metrics.jsonl";
 const RESULT: &str = "result.json";
 const SAMPLES: &str = "samples.json";
+const HISTORY: &str = "history.json";
+const DAMAGED: &str = "metrics.damaged.jsonl";
 
 /// A run's folder.
 ///
 /// ```text
 /// config.toml          the experiment, every default written out
 /// environment.json     version, device, threads, date
+/// history.json         each time that it was begun or continued: versions, digests of its data, what was changed
 /// metrics.jsonl        a record a line: training every log_every steps, validation every evaluate_every
 /// checkpoints/         the newest and the best: model, optimiser, progress
 /// result.json          the result, once training has ended
@@ -58,8 +63,8 @@ impl Environment {
     /// The environment of a run that starts now.
     pub fn now(devices: impl Into<Devices>) -> Self {
         Environment {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            burn: "0.22.1".to_owned(),
+            version: VERSION.to_owned(),
+            burn: BURN.to_owned(),
             devices: devices.into(),
             threads: std::env::var("RAYON_NUM_THREADS")
                 .ok()
@@ -67,9 +72,7 @@ impl Environment {
                 .or_else(|| std::thread::available_parallelism().ok().map(usize::from))
                 .unwrap_or(1),
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
-            started: jiff::Timestamp::now()
-                .strftime("%Y-%m-%dT%H:%M:%SZ")
-                .to_string(),
+            started: now(),
         }
     }
 }
@@ -170,16 +173,18 @@ impl RunFolder {
     ///
     /// # Errors
     /// If there is something at `path` already, or it cannot be written.
-    pub fn create(
+    pub(super) fn create(
         path: &Path,
         experiment: &Experiment,
         environment: &Environment,
+        first: Session,
     ) -> Result<Self, Error> {
         if path.exists() {
             return Err(Error::usage(format!(
                 "{} exists; nothing was overwritten. Choose another --out, or continue that run with \
-                 `fw-train train --resume {0}`",
-                path.display()
+                 `fw-train train --resume {}`",
+                path.display(),
+                to_be_typed(path)
             )));
         }
         // Under another name first: a kill leaves a whole run, or none.
@@ -195,6 +200,7 @@ impl RunFolder {
         };
         write_atomically(&run.file(ENVIRONMENT), &pretty_json(environment))?;
         write_atomically(&run.file(METRICS), b"")?;
+        run.write_history(&[first])?;
         write_atomically(&run.file(CONFIG), experiment.to_toml().as_bytes())?;
         readable_by_others(unfinished.path()).map_err(fail())?;
         fs::rename(unfinished.path(), path).map_err(fail())?;
@@ -230,23 +236,107 @@ impl RunFolder {
         &self.path
     }
 
-    /// The experiment that was, or is being, run, with settings of it changed.
+    /// The experiment that was, or is being, run, with settings of its task changed. No data are read.
     pub fn experiment(&self, assignments: &[String]) -> Result<Experiment, Error> {
-        let damaged = |error: Error| match error {
+        if assignments.is_empty() {
+            return Experiment::from_document(self.document()?, &[])
+                .map_err(|error| self.damaged_config(error));
+        }
+        Experiment::from_document(self.document_of_task(assignments)?, assignments)
+    }
+
+    /// The experiment as TOML.
+    pub(crate) fn document(&self) -> Result<Table, Error> {
+        Experiment::read_document(&self.file(CONFIG)).map_err(|error| self.damaged_config(error))
+    }
+
+    /// The same for assignments that change the task: another need not have easier ones, or those that this one was tested on.
+    pub(crate) fn document_of_task(&self, assignments: &[String]) -> Result<Table, Error> {
+        let mut document = self.document()?;
+        if assignments.iter().any(|text| settings::is_of(text, "task")) {
+            document.remove("test");
+            if let Some(Value::Table(training)) = document.get_mut("training") {
+                training.remove("curriculum");
+            }
+        }
+        Ok(document)
+    }
+
+    fn damaged_config(&self, error: Error) -> Error {
+        match error {
             // Data that is not where it was is no damage of the run.
             Error::File { .. } | Error::Data { .. } => error,
             error => Error::run(&self.path, format!("{CONFIG} is damaged: {error}")),
-        };
-        let mut document = Experiment::read_document(&self.file(CONFIG)).map_err(damaged)?;
-        if assignments.is_empty() {
-            return Experiment::from_document(document, &[]).map_err(damaged);
         }
-        // Another task need not have easier ones, or those that this one was tested on.
-        document.remove("test");
-        if let Some(Value::Table(training)) = document.get_mut("training") {
-            training.remove("curriculum");
+    }
+
+    /// Each time that the run was begun or continued, the first first; nothing of runs that version 0.1.0 has made alone.
+    pub fn history(&self) -> Result<Vec<Session>, Error> {
+        if !self.file(HISTORY).is_file() {
+            return Ok(Vec::new());
         }
-        Experiment::from_document(document, assignments)
+        let bytes = self.read(HISTORY)?;
+        serde_json::from_slice(&bytes)
+            .map_err(|error| Error::run(&self.path, format!("{HISTORY} is damaged ({error})")))
+    }
+
+    fn write_history(&self, history: &[Session]) -> Result<(), Error> {
+        write_atomically(&self.file(HISTORY), &pretty_json(&history))
+    }
+
+    /// Begins another session: of a run that had ended its result is kept in the history, so that nothing is lost, and taken away;
+    /// only then are the settings changed.
+    pub(super) fn continue_with(
+        &self,
+        experiment: &Experiment,
+        mut session: Session,
+    ) -> Result<(), Error> {
+        let mut history = self.history()?;
+        session.result = self.result()?;
+        let (had_ended, has_changed) = (session.result.is_some(), !session.changed.is_empty());
+        history.push(session);
+        self.write_history(&history)?;
+        if had_ended {
+            let path = self.file(RESULT);
+            fs::remove_file(&path).map_err(Error::file("remove", &path))?;
+        }
+        if has_changed {
+            write_atomically(&self.file(CONFIG), experiment.to_toml().as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// The files of data that the run has read last, where that is known.
+    pub fn data(&self) -> Result<Option<Vec<DataFile>>, Error> {
+        let history = self.history()?;
+        let last = history
+            .into_iter()
+            .rev()
+            .map(|session| session.data)
+            .find(|data| !data.is_empty());
+        Ok(last)
+    }
+
+    /// What is said where a task that was opened reads other data than the run has: the first file that differs.
+    pub(crate) fn other_data(&self, task: &dyn Task) -> Result<Option<String>, Error> {
+        let known = self.data()?.unwrap_or_default();
+        for file in task.files() {
+            let before = known.iter().find(|known| known.name == file.name);
+            let Some(before) = before.filter(|before| !before.is_same(&file)) else {
+                continue;
+            };
+            return Ok(Some(format!(
+                "{} is not what {} has read as its {}: {} bytes, SHA-256 {:.12}.., and not {} bytes, SHA-256 {:.12}..",
+                file.path.display(),
+                self.path.display(),
+                file.name,
+                file.bytes,
+                file.sha256,
+                before.bytes,
+                before.sha256
+            )));
+        }
+        Ok(None)
     }
 
     /// Refuses another experiment than that of this run.
@@ -256,12 +346,12 @@ impl RunFolder {
             return Ok(());
         }
         let [made, wanted] = [&made, experiment].map(settings::table_of);
-        let told = match settings::difference(&made, &wanted) {
-            Some((field, [made, wanted])) => format!("{field} is {made} there and {wanted} here"),
-            None => "they read other data".to_owned(),
+        let Some((field, [made, wanted])) = settings::difference(&made, &wanted) else {
+            return Ok(());
         };
         Err(Error::usage(format!(
-            "{} was made with other settings than are asked for: {told}. Choose another folder, or remove that run",
+            "{} was made with other settings than are asked for: {field} is {made} there and {wanted} here. Choose another folder, or \
+             remove that run",
             self.path.display()
         )))
     }
@@ -325,35 +415,66 @@ impl RunFolder {
             })
     }
 
-    /// Every record of `metrics.jsonl`.
-    ///
-    /// # Errors
-    /// If a line but the last is damaged. A damaged last line was cut off by a kill, and is left out.
+    /// Every record of `metrics.jsonl` that can be read.
     pub fn records(&self) -> Result<Vec<Record>, Error> {
+        Ok(self.metrics()?.records)
+    }
+
+    /// The lines of `metrics.jsonl`. A damaged last line was cut off by a kill, and is left out.
+    pub(crate) fn metrics(&self) -> Result<Metrics, Error> {
         let bytes = self.read(METRICS)?;
         let text = String::from_utf8_lossy(&bytes);
-        let lines: Vec<&str> = text.lines().collect();
-        let mut records = Vec::with_capacity(lines.len());
-        for (index, line) in lines.iter().enumerate() {
+        let n_lines = text.lines().count();
+        let mut metrics = Metrics::default();
+        for (number, line) in (1..).zip(text.lines()) {
             match serde_json::from_str(line) {
-                Ok(record) => records.push(record),
-                Err(_) if index + 1 == lines.len() => {}
-                Err(error) => {
-                    let place = format!("{METRICS} is damaged in line {} ({error})", index + 1);
-                    return Err(Error::run(&self.path, place));
-                }
+                Ok(record) => metrics.records.push(record),
+                Err(_) if number == n_lines => {}
+                Err(_) => metrics.damaged.push((number, line.to_owned())),
             }
         }
-        Ok(records)
+        Ok(metrics)
+    }
+
+    /// What has to be said of lines that are damaged, if there are any.
+    pub(crate) fn of_damaged(&self, metrics: &Metrics) -> Option<String> {
+        let numbers: Vec<String> = metrics
+            .damaged
+            .iter()
+            .map(|(number, _)| number.to_string())
+            .collect();
+        let (line, is) = match numbers.len() {
+            0 => return None,
+            1 => ("line", "is"),
+            _ => ("lines", "are"),
+        };
+        Some(format!(
+            "{line} {} of {} {is} damaged, and left out",
+            numbers.join(", "),
+            self.file(METRICS).display()
+        ))
     }
 
     /// Leaves only the records up to the given progress, and opens the file for more.
     pub(super) fn metrics_after(&self, progress: &Progress) -> Result<MetricsLog, Error> {
         let path = self.file(METRICS);
-        let kept = self
-            .records()?
-            .into_iter()
-            .filter(|record| record.step <= progress.step);
+        // What is needed to go on is in the checkpoint: records are for people.
+        let metrics = match path.is_file() {
+            true => self.metrics()?,
+            false => Metrics::default(),
+        };
+        if let Some(told) = self.of_damaged(&metrics) {
+            let aside = self.file(DAMAGED);
+            tell!("{told}; what they were is in {}", aside.display());
+            let mut lines = fs::read(&aside).unwrap_or_default();
+            for (_, line) in &metrics.damaged {
+                lines.extend_from_slice(line.as_bytes());
+                lines.push(b'\n');
+            }
+            write_atomically(&aside, &lines)?;
+        }
+        let records = metrics.records.into_iter();
+        let kept = records.filter(|record| record.step <= progress.step);
         let lines: String = kept.map(|record| record.line()).collect();
         write_atomically(&path, lines.as_bytes())?;
         let file = File::options().append(true).open(&path);
@@ -404,6 +525,14 @@ impl RunFolder {
         let path = self.file(name);
         fs::read(&path).map_err(Error::file("read", &path))
     }
+}
+
+/// What `metrics.jsonl` holds.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    pub records: Vec<Record>,
+    /// The number, from 1 on, and the text of each line that is no record.
+    pub damaged: Vec<(usize, String)>,
 }
 
 /// `metrics.jsonl`, open for appending.

@@ -44,7 +44,7 @@ pub(super) struct Logged {
 
 /// The replicas of a model. That of the first device is with the caller, each of the others in a thread of its own, which ends
 /// when this is dropped. The backward passes wait for one another, since Burn sums the gradients within them.
-pub(super) struct Team<'a, M> {
+pub(super) struct Team<'a, M: Model> {
     pub leader: Replica<'a, M>,
     helpers: Vec<Helper>,
     _guard: Option<EndTogether>,

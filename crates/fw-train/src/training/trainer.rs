@@ -6,16 +6,21 @@ use std::time::Instant;
 
 use burn::optim::ModuleOptimizer;
 use burn::tensor::Device;
+use fw_core::RecurrentState;
 
 use crate::device::Devices;
 use crate::error::require;
 use crate::experiment::Experiment;
+use crate::files::{absolute, to_be_typed};
 use crate::models::{Layer, LayerConfig, Model, WithModel};
-use crate::tasks::{Format, Split, Task};
+use crate::settings::{self, Change};
+use crate::tasks::{DataFile, Format, Split, Task};
 use crate::training::EarlyStop;
 use crate::training::checkpoint::{Best, Checkpoint, Progress};
-use crate::training::evaluate::{Evaluation, evaluate};
+use crate::training::evaluate::{Evaluation, evaluate, evaluate_text};
+use crate::training::history::{self, BURN, Origin, VERSION};
 use crate::training::memory::{peak_memory, reset_peak_memory};
+use crate::training::order::Windows;
 use crate::training::parameters::{first_non_finite_parameter, learned_parameters};
 use crate::training::progress::ProgressDisplay;
 use crate::training::replica::{Replica, Share, Update};
@@ -40,7 +45,42 @@ pub fn train(
     if let LayerConfig::Own(own) = &experiment.model.layer {
         return Err(own.only_in_its_program());
     }
-    let run = create(path, experiment, devices.into())?;
+    let run = create(path, experiment, devices.into(), None)?;
+    run_to_end(&run, experiment)
+}
+
+/// The same for a run whose first weights are those of another run's checkpoint. The optimiser begins anew.
+///
+/// # Errors
+/// As [`train`], and if the other run's net is not the one that `experiment` describes.
+pub fn train_from(
+    path: &Path,
+    experiment: &Experiment,
+    devices: impl Into<Devices>,
+    other: &Path,
+    choice: CheckpointChoice,
+) -> Result<RunResult, Error> {
+    let run = RunFolder::open(other)?;
+    let trained = run.experiment(&[])?;
+    let format = |experiment: &Experiment| experiment.task.task().format();
+    let kind = |experiment: &Experiment| experiment.model.layer.kind();
+    if format(experiment) != format(&trained) || kind(experiment) != kind(&trained) {
+        return Err(Error::usage(format!(
+            "{} cannot be trained from: it is {} on {}, and reads or answers otherwise than {} on {} here",
+            other.display(),
+            kind(&trained),
+            trained.task.kind(),
+            kind(experiment),
+            experiment.task.kind(),
+        )));
+    }
+    let origin = Origin {
+        run: absolute(other)?,
+        step: run.checkpoint(choice)?.step,
+    };
+    let [before, now] = [&trained, experiment].map(settings::table_of);
+    let changed = settings::differences(&before, &now);
+    let run = create(path, experiment, devices.into(), Some((origin, changed)))?;
     run_to_end(&run, experiment)
 }
 
@@ -48,15 +88,138 @@ pub fn train(
 /// it had not been (on several devices: if they compute alike). A run that has ended is left as it is.
 ///
 /// # Errors
-/// If the folder is not that of a run, the devices are not to be had, a file cannot be written, or
+/// If the folder is not that of a run, its data have changed, the devices are not to be had, a file cannot be written, or
 /// training diverges.
 pub fn resume(path: &Path) -> Result<RunResult, Error> {
+    resume_with(path, &Resume::default())
+}
+
+/// With what a run goes on.
+#[derive(Clone, Debug, Default)]
+pub struct Resume {
+    /// Settings that change, `section.field=value`: how long it trains (`training.steps`, `training.early_stop`), and where its data lie
+    /// (`task.text`, `task.folder` and the names of files in such a folder).
+    pub assignments: Vec<String>,
+    /// Whether it goes on with data that are not those that it has read before.
+    pub allows_other_data: bool,
+}
+
+/// Settings with which a run may go on otherwise than it was begun: those that no number depends on which was computed before.
+const MAY_CHANGE: [&str; 7] = [
+    "training.steps",
+    "training.early_stop",
+    "task.text",
+    "task.folder",
+    "task.train",
+    "task.validation",
+    "task.test",
+];
+
+/// [`resume`] with more updates than were asked for at first, or with data that lie elsewhere.
+///
+/// # Errors
+/// As [`resume`], and if a setting may not change.
+pub fn resume_with(path: &Path, with: &Resume) -> Result<RunResult, Error> {
     let run = RunFolder::open(path)?;
-    if let Some(result) = run.result()? {
+    let before = run.experiment(&[])?;
+    let experiment = Experiment::from_document(run.document()?, &with.assignments)?;
+    let tables = [&before, &experiment].map(settings::table_of);
+    let changed = settings::differences(&tables[0], &tables[1]);
+    for change in &changed {
+        let is_within = |field: &&&str| {
+            let rest = change.field.strip_prefix(**field);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        if !MAY_CHANGE.iter().any(|field| is_within(&field)) {
+            return Err(Error::usage(format!(
+                "{} was begun with {} = {}; it cannot go on with {}, but only with others of {}. A new run can begin with its \
+                 weights: train --from {}",
+                path.display(),
+                change.field,
+                change.before,
+                change.now,
+                MAY_CHANGE.join(", "),
+                to_be_typed(path)
+            )));
+        }
+    }
+    // How long it trains: where its data lie changes nothing about a run that has ended.
+    let goes_further = changed
+        .iter()
+        .any(|change| change.field.starts_with("training."));
+    if let Some(result) = run.result()?.filter(|_| !goes_further) {
         return Ok(result);
     }
-    let experiment = run.experiment(&[])?;
-    run_to_end(&run, &experiment)
+    let _lock = run.lock()?;
+    go_on(&run, &experiment, changed, with.allows_other_data)?;
+    Session::new(&run, &experiment)?.run_model()
+}
+
+/// Begins another session of a run, if nothing speaks against it.
+fn go_on(
+    run: &RunFolder,
+    experiment: &Experiment,
+    changed: Vec<Change>,
+    allows_other_data: bool,
+) -> Result<(), Error> {
+    let step = match run.has_checkpoint()? {
+        true => run.checkpoint(CheckpointChoice::Last)?.step,
+        false => 0,
+    };
+    require(
+        experiment.training.steps >= step,
+        "training.steps",
+        experiment.training.steps,
+        &format!("be at least {step}, the updates that are done"),
+    )?;
+    let data = open(experiment)?;
+    if !allows_other_data && let Some(told) = run.other_data(experiment.task.task())? {
+        return Err(Error::usage(format!(
+            "{told}. With --other-data the run goes on all the same"
+        )));
+    }
+    say_of_versions(run)?;
+    let mut session = history::Session::now(step, data);
+    session.changed = changed;
+    run.continue_with(experiment, session)
+}
+
+/// Opens the data of all tasks of an experiment, says what has to be said of them, and returns the files of its own.
+fn open(experiment: &Experiment) -> Result<Vec<DataFile>, Error> {
+    let others = experiment.slices.iter().map(|slice| &slice.task);
+    for task in experiment.easier.iter().chain(others) {
+        task.task().open()?;
+    }
+    let task = experiment.task.task();
+    task.open()?;
+    if let Some(note) = task.note() {
+        tell!("{note}");
+    }
+    let training = &experiment.training;
+    if training.carry_state && Windows::new(task, training.batch_size).is_none() {
+        let n = task.text_length(Split::Train).unwrap_or(0);
+        let most = n / task.seq_length();
+        let rule = format!("be at most {most}, for each to have a window of the text to itself");
+        require(false, "training.batch_size", training.batch_size, &rule)?;
+    }
+    Ok(task.files())
+}
+
+/// Says that a run goes on by another build than it was begun by.
+fn say_of_versions(run: &RunFolder) -> Result<(), Error> {
+    let environment = run.environment()?;
+    let last = run.history()?.pop();
+    let (version, burn) = match last {
+        Some(session) => (session.version, session.burn),
+        None => (environment.version, environment.burn),
+    };
+    if (version.as_str(), burn.as_str()) != (VERSION, BURN) {
+        tell!(
+            "{} was trained by fw-train {version} with Burn {burn}; it goes on by {VERSION} with {BURN}",
+            run.path().display()
+        );
+    }
+    Ok(())
 }
 
 /// Trains a layer of the caller's own, which `init` makes for the width that it has to read; `[model]` is of kind `own`. A run that
@@ -70,15 +233,19 @@ pub fn train_layer<R: Layer>(
     devices: impl Into<Devices>,
     init: impl FnOnce(usize, &Device) -> R,
 ) -> Result<RunResult, Error> {
-    let run = match path.exists() {
-        false => create(path, experiment, devices.into())?,
-        true => RunFolder::open(path)?,
+    let is_new = !path.exists();
+    let run = match is_new {
+        true => create(path, experiment, devices.into(), None)?,
+        false => RunFolder::open(path)?,
     };
     run.require_settings(experiment)?;
     if let Some(result) = run.result()? {
         return Ok(result);
     }
     let _lock = run.lock()?;
+    if !is_new {
+        go_on(&run, experiment, Vec::new(), false)?;
+    }
     let session = Session::new(&run, experiment)?;
     let (task, seed) = (session.task, experiment.training.seed);
     let device = session.devices[0].clone();
@@ -86,23 +253,47 @@ pub fn train_layer<R: Layer>(
     model.with_own_layer(task, seed, &device, init, session)
 }
 
-fn create(path: &Path, experiment: &Experiment, devices: Devices) -> Result<RunFolder, Error> {
+fn create(
+    path: &Path,
+    experiment: &Experiment,
+    devices: Devices,
+    from: Option<(Origin, Vec<Change>)>,
+) -> Result<RunFolder, Error> {
     let number = devices.open()?.len();
+    let carries = experiment.training.carry_state;
+    let rule = "be false on several devices";
+    require(
+        number == 1 || !carries,
+        "training.carry_state",
+        carries,
+        rule,
+    )?;
     require(
         experiment.training.batch_size >= number,
         "training.batch_size",
         experiment.training.batch_size,
         &format!("be at least the number of devices ({number})"),
     )?;
-    RunFolder::create(path, experiment, &Environment::now(devices))
+    let mut first = history::Session::now(0, open(experiment)?);
+    if let Some((origin, changed)) = from {
+        first.from = Some(origin);
+        first.changed = changed;
+    }
+    RunFolder::create(path, experiment, &Environment::now(devices), first)
 }
 
 fn run_to_end(run: &RunFolder, experiment: &Experiment) -> Result<RunResult, Error> {
     let _lock = run.lock()?;
-    let session = Session::new(run, experiment)?;
-    let (task, seed) = (session.task, experiment.training.seed);
-    let device = session.devices[0].clone();
-    experiment.model.with_model(task, seed, &device, session)
+    Session::new(run, experiment)?.run_model()
+}
+
+/// Where a training begins.
+struct Start<M: Model> {
+    model: M,
+    optimizer: ModuleOptimizer,
+    /// What the next window of a text goes on from.
+    state: Option<M::State>,
+    progress: Progress,
 }
 
 /// One call of `train` or `resume`.
@@ -126,6 +317,12 @@ impl WithModel for Session<'_> {
 }
 
 impl<'a> Session<'a> {
+    fn run_model(self) -> Result<RunResult, Error> {
+        let (task, seed) = (self.task, self.experiment.training.seed);
+        let (model, device) = (&self.experiment.model, self.devices[0].clone());
+        model.with_model(task, seed, &device, self)
+    }
+
     fn train<'scope, M: Model + 'scope>(
         &self,
         scope: &'scope Scope<'scope, '_>,
@@ -135,8 +332,13 @@ impl<'a> Session<'a> {
         'a: 'scope,
     {
         let config = &self.experiment.training;
-        let (model, optimizer, mut progress) = self.start(model)?;
-        let mut team = Team::start(scope, self.replicas(model, optimizer));
+        let Start {
+            model,
+            optimizer,
+            state,
+            mut progress,
+        } = self.start(model)?;
+        let mut team = Team::start(scope, self.replicas(model, optimizer, state));
         let mut log = self.run.metrics_after(&progress)?;
         let has_curriculum = !self.experiment.easier.is_empty();
         let mut display = ProgressDisplay::new(&progress, config, self.task.format());
@@ -146,6 +348,12 @@ impl<'a> Session<'a> {
         // Time that the last checkpoint took, which it could not hold itself.
         let mut writing = 0.0;
         reset_peak_memory();
+        if progress.step > 0 && progress.step < config.steps && self.should_stop(&progress) {
+            display.tell(&format!(
+                "training.early_stop is met after step {}: nothing more is trained (--set training.early_stop=never goes on)",
+                progress.step
+            ));
+        }
 
         while progress.step < config.steps && !self.should_stop(&progress) {
             let step = progress.step + 1;
@@ -224,7 +432,7 @@ impl<'a> Session<'a> {
                 return Err(Error::Stopped(format!(
                     "stopped after step {step} of {}; fw-train train --resume {} goes on from there",
                     config.steps,
-                    self.run.path().display()
+                    to_be_typed(self.run.path())
                 )));
             }
         }
@@ -246,12 +454,12 @@ impl<'a> Session<'a> {
 
     /// Evaluates a model where it is trained; with several devices, on the first.
     fn evaluate<M: Model>(&self, model: &M, task: &dyn Task, split: Split) -> Evaluation {
-        evaluate(
-            &model.valid(),
-            task,
-            split,
-            &self.devices[0].clone().inner(),
-        )
+        let (model, device) = (model.valid(), self.devices[0].clone().inner());
+        let of_text = match self.experiment.training.carry_state {
+            true => evaluate_text(&model, task, split, &device),
+            false => None,
+        };
+        of_text.unwrap_or_else(|| evaluate(&model, task, split, &device))
     }
 
     fn write_checkpoint<M: Model>(&self, team: &Team<M>, progress: &Progress) -> Result<(), Error> {
@@ -259,12 +467,13 @@ impl<'a> Session<'a> {
             &self.run.checkpoints(),
             team.leader.model(),
             &team.leader.optimizer,
+            team.leader.state().as_ref(),
             progress,
         )
     }
 
-    /// Where to begin: the newest checkpoint, or the fresh model.
-    fn start<M: Model>(&self, model: M) -> Result<(M, ModuleOptimizer, Progress), Error> {
+    /// Where to begin: the newest checkpoint, or the weights of another run, or the fresh model.
+    fn start<M: Model>(&self, model: M) -> Result<Start<M>, Error> {
         let optimizer = self.experiment.optimizer.init();
         Checkpoint::remove_unfinished(&self.run.checkpoints())?;
         if Checkpoint::all(&self.run.checkpoints())?.is_empty() {
@@ -277,25 +486,53 @@ impl<'a> Session<'a> {
                 best: None,
                 evaluations_without_improvement: 0,
             };
-            return Ok((model, optimizer, progress));
+            let first = self.run.history()?.into_iter().next();
+            let origin = first.and_then(|session| session.from);
+            let model = match origin {
+                None => model,
+                Some(origin) => {
+                    let folder = RunFolder::open(&origin.run)?.checkpoints();
+                    let model = Checkpoint::at(&folder, origin.step)?.load_model(model)?;
+                    // From here on the other run is not needed.
+                    let folder = self.run.checkpoints();
+                    Checkpoint::write(&folder, &model, &optimizer, None, &progress)?;
+                    model
+                }
+            };
+            return Ok(Start {
+                model,
+                optimizer,
+                state: None,
+                progress,
+            });
         }
         let checkpoint = self.run.checkpoint(CheckpointChoice::Last)?;
-        Ok((
-            checkpoint.load_model(model)?,
-            checkpoint.load_optimizer(optimizer)?,
-            checkpoint.load_progress()?,
-        ))
+        let state = checkpoint.load_state()?.map(|data| {
+            let state = M::State::from_data(data, &self.devices[0]);
+            state.map_err(|error| Error::run(self.run.path(), error.to_string()))
+        });
+        Ok(Start {
+            model: checkpoint.load_model(model)?,
+            optimizer: checkpoint.load_optimizer(optimizer)?,
+            state: state.transpose()?,
+            progress: checkpoint.load_progress()?,
+        })
     }
 
     /// A copy of the model for each device, with its share of every batch.
-    fn replicas<M: Model>(&self, model: M, optimizer: ModuleOptimizer) -> Vec<Replica<'a, M>> {
+    fn replicas<M: Model>(
+        &self,
+        model: M,
+        optimizer: ModuleOptimizer,
+        state: Option<M::State>,
+    ) -> Vec<Replica<'a, M>> {
         let number = self.devices.len();
         let replica = |index, model, device| {
             let share = Share { index, number };
             Replica::new(model, optimizer.clone(), self.experiment, device, share)
         };
         match self.devices.as_slice() {
-            [device] => vec![replica(0, model, device)],
+            [device] => vec![replica(0, model, device).with_state(state)],
             several => {
                 let copy = |device| with_summed_gradients(model.clone().fork(device));
                 let several = several.iter().enumerate();

@@ -116,6 +116,106 @@ fn missing_and_damaged_runs_are_named() {
     );
 }
 
+/// Every checkpoint is whole: a line that nobody can read keeps nobody from going on.
+#[test]
+fn a_damaged_record_is_named_kept_aside_and_left_out() {
+    let folder = TempDir::new().expect("a folder");
+    let here = folder.path();
+    succeed(&mut train_tiny(here, "run", &[]));
+    let expected = super::numbers(&here.join("run"));
+    let metrics = here.join("run/metrics.jsonl");
+    let text = fs::read_to_string(&metrics).expect("a file");
+    let lines: Vec<&str> = text.lines().collect();
+    let half = &lines[2][..lines[2].len() / 2];
+    let damaged = text.replace(lines[2], half);
+    fs::write(&metrics, damaged).expect("a file");
+    let told = |arguments: &[&str]| {
+        let output = fw_train(here)
+            .args(arguments)
+            .output()
+            .expect("the binary starts");
+        assert!(output.status.success(), "{}", super::stderr(&output));
+        super::stderr(&output)
+    };
+    let notice = "line 3 of run/metrics.jsonl is damaged, and left out";
+    assert!(told(&["plot", "run"]).contains(notice));
+    succeed(fw_train(here).args(["report", "run", "--out", "report"]));
+    let report = fs::read_to_string(here.join("report/report.md")).expect("a report");
+    assert!(report.contains(notice), "{report}");
+
+    fs::remove_file(here.join("run/result.json")).expect("a file");
+    let said = told(&["train", "--resume", "run"]);
+    assert!(said.contains(notice), "{said}");
+    let aside = fs::read_to_string(here.join("run/metrics.damaged.jsonl")).expect("a file");
+    assert_eq!(aside, format!("{half}\n"));
+    let (records, result) = super::numbers(&here.join("run"));
+    assert_eq!(result, expected.1);
+    let mut others = expected.0;
+    others.remove(2);
+    assert_eq!(records, others);
+
+    // Without any record it goes on as well.
+    fs::remove_file(here.join("run/result.json")).expect("a file");
+    fs::remove_file(&metrics).expect("a file");
+    succeed(fw_train(here).args(["train", "--resume", "run"]));
+}
+
+/// The questions of this task have gaps between them.
+#[test]
+fn a_picture_shows_the_steps_at_which_was_asked() {
+    let folder = TempDir::new().expect("a folder");
+    let here = folder.path();
+    let settings = [
+        "task.kind=mqar",
+        "task.pairs=4",
+        "task.length=32",
+        "task.test_samples=8",
+        "model.kind=gru",
+        "model.d_hidden=4",
+        "training.steps=2",
+        "training.log_every=1",
+        "training.evaluate_every=2",
+    ];
+    succeed(&mut super::train_with(here, "run", &settings, &[]));
+    let mut data = fw_train(here);
+    data.args([
+        "data",
+        "mqar",
+        "--set",
+        "task.pairs=4",
+        "--set",
+        "task.length=32",
+    ]);
+    data.args(["--split", "test", "-n", "8", "--out", "test.jsonl"]);
+    succeed(&mut data);
+    let samples = fs::read_to_string(here.join("test.jsonl")).expect("a file");
+    for (index, line) in samples.lines().enumerate() {
+        let sample: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        let classes = sample["classes"].as_array().expect("classes");
+        let asked: Vec<usize> = (1..)
+            .zip(classes)
+            .filter(|(_, class)| !class.is_null())
+            .map(|(step, _)| step)
+            .collect();
+        let (first, last) = (asked[0], asked[3]);
+        let number = index.to_string();
+        let plot = ["plot", "run", "--sample", &number, "--out", "sample.svg"];
+        succeed(fw_train(here).args(plot));
+        let figure = fs::read_to_string(here.join("sample.svg")).expect("a figure");
+        // Target, answer and error; both ends of their axes.
+        for step in [first, last] {
+            let label = format!(">{step}</text>");
+            assert!(figure.matches(&label).count() >= 3, "{step}: {asked:?}");
+        }
+        let gaps = last - first + 1 - asked.len();
+        assert_eq!(
+            figure.matches("fill=\"#ececec\"").count(),
+            3 * gaps,
+            "{asked:?}"
+        );
+    }
+}
+
 #[test]
 fn a_training_whose_lines_nobody_reads_goes_on() {
     let folder = TempDir::new().expect("a folder");
@@ -153,8 +253,7 @@ fn a_run_that_waits_to_be_continued_is_named() {
         assert!(output.status.success());
         super::stderr(&output)
     };
-    let hint =
-        "runs/default-seed0 is not finished: train --resume runs/default-seed0 would continue it";
+    let hint = "runs/default-seed0 is not finished: fw-train train --resume runs/default-seed0 would continue it";
     let message = again();
     assert!(!message.contains("is not finished"), "{message}");
     assert!(here.join("runs/default-seed0-2/result.json").is_file());

@@ -3,10 +3,13 @@
 mod browser;
 mod compare;
 mod damage;
+mod data;
+mod further;
 mod machines;
 mod recall;
 #[cfg(unix)]
 mod stop;
+mod text;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -40,7 +40,7 @@ pub(super) fn run_folders(folders: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
 
 /// Runs that differ in their seeds alone, together.
 pub(super) fn rows(runs: Vec<Run>, notes: &mut Vec<String>) -> Vec<Row> {
-    let mut groups: BTreeMap<[String; 4], Vec<Run>> = BTreeMap::new();
+    let mut groups: BTreeMap<[String; 3], Vec<Run>> = BTreeMap::new();
     for run in runs {
         groups.entry(run.group()).or_default().push(run);
     }
@@ -129,9 +129,8 @@ fn tell_apart(rows: &mut [Row]) {
     let made: Vec<String> = rows
         .iter()
         .map(|row| {
-            let environment = &row.any().environment;
-            let (version, burn) = (&environment.version, &environment.burn);
-            format!("version {version}, Burn {burn}, {}", environment.devices)
+            let run = row.any();
+            format!("{}, {}", run.made_by, run.environment.devices)
         })
         .collect();
     let settings: Vec<toml::Table> = rows

@@ -15,7 +15,9 @@ use crate::Error;
 use crate::experiment::Experiment;
 use crate::files::write_atomically;
 use crate::tasks::{Format, TaskConfig};
-use crate::training::{Environment, KeptSample, Record, RecordSplit, RunFolder, RunResult};
+use crate::training::{
+    Environment, KeptSample, Record, RecordSplit, RunFolder, RunResult, Session,
+};
 
 pub(super) use html::page;
 pub use threshold::Threshold;
@@ -67,6 +69,10 @@ pub struct Run {
     pub experiment: Experiment,
     /// Where and when it was made.
     pub environment: Environment,
+    /// What has made it: versions of fw-train and of Burn, each once, and the run whose weights it began with.
+    pub made_by: String,
+    /// What of its records could not be read.
+    pub damaged: Option<String>,
     /// Its records.
     pub records: Vec<Record>,
     /// What the best checkpoint did on a few samples.
@@ -82,11 +88,15 @@ impl Run {
         let name = path.file_name().unwrap_or(path.as_os_str());
         let name = name.to_string_lossy();
         let seed = format!("-seed{}", experiment.training.seed);
+        let environment = folder.environment()?;
+        let metrics = folder.metrics()?;
         Ok(Run {
+            made_by: made_by(&environment, &folder.history()?),
+            damaged: folder.of_damaged(&metrics),
             name: name.strip_suffix(&seed).unwrap_or(&name).to_owned(),
             path: path.to_owned(),
-            environment: folder.environment()?,
-            records: folder.records()?,
+            environment,
+            records: metrics.records,
             samples: folder.samples()?,
             result: folder.result()?,
             experiment,
@@ -114,15 +124,36 @@ impl Run {
     }
 
     /// What has to be alike for two runs to be averaged.
-    fn group(&self) -> [String; 4] {
-        let environment = &self.environment;
+    fn group(&self) -> [String; 3] {
         [
             self.settings(),
-            environment.version.clone(),
-            environment.burn.clone(),
-            environment.devices.to_string(),
+            self.made_by.clone(),
+            self.environment.devices.to_string(),
         ]
     }
+}
+
+/// `version 0.1.0, Burn 0.22.1`, of each build that has trained a run; and what it began with, if that was another run.
+fn made_by(environment: &Environment, history: &[Session]) -> String {
+    let first = (&environment.version, &environment.burn);
+    let later = history
+        .iter()
+        .map(|session| (&session.version, &session.burn));
+    let mut builds = vec![first];
+    for build in later {
+        if !builds.contains(&build) {
+            builds.push(build);
+        }
+    }
+    let builds: Vec<String> = builds
+        .iter()
+        .map(|(version, burn)| format!("version {version}, Burn {burn}"))
+        .collect();
+    let from = history.iter().find_map(|session| session.from.as_ref());
+    let from = from.map_or(String::new(), |origin| {
+        format!(", from step {} of {}", origin.step, origin.run.display())
+    });
+    builds.join(" and ") + &from
 }
 
 impl Row {
@@ -170,7 +201,7 @@ impl Comparison {
                 Err(error) => skipped.push(error.in_full()),
             }
         }
-        let mut notes = Vec::new();
+        let mut notes: Vec<String> = runs.iter().filter_map(|run| run.damaged.clone()).collect();
         let rows = grouping::rows(runs, &mut notes);
         Ok(Comparison {
             sections: grouping::sections(rows, threshold),

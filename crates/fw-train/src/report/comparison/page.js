@@ -64,6 +64,7 @@ const said = (sample) => {
   const steps = Math.max(sample.tokens.length, sample.targets.length);
   const shown = (text) => (text === " " ? "␣" : (text ?? "").replaceAll("\n", "⏎"));
   const asked = sample.targets.some((target) => target !== null);
+  if (sample.tokens.length || asked) row("step", Array.from({ length: steps }, (_, step) => [String(step + 1), false]));
   if (sample.tokens.length) row("read", sample.tokens.map((token) => [shown(token), false]));
   if (asked) {
     const every = Array.from({ length: steps }, (_, step) => step);

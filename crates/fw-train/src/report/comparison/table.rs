@@ -158,8 +158,15 @@ impl Section {
             .filter_map(|result| result.test.optimal)
             .collect();
         if let Some(optimal) = Summary::of(&optimal) {
+            let errors = self.rows.iter().flat_map(Row::results);
+            let errors: Vec<f64> = errors
+                .filter_map(|result| result.test.optimal_error)
+                .collect();
+            let error = Summary::of(&errors).map_or(String::new(), |error| {
+                format!("; its {} is {} %", format.error_name(), percent(error.mean))
+            });
             legend.push(format!(
-                "The best loss there is: {}.",
+                "The best that any net can come to here is a loss of {}{error}.",
                 loss_number(optimal.mean)
             ));
         }

@@ -27,7 +27,7 @@ impl Threshold {
             }
             AnswerFormat::Bits { .. } => Some(Threshold::Loss(1.0)),
             AnswerFormat::Number => Some(Threshold::Loss(0.001)),
-            AnswerFormat::Characters { .. } => None,
+            AnswerFormat::Text { .. } => None,
         }
     }
 

@@ -1,6 +1,8 @@
-//! A text, character by character.
+//! A text, character by character or byte by byte.
 
-use std::path::{Path, PathBuf};
+mod source;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -9,56 +11,81 @@ use crate::Error;
 use crate::error::require;
 use crate::files::absolute;
 use crate::settings::Section;
+use crate::tasks::data::{DataFile, Opened};
 use crate::tasks::generated::{below, random_numbers};
 use crate::tasks::{
     Answer, AnswerFormat, Format, Input, InputFormat, Sample, Split, StepClass, Task,
 };
 
-/// Character language modelling: predict the next character of a text.
+pub use source::Symbols;
+pub(super) use source::{Part, Source, files_of, part_of};
+use source::{characters_of, stranger};
+
+/// Character language modelling: predict the next character of a text, or the next byte of a file.
 ///
 /// ```text
 /// input   First Citize
 /// target  irst Citizen
 /// ```
 ///
-/// The loss is in bits per character. A sample is a window of `length` characters, which begins without anything before it: training
-/// draws windows anywhere in its part of the text, the other splits are cut into windows that stand side by side. One
-/// file is cut into train, validation and test, 90, 5 and 5 % (as text8 is); a folder has a file for each: one whose name contains
-/// `train`, one with `valid` and one with `test` (as the Penn Treebank comes).
+/// The loss is in bits per character, or bits per byte. A sample is a window of `length` symbols, which begins without anything before
+/// it: training draws windows anywhere in its part of the text, the other splits are cut into windows that stand side by side. With
+/// `training.carry_state` training goes through its part in order instead, and each window goes on from the state in which the one
+/// before ended; `test --carry-state` does so on any split, whatever the training did.
+///
+/// One file is cut into train, validation and test, 90, 5 and 5 % (as text8 is), or as `splits` says. A folder has a file for each split:
+/// the one that has the word `train` or `training` in its name, `valid`, `validation`, `val` or `dev`, and `test` or `testing` (as the
+/// Penn Treebank comes: `ptb.train.txt`); hidden files are none of them. Where there are several, `train`, `validation` and `test` name
+/// them. A byte order mark at the beginning of a text is no part of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CharacterLanguage {
-    /// The text, UTF-8: a file, or a folder with three. Default `data/tinyshakespeare.txt`.
+    /// The text: a file, or a folder with three. Default `data/tinyshakespeare.txt`.
     pub text: PathBuf,
-    /// Characters in a sequence: 1 to 100,000. Default 100.
+    /// What a symbol is: `"characters"` of UTF-8 (default), or `"bytes"` of any file, such as enwik8.
+    pub symbols: Symbols,
+    /// Symbols of a file that train, validate and test, from its beginning on, such as `[90000000, 5000000, 5000000]`. Default: 90, 5
+    /// and 5 % of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub splits: Option<[usize; 3]>,
+    /// The name of the file in the folder `text` that trains. Default: the one with the word in its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub train: Option<PathBuf>,
+    /// The same for the validation split.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation: Option<PathBuf>,
+    /// The same for the test split.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test: Option<PathBuf>,
+    /// Symbols in a sequence: 1 to 100,000. Default 100.
     pub length: usize,
     /// The data seed: where training's windows lie. Default 0.
     pub seed: u64,
     /// The characters that there are, each once; a token is a place among them. Default: those of the text. A run writes them down, so
-    /// that it reads another text with its own.
+    /// that it reads another text with its own. Bytes have none: a token is the byte.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alphabet: Option<String>,
+    /// The same, in order.
     #[serde(skip)]
-    corpus: Arc<Corpus>,
-}
-
-/// The characters of each split.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Corpus {
-    /// Every character there is, sorted; a token is a place in it.
-    alphabet: Vec<char>,
-    /// Tokens of train, validation, test.
-    splits: [Vec<u32>; 3],
+    characters: Arc<Vec<char>>,
+    #[serde(skip)]
+    parts: Opened<[Part; 3]>,
 }
 
 impl Default for CharacterLanguage {
     fn default() -> Self {
         CharacterLanguage {
             text: PathBuf::from("data/tinyshakespeare.txt"),
+            symbols: Symbols::Characters,
+            splits: None,
+            train: None,
+            validation: None,
+            test: None,
             length: 100,
             seed: 0,
             alphabet: None,
-            corpus: Arc::default(),
+            characters: Arc::default(),
+            parts: Opened::default(),
         }
     }
 }
@@ -73,104 +100,115 @@ impl CharacterLanguage {
             task.length,
             "lie between 1 and 100,000",
         )?;
-        let corpus = Corpus::read(&task.text, task.alphabet.as_deref())?;
-        for (split, tokens) in ["train", "validation", "test"].iter().zip(&corpus.splits) {
-            let n = tokens.len();
-            if n <= task.length {
-                let problem = format!(
-                    "its {split} part has {n} characters; with task.length = {} it needs at least {}",
-                    task.length,
-                    task.length + 1
-                );
-                return Err(Error::data(&task.text, problem));
-            }
-        }
         task.text = absolute(&task.text)?;
-        task.alphabet = Some(corpus.alphabet.iter().collect());
-        task.corpus = Arc::new(corpus);
+        if task.symbols == Symbols::Bytes {
+            let rule = "be left out: bytes have no alphabet";
+            let alphabet = task.alphabet.as_deref();
+            require(
+                alphabet.is_none(),
+                "task.alphabet",
+                alphabet.unwrap_or(""),
+                rule,
+            )?;
+            return Ok(task);
+        }
+        let mut characters: Vec<char> = match &task.alphabet {
+            Some(alphabet) => alphabet.chars().collect(),
+            None => characters_of(&task.source().read()?),
+        };
+        characters.sort_unstable();
+        characters.dedup();
+        task.alphabet = Some(characters.iter().collect());
+        task.characters = Arc::new(characters);
         Ok(task)
     }
 
-    fn tokens(&self, split: Split) -> &[u32] {
-        &self.corpus.splits[split.stream() as usize]
+    fn source(&self) -> Source<'_> {
+        Source {
+            text: &self.text,
+            names: [&self.train, &self.validation, &self.test].map(Option::as_deref),
+            splits: self.splits,
+            symbols: self.symbols,
+            is_kept: true,
+        }
     }
-}
 
-impl Corpus {
-    fn read(path: &Path, alphabet: Option<&str>) -> Result<Self, Error> {
-        let texts = texts_of(path)?;
-        let mut all: Vec<char> = match alphabet {
-            Some(alphabet) => alphabet.chars().collect(),
-            None => texts.iter().flat_map(|text| text.chars()).collect(),
-        };
-        all.sort_unstable();
-        all.dedup();
-        let token = |character: char| {
-            all.binary_search(&character).map_err(|_| {
-                let problem =
-                    format!("it has the character {character:?}, which is not in task.alphabet");
-                Error::data(path, problem)
+    /// The text, with every symbol known and every part long enough.
+    fn read(&self) -> Result<Arc<[Part; 3]>, Error> {
+        let parts = self.source().read()?;
+        if self.symbols == Symbols::Characters
+            && let Some((path, character)) = stranger(&parts, &self.characters)
+        {
+            let problem =
+                format!("it has the character {character:?}, which is not in task.alphabet");
+            return Err(Error::data(path, problem));
+        }
+        for (split, part) in ["train", "validation", "test"].iter().zip(&parts) {
+            let (n, symbols) = (part.len(), self.symbols.plural());
+            if n <= self.length {
+                let problem = format!(
+                    "its {split} part has {n} {symbols}; with task.length = {} it needs at least {}",
+                    self.length,
+                    self.length + 1
+                );
+                return Err(Error::data(&self.text, problem));
+            }
+        }
+        Ok(Arc::new(parts))
+    }
+
+    fn part(&self, split: Split) -> &Part {
+        part_of(self.parts.get(), split)
+    }
+
+    /// The tokens of some symbols of a part.
+    fn tokens(&self, split: Split, range: std::ops::Range<usize>) -> Vec<u32> {
+        let part = self.part(split);
+        match self.symbols {
+            Symbols::Bytes => part.bytes(range).iter().map(|&byte| byte.into()).collect(),
+            Symbols::Characters => {
+                let token = |character| {
+                    let place = self.characters.binary_search(&character);
+                    place.expect("the alphabet was checked when the text was opened") as u32
+                };
+                part.characters(range).chars().map(token).collect()
+            }
+        }
+    }
+
+    /// The sample that begins at a symbol of a part, and is at most so long.
+    fn window(&self, split: Split, first: usize, length: usize) -> Sample {
+        let last = (first + length).min(self.part(split).len() - 1);
+        let mut tokens = self.tokens(split, first..last + 1);
+        let next = tokens[1..].iter().map(|&class| {
+            Some(StepClass {
+                class,
+                counts: true,
             })
-        };
-        let tokens = |text: &String| {
-            let tokens = text.chars().map(|character| Ok(token(character)? as u32));
-            tokens.collect::<Result<Vec<u32>, Error>>()
-        };
-        let splits = [tokens(&texts[0])?, tokens(&texts[1])?, tokens(&texts[2])?];
-        Ok(Corpus {
-            alphabet: all,
-            splits,
-        })
-    }
-}
-
-/// Train, validation and test: the last twentieths of a file are the last two; a folder has a file for each.
-pub(super) fn texts_of(path: &Path) -> Result<Vec<String>, Error> {
-    if path.is_dir() {
-        let texts = ["train", "valid", "test"].into_iter();
-        return texts.map(|part| read_text(&part_of(path, part)?)).collect();
-    }
-    let text = read_text(path)?;
-    let characters: Vec<char> = text.chars().collect();
-    let twentieth = characters.len() / 20;
-    let (rest, test) = characters.split_at(characters.len() - twentieth);
-    let (train, validation) = rest.split_at(rest.len() - twentieth);
-    Ok([train, validation, test].map(String::from_iter).to_vec())
-}
-
-fn read_text(path: &Path) -> Result<String, Error> {
-    let bytes = std::fs::read(path).map_err(Error::file("read", path))?;
-    String::from_utf8(bytes)
-        .map_err(|error| Error::data(path, format!("it is not UTF-8 text ({error})")))
-}
-
-/// The only file of a folder whose name contains a word.
-fn part_of(folder: &Path, word: &str) -> Result<PathBuf, Error> {
-    let entries = std::fs::read_dir(folder).map_err(Error::file("read", folder))?;
-    let paths = entries.flatten().map(|entry| entry.path());
-    let mut found = paths.filter(|path| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        path.is_file() && name.contains(word)
-    });
-    match (found.next(), found.next()) {
-        (Some(path), None) => Ok(path),
-        (None, _) => Err(Error::data(
-            folder,
-            format!("it has no file with `{word}` in its name"),
-        )),
-        (Some(_), Some(_)) => Err(Error::data(
-            folder,
-            format!("it has several files with `{word}` in their names; it must have one"),
-        )),
+        });
+        let answer = Answer::Classes(next.collect());
+        tokens.pop();
+        Sample {
+            input: Input::Tokens(tokens),
+            answer,
+        }
     }
 }
 
 impl Task for CharacterLanguage {
     fn format(&self) -> Format {
-        let n = self.corpus.alphabet.len();
+        let n_symbols = match self.symbols {
+            Symbols::Bytes => 256,
+            Symbols::Characters => self.characters.len(),
+        };
         Format {
-            input: InputFormat::Tokens { n_tokens: n },
-            answer: AnswerFormat::Characters { n_characters: n },
+            input: InputFormat::Tokens {
+                n_tokens: n_symbols,
+            },
+            answer: AnswerFormat::Text {
+                n_symbols,
+                symbols: self.symbols,
+            },
         }
     }
 
@@ -178,33 +216,40 @@ impl Task for CharacterLanguage {
         self.length
     }
 
+    fn open(&self) -> Result<(), Error> {
+        self.parts.open(|| self.read()).map(drop)
+    }
+
+    fn files(&self) -> Vec<DataFile> {
+        self.parts.known().map_or(Vec::new(), files_of)
+    }
+
     fn n_samples(&self, split: Split) -> Option<u64> {
         match split {
             Split::Train => None,
-            _ => Some((self.tokens(split).len() - 1) as u64 / self.length as u64),
+            _ => Some((self.part(split).len() - 1) as u64 / self.length as u64),
         }
     }
 
     fn sample(&self, split: Split, index: u64) -> Sample {
-        let tokens = self.tokens(split);
         let first = match split {
             Split::Train => {
+                let n = self.part(split).len() - self.length;
                 let mut rng = random_numbers(self.seed, split, index);
-                below(&mut rng, (tokens.len() - self.length) as u32) as usize
+                // A text has at most 2^32 symbols: of a longer one the rest is not drawn.
+                below(&mut rng, u32::try_from(n).unwrap_or(u32::MAX)) as usize
             }
             _ => index as usize * self.length,
         };
-        let window = &tokens[first..=first + self.length];
-        let next = window[1..].iter().map(|&class| {
-            Some(StepClass {
-                class,
-                counts: true,
-            })
-        });
-        Sample {
-            input: Input::Tokens(window[..self.length].to_vec()),
-            answer: Answer::Classes(next.collect()),
-        }
+        self.window(split, first, self.length)
+    }
+
+    fn text_length(&self, split: Split) -> Option<usize> {
+        Some(self.part(split).len() - 1)
+    }
+
+    fn text_window(&self, split: Split, first: usize, length: usize) -> Option<Sample> {
+        Some(self.window(split, first, length))
     }
 
     fn seed(&self) -> u64 {
@@ -212,7 +257,36 @@ impl Task for CharacterLanguage {
     }
 
     fn token_text(&self, token: u32) -> String {
-        self.corpus.alphabet[token as usize].to_string()
+        match self.symbols {
+            Symbols::Characters => self.characters[token as usize].to_string(),
+            Symbols::Bytes => match char::from(token as u8) {
+                shown @ (' '..='~' | '\n') => shown.to_string(),
+                _ => format!("\\x{token:02x}"),
+            },
+        }
+    }
+
+    fn token_bytes(&self, token: u32) -> Vec<u8> {
+        match self.symbols {
+            Symbols::Characters => self.token_text(token).into_bytes(),
+            Symbols::Bytes => vec![token as u8],
+        }
+    }
+
+    fn tokens_of(&self, text: &[u8]) -> Option<Result<Vec<u32>, Error>> {
+        if self.symbols == Symbols::Bytes {
+            return Some(Ok(text.iter().map(|&byte| byte.into()).collect()));
+        }
+        let token = |character: char| {
+            let place = self.characters.binary_search(&character);
+            place.map(|place| place as u32).map_err(|_| {
+                Error::usage(format!(
+                    "the text has the character {character:?}; it must be one of those that the run was trained on"
+                ))
+            })
+        };
+        let text = String::from_utf8_lossy(text);
+        Some(text.chars().map(token).collect())
     }
 
     fn class_text(&self, class: u32) -> String {
@@ -223,6 +297,7 @@ impl Task for CharacterLanguage {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::Path;
 
     use super::super::tests::{repository_data, task_from};
     use super::*;
@@ -286,7 +361,8 @@ mod tests {
         write("ptb.valid.txt", b"hello");
         let missing = text(folder.path(), "length = 4").expect_err("no test file");
         assert!(
-            missing.contains("no file with `test` in its name"),
+            missing
+                .contains("it has no file for test: none has one of the words `test`, `testing`"),
             "{missing}"
         );
         write("ptb.test.txt", b"world");
@@ -300,7 +376,7 @@ mod tests {
         );
         let known = text(folder.path(), "length = 4\nalphabet = 'dehlorwxyz'").expect_err("an é");
         assert!(
-            known.contains("it has the character 'é', which is not in task.alphabet"),
+            known.contains("it has the character ' ', which is not in task.alphabet"),
             "{known}"
         );
         let wider = "length = 4\nalphabet = 'zyx,dehélorwö '";
@@ -309,7 +385,19 @@ mod tests {
         assert_eq!(drawn(&wider, Split::Test, 0), ["worl", "orld"]);
         write("other.test.txt", b"x");
         let twice = text(folder.path(), "length = 4").expect_err("two test files");
-        assert!(twice.contains("several files with `test`"), "{twice}");
+        let several =
+            "it has several files for test: other.test.txt, ptb.test.txt; task.test says which";
+        assert!(twice.contains(several), "{twice}");
+        let named = text(folder.path(), "length = 4\ntest = 'ptb.test.txt'").expect("a task");
+        assert_eq!(drawn(&named, Split::Test, 0), ["worl", "orld"]);
+        let absent =
+            text(folder.path(), "length = 4\ntest = 'none.txt'").expect_err("no such file");
+        assert!(absent.contains("none.txt"), "{absent}");
+        let both = text(folder.path(), "splits = [4, 4, 4]").expect_err("files and counts");
+        assert!(
+            both.contains("task.splits is [4, 4, 4]; it must be left out"),
+            "{both}"
+        );
         write("binary", &[0xff, 0xfe]);
         let binary = text(&folder.path().join("binary"), "").expect_err("not text");
         assert!(binary.contains("it is not UTF-8 text"), "{binary}");
