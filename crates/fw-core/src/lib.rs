@@ -39,6 +39,14 @@
 //! the fused one of fast weights, of a Turing machine and of [`Sab`]; the bare cells are fused wherever there is a kernel. Autodiff is a
 //! property of the device: `Device::flex().autodiff()`.
 //!
+//! # What to know of Burn 0.22.1
+//!
+//! - Make a layer on the device that it learns on: one that was made without autodiff and brought there by `fork` learns nothing.
+//! - Evaluate with `model.valid()`: a pass on a device with autodiff that never goes back stays in memory until another does.
+//! - Parameters are drawn when they are first read: `device.seed` says which they are only if they are read in the same order. A
+//!   `clone().no_grad()` of a layer whose parameters were not read yet freezes the layer as well.
+//! - Clipping by norm in an optimiser's configuration limits each parameter by itself, not all together.
+//!
 //! # Long sums
 //!
 //! The gradient of a weight is a sum over all rows, those of all samples and steps. In single precision the kernels sum blocks of 1,024

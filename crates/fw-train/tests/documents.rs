@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use fw_train::Experiment;
 use fw_train::cli::Cli;
+use fw_train::tasks::TaskConfig;
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -43,33 +44,216 @@ fn every_experiment_file_is_valid() {
     }
 }
 
+/// Each piece of code in a document: lines of blocks; and what stands between two backquotes, which may go over the end of a line.
+fn code_of(text: &str) -> [Vec<String>; 2] {
+    let mut code = Vec::new();
+    let mut prose = String::new();
+    let mut is_block = false;
+    for line in text.lines() {
+        match line.trim_start().starts_with("```") {
+            true => is_block = !is_block,
+            false if is_block => code.push(line.trim().to_owned()),
+            false => prose += &format!("{} ", line.trim()),
+        }
+    }
+    let within = prose.split('`').skip(1).step_by(2);
+    [code, within.map(str::to_owned).collect()]
+}
+
+/// The words of a command, as a shell makes them: quotes hold words together, `#` begins a comment, `|` another command.
+fn words_of(command: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let (mut word, mut quote) = (String::new(), None);
+    for character in command.chars().chain([' ']) {
+        match (character, quote) {
+            (end, Some(open)) if end == open => quote = None,
+            (inside, Some(_)) => word.push(inside),
+            ('\'' | '"', None) => quote = Some(character),
+            ('#' | '|' | '&', None) if word.is_empty() => break,
+            (' ', None) if word.is_empty() => {}
+            (' ', None) => words.push(std::mem::take(&mut word)),
+            (other, None) => word.push(other),
+        }
+    }
+    words
+}
+
+/// The commands of this program in a document, as words behind its name.
+fn commands_of(text: &str) -> Vec<Vec<String>> {
+    /// A command without the program's name is one of these and something behind it.
+    const NAMES: [&str; 9] = [
+        "train ",
+        "test ",
+        "sample ",
+        "generate ",
+        "plot ",
+        "compare ",
+        "cost ",
+        "report ",
+        "data ",
+    ];
+    let [lines, within] = code_of(text);
+    let behind_program = |code: &String| {
+        ["cargo run --release -- ", "fw-train "]
+            .iter()
+            .find_map(|program| Some(code.split_once(program)?.1.to_owned()))
+    };
+    let short = |code: &&String| NAMES.iter().any(|name| code.starts_with(name));
+    let arguments = lines.iter().chain(&within).filter_map(behind_program);
+    let arguments = arguments.chain(within.iter().filter(short).cloned());
+    let words = arguments.map(|arguments| words_of(&arguments));
+    // What is left out, or stands for something, cannot be typed.
+    let is_whole =
+        |words: &Vec<String>| !words.is_empty() && !words.iter().any(|word| word.contains(".."));
+    words.filter(is_whole).collect()
+}
+
 #[test]
 fn every_command_in_the_documents_can_be_typed() {
     let mut commands = 0;
     for path in files(&repository(), ".md") {
         let text = std::fs::read_to_string(&path).expect("a document");
-        for line in text.lines() {
-            let arguments = line
-                .trim()
-                .strip_prefix("cargo run --release -- ")
-                .or_else(|| line.trim().strip_prefix("fw-train "));
-            let Some(arguments) = arguments else { continue };
-            let arguments = arguments.split('#').next().unwrap_or_default();
-            // Quotes are the shell's.
-            let words = arguments
-                .split_whitespace()
-                .map(|word| word.replace(['\'', '"'], ""));
-            let parsed = Cli::try_parse_from(std::iter::once("fw-train".to_owned()).chain(words));
-            assert!(
-                parsed.is_ok(),
-                "{}: {line}\n{}",
-                path.display(),
-                parsed.unwrap_err()
-            );
+        for words in commands_of(&text) {
+            let typed = ["fw-train".to_owned()].into_iter().chain(words.clone());
+            // Help is an answer.
+            if let Err(error) = Cli::try_parse_from(typed)
+                && error.exit_code() != 0
+            {
+                panic!("{}: {words:?}\n{error}", path.display());
+            }
             commands += 1;
         }
     }
-    assert!(commands > 0, "no commands in the documents");
+    assert!(commands > 60, "{commands} commands in the documents");
+}
+
+/// Paths of the repository that commands name are there, and what they set are fields.
+#[test]
+fn every_path_and_every_setting_in_a_command_of_the_documents_is_there() {
+    std::env::set_current_dir(repository()).expect("the repository");
+    let mut fields: Vec<String> = Vec::new();
+    for (kind, _) in TaskConfig::KINDS {
+        let assignments = [format!("task.kind={kind}"), "model.kind=gru".to_owned()];
+        let experiment = Experiment::from_document(Experiment::default_document(), &assignments);
+        let experiment = experiment.unwrap_or_else(|error| panic!("{kind}: {error}"));
+        let table: toml::Table = experiment.to_toml().parse().expect("TOML");
+        let task = table["task"].as_table().expect("a section");
+        fields.extend(task.keys().map(|field| format!("task.{field}")));
+    }
+    // Those that have no value unless one is given.
+    let optional = ["validation_items", "splits", "train", "validation", "test"];
+    fields.extend(optional.map(|field| format!("task.{field}")));
+    let (mut paths, mut settings) = (0, 0);
+    for document in files(&repository(), ".md") {
+        let text = std::fs::read_to_string(&document).expect("a document");
+        for words in commands_of(&text) {
+            let what = format!("{}: {words:?}", document.display());
+            for (index, word) in words.iter().enumerate() {
+                let is_path = ["experiments/", "data/", "docs/", "examples/", "crates/"];
+                if !is_path.iter().any(|folder| word.starts_with(folder)) {
+                    continue;
+                }
+                paths += 1;
+                // What is written need not be there yet, but its folder.
+                let is_written = index > 0 && words[index - 1] == "--out";
+                let path = match is_written {
+                    true => word.rsplit_once('/').map_or(".", |(folder, _)| folder),
+                    false => word,
+                };
+                assert!(is_there(path), "{what}: there is no {path}");
+            }
+            let values = |option: &str| -> Vec<String> {
+                let pairs = words.windows(2).filter(|pair| pair[0] == option);
+                pairs.map(|pair| pair[1].clone()).collect()
+            };
+            let assignments = values("--set");
+            settings += assignments.len();
+            let mut documents = vec![Experiment::default_document()];
+            match words[0].as_str() {
+                "train" | "compare" => {
+                    let of_file = |word: &&String| word.ends_with(".toml") && is_there(word);
+                    let given: Vec<&String> = words[1..].iter().filter(of_file).collect();
+                    if !given.is_empty() {
+                        let read =
+                            |path: &&String| Experiment::read_document(first_of(path).as_ref());
+                        documents = given
+                            .iter()
+                            .map(read)
+                            .map(|read| read.expect("TOML"))
+                            .collect();
+                    }
+                    // Of runs it is not known here what they are.
+                    if words
+                        .iter()
+                        .any(|word| word == "--resume" || word == "--from")
+                    {
+                        continue;
+                    }
+                    for document in documents {
+                        let experiment = Experiment::from_document(document, &assignments);
+                        assert!(experiment.is_ok(), "{what}: {}", experiment.unwrap_err());
+                    }
+                }
+                _ => {
+                    for assignment in [assignments, values("--sweep")].concat() {
+                        let field = assignment.split('=').next().unwrap_or_default();
+                        assert!(fields.iter().any(|known| known == field), "{what}: {field}");
+                    }
+                }
+            }
+        }
+    }
+    assert!(
+        paths > 25 && settings > 15,
+        "{paths} paths, {settings} settings"
+    );
+}
+
+/// The first path that a pattern with `*` in its name stands for, or the path itself.
+fn first_of(pattern: &str) -> String {
+    let (folder, name) = pattern.rsplit_once('/').unwrap_or((".", pattern));
+    let pieces: Vec<&str> = name.split('*').collect();
+    let fits = |found: &String| {
+        let [begin, middle @ .., end] = pieces.as_slice() else {
+            return found == name;
+        };
+        let rest = found
+            .strip_prefix(begin)
+            .and_then(|rest| rest.strip_suffix(end));
+        let rest = middle.iter().try_fold(rest.unwrap_or("*"), |rest, piece| {
+            Some(rest.split_once(piece)?.1)
+        });
+        rest.is_some_and(|rest| rest != "*")
+    };
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    format!(
+        "{folder}/{}",
+        names.find(fits).unwrap_or_else(|| name.to_owned())
+    )
+}
+
+fn is_there(pattern: &str) -> bool {
+    Path::new(&first_of(pattern)).exists()
+}
+
+/// What a document links to within the repository is there.
+#[test]
+fn every_link_in_the_documents_leads_somewhere() {
+    let mut links = 0;
+    for document in files(&repository(), ".md") {
+        let text = std::fs::read_to_string(&document).expect("a document");
+        for behind in text.split("](").skip(1) {
+            let link = behind.split([')', '#']).next().unwrap_or_default();
+            if link.is_empty() || link.contains("://") {
+                continue;
+            }
+            let path = document.with_file_name(link);
+            assert!(path.exists(), "{}: {link}", document.display());
+            links += 1;
+        }
+    }
+    assert!(links > 30, "{links} links");
 }
 
 /// The README shows the table that `benches/peers/run` wrote.

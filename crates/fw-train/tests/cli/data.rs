@@ -264,6 +264,7 @@ fn any_file_is_read_byte_by_byte_and_cut_by_count() {
 #[cfg(target_os = "linux")]
 fn a_large_text_takes_its_size_in_memory_and_is_read_once() {
     /// Time, and the most memory in bytes, of a command that succeeds.
+    #[allow(clippy::zombie_processes, reason = "it is waited for, with its costs")]
     fn cost(command: &mut Command) -> (Duration, usize) {
         let started = Instant::now();
         let child = command.stdout(Stdio::null()).spawn();
