@@ -80,18 +80,18 @@ pub trait Recurrent: Module + ModuleDisplay {
     fn initial_state(&self, batch_size: usize, device: &Device) -> Self::State;
 
     /// Whether the layer can go on from `state` with an input of `batch_size` samples and the type `dtype`: all of the state's
-    /// sizes, its batch and its type. Every way to run a layer asks this before it computes anything. A layer of one's own may
-    /// leave it out: then whatever does not fit is found by the operations that it is made of, or not at all.
+    /// sizes, its batch and its type. Every way to run a layer asks this before it computes anything. For a layer of one's own that does not
+    /// say more it is the [batch and the type](RecurrentState::check_batch) alone.
     ///
     /// # Errors
     /// An error that names the part of the state, what it is and what it must be.
     fn check_state(
         &self,
-        _state: &Self::State,
-        _batch_size: usize,
-        _dtype: DType,
+        state: &Self::State,
+        batch_size: usize,
+        dtype: DType,
     ) -> Result<(), StateError> {
-        Ok(())
+        state.check_batch(batch_size, dtype)
     }
 
     /// The part of a step that depends on the input alone, for all steps in one operation:
@@ -168,8 +168,7 @@ pub(crate) fn forward_composed<R: Recurrent>(
     })
 }
 
-/// The output for no samples at all. It is not computed: Burn 0.22.1 reads out of bounds when it multiplies
-/// a batch of no matrices on flex.
+/// The output for no samples at all. It is not computed: Burn 0.22.1 cannot be relied on there.
 pub(crate) fn empty_output<R: Recurrent>(layer: &R, input: &Tensor<3>) -> Tensor<3> {
     let [_, seq_length, _] = input.dims();
     Tensor::zeros(

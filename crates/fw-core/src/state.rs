@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use alloc::format;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use crate::{
     AssociativeLstmState, FastWeightsState, LstmState, Memory, NtmState, SabState, StateError,
@@ -80,6 +80,9 @@ pub trait RecurrentState: Clone + Debug + Send {
     /// The same numbers on another device.
     fn to_device(self, device: &Device) -> Self;
 
+    /// An error unless every tensor of it is of this batch, its first dimension, and of this type.
+    fn check_batch(&self, batch_size: usize, dtype: DType) -> Result<(), StateError>;
+
     /// The same numbers as plain data.
     ///
     /// ```
@@ -114,6 +117,20 @@ impl<const D: usize> RecurrentState for Tensor<D> {
         Tensor::to_device(self, device)
     }
 
+    fn check_batch(&self, batch_size: usize, dtype: DType) -> Result<(), StateError> {
+        let (given, own) = (self.dims()[0], self.dtype());
+        if own != dtype {
+            let problem = format!("the state is {own:?}; the input is {dtype:?}");
+            return Err(StateError::new(problem));
+        }
+        match given == batch_size {
+            true => Ok(()),
+            false => Err(StateError::new(format!(
+                "the state has batch_size {given}; the input has {batch_size}"
+            ))),
+        }
+    }
+
     fn to_data(&self) -> StateData {
         StateData::Tensor(Tensor::to_data(self))
     }
@@ -143,6 +160,11 @@ impl<S: RecurrentState> RecurrentState for Option<S> {
         self.map(|state| state.to_device(device))
     }
 
+    fn check_batch(&self, batch_size: usize, dtype: DType) -> Result<(), StateError> {
+        let mut parts = self.iter();
+        parts.try_for_each(|part| part.check_batch(batch_size, dtype))
+    }
+
     fn to_data(&self) -> StateData {
         StateData::List(self.iter().map(S::to_data).collect())
     }
@@ -166,6 +188,11 @@ impl<S: RecurrentState> RecurrentState for Vec<S> {
     fn to_device(self, device: &Device) -> Self {
         let states = self.into_iter();
         states.map(|state| state.to_device(device)).collect()
+    }
+
+    fn check_batch(&self, batch_size: usize, dtype: DType) -> Result<(), StateError> {
+        let mut parts = self.iter();
+        parts.try_for_each(|part| part.check_batch(batch_size, dtype))
     }
 
     fn to_data(&self) -> StateData {
@@ -206,6 +233,15 @@ macro_rules! recurrent_state {
 
             fn to_device(self, device: &::burn::tensor::Device) -> Self {
                 $state { $($field: $crate::RecurrentState::to_device(self.$field, device)),+ }
+            }
+
+            fn check_batch(
+                &self,
+                batch_size: usize,
+                dtype: ::burn::tensor::DType,
+            ) -> Result<(), $crate::StateError> {
+                $($crate::RecurrentState::check_batch(&self.$field, batch_size, dtype)?;)+
+                Ok(())
             }
 
             fn to_data(&self) -> $crate::StateData {
@@ -256,6 +292,16 @@ impl RecurrentState for Memory {
         }
     }
 
+    fn check_batch(&self, batch_size: usize, dtype: DType) -> Result<(), StateError> {
+        match self {
+            Memory::Matrix(matrix) => matrix.check_batch(batch_size, dtype),
+            Memory::History { start, writes } => {
+                start.check_batch(batch_size, dtype)?;
+                writes.check_batch(batch_size, dtype)
+            }
+        }
+    }
+
     /// A matrix alone, or what a history begins with and its writes.
     fn to_data(&self) -> StateData {
         StateData::List(match self {
@@ -294,6 +340,11 @@ impl<S: RecurrentState> RecurrentState for SabState<S> {
             memories: self.memories.to_device(device),
             step: self.step,
         }
+    }
+
+    fn check_batch(&self, batch_size: usize, dtype: DType) -> Result<(), StateError> {
+        self.cell.check_batch(batch_size, dtype)?;
+        self.memories.check_batch(batch_size, dtype)
     }
 
     fn to_data(&self) -> StateData {

@@ -8,7 +8,9 @@ use burn::nn::LinearConfig;
 use burn::tensor::{DType, Device, Tensor};
 use common::{FlatState, parameter_gradients, random, rng};
 use fw_core::ops::project_linear;
-use fw_core::{ElmanConfig, FastWeightsConfig, GruConfig, LstmConfig, NtmConfig, SabConfig};
+use fw_core::{
+    ElmanConfig, FastWeightsConfig, GruConfig, LstmConfig, NtmConfig, Recurrent, SabConfig,
+};
 
 /// As far as a sum may be off, as a share of the largest number of its gradient.
 const TOLERANCE: f64 = 1e-5;
@@ -21,21 +23,46 @@ fn positive(shape: [usize; 3], dtype: DType) -> Tensor<3> {
     (numbers * 0.5 + 1.0).cast(dtype)
 }
 
-/// Gradients of the sum of all outputs in both types.
+/// What outputs are multiplied with before they are summed.
+#[derive(Clone, Copy, Debug)]
+enum Slopes {
+    /// Positive numbers.
+    Random,
+    /// The same number, which single precision does not hold exactly: as in a mean.
+    Constant(f32),
+}
+
+/// Those of which row after row the worst comes about, and others.
+const SLOPES: [Slopes; 4] = [
+    Slopes::Random,
+    Slopes::Constant(0.1),
+    Slopes::Constant(1.0 / 3.0),
+    Slopes::Constant(1.9953),
+];
+
+/// Gradients in both types.
 #[track_caller]
 fn assert_digits_are_kept<M: Module>(
     name: &str,
+    slopes: Slopes,
     layer: impl Fn(DType) -> M,
     output: impl Fn(&M, DType) -> Tensor<3>,
 ) {
     let gradients = |dtype| {
         let layer = layer(dtype);
-        let gradients = output(&layer, dtype).sum().backward();
+        let output = output(&layer, dtype);
+        let of_output = match slopes {
+            Slopes::Random => positive(output.dims(), dtype),
+            Slopes::Constant(slope) => Tensor::full_like(&output.clone().inner(), slope)
+                .cast(dtype)
+                .autodiff(),
+        };
+        let gradients = (output * of_output).sum().backward();
         parameter_gradients(&layer, &gradients)
     };
     let (single, double) = (gradients(DType::F32), gradients(DType::F64));
     for (index, (single, double)) in single.iter().zip(&double).enumerate() {
-        let what = format!("{name}, gradient {index}");
+        let what = format!("{name}, {slopes:?}, gradient {index}");
         common::assert_close(&what, single, double, TOLERANCE);
     }
 }
@@ -67,10 +94,16 @@ fn check<L: FlatState>(name: &str, layer: impl Fn() -> L) {
 
 fn check_scaled<L: FlatState>(name: &str, factor: f64, layer: impl Fn() -> L) {
     // One long sample, and many; a block is ended within a sequence and between two.
-    for [batch_size, seq_length] in [[1, 10_000], [100, 100], [1, 1_000_000], [1_000, 1_000]] {
+    for ([batch_size, seq_length], slopes) in [
+        ([1, 10_000], Slopes::Constant(1.9953)),
+        ([100, 100], Slopes::Random),
+        ([1, 1_000_000], Slopes::Random),
+        ([1_000, 1_000], Slopes::Constant(1.9953)),
+    ] {
         let name = format!("{name}, {batch_size} x {seq_length}");
         assert_digits_are_kept(
             &name,
+            slopes,
             |dtype| scaled(layer(), factor, dtype),
             |layer, dtype| {
                 let input = positive([batch_size, seq_length, 1], dtype);
@@ -83,13 +116,19 @@ fn check_scaled<L: FlatState>(name: &str, factor: f64, layer: impl Fn() -> L) {
 #[test]
 fn of_a_linear_map() {
     let device = Device::flex().autodiff();
-    for (rows, widths) in [(10_000, [3, 5]), (1_000_000, [3, 5]), (1_000_000, [70, 1])] {
+    // Tiles of one row and of four, of one vector and of several; blocks of the weight's rows.
+    for widths in [[3, 5], [70, 1], [9, 70]] {
         let linear = || LinearConfig::new(widths[0], widths[1]).init(&device);
-        assert_digits_are_kept(
-            &format!("{rows} rows"),
-            |dtype| small(linear(), dtype),
-            |linear, dtype| project_linear(linear, positive([1, rows, widths[0]], dtype)),
-        );
+        for rows in [10_000, 1_000_000 / (widths[0] * widths[1] / 60 + 1)] {
+            for slopes in SLOPES {
+                assert_digits_are_kept(
+                    &format!("{rows} rows of {widths:?}"),
+                    slopes,
+                    |dtype| small(linear(), dtype),
+                    |linear, dtype| project_linear(linear, positive([1, rows, widths[0]], dtype)),
+                );
+            }
+        }
     }
 }
 
@@ -101,6 +140,14 @@ fn of_fast_weights() {
         let config = config.with_fast_learning_rate(0.1);
         check("fast weights", || config.init(&device));
     }
+    // Chunks of a hundred steps and more, which are in one block.
+    let wide = FastWeightsConfig::new(1, 48).with_inner_steps(2);
+    assert_digits_are_kept(
+        "wide fast weights",
+        Slopes::Constant(1.9953),
+        |dtype| small(wide.init(&device), dtype),
+        |layer, dtype| layer.forward(positive([40, 150, 1], dtype), None).0,
+    );
 }
 
 #[test]

@@ -4,7 +4,6 @@ mod controller;
 mod head;
 mod start;
 
-use alloc::format;
 use alloc::vec::Vec;
 
 use burn::config::Config;
@@ -17,7 +16,6 @@ use serde::{Deserialize, Serialize};
 use crate::error::{expect_valid, require, require_size};
 #[cfg(feature = "flex")]
 use crate::ops::fused;
-use crate::ops::shapes::fits;
 use crate::ops::{ntm, scan};
 use crate::recurrent::{check_input, empty_output, expect_state, state_or_initial};
 use crate::{Activation, ConfigError, LstmConfig, Path, Recurrent, StateError};
@@ -429,27 +427,17 @@ impl Recurrent for Ntm {
         batch_size: usize,
         dtype: DType,
     ) -> Result<(), StateError> {
-        let (n_states, n_layers) = (state.controller.len(), self.controller.n_states());
-        if n_states != n_layers {
-            return Err(StateError::new(format!(
-                "the state has {n_states} layers; the controller has {n_layers} that carry one"
-            )));
-        }
-        let row = [batch_size, self.read_head.linear.weight.lazy_shape()[0]];
-        for (index, layer) in state.controller.iter().enumerate() {
-            layer.check(row, dtype).map_err(|error| {
-                error.within(format_args!("layer {} of the controller", index + 1))
-            })?;
-        }
-        for (name, part, start) in [
-            ("the memory", &state.memory, &self.initial_memory),
-            ("what was read", &state.reads, &self.initial_reads),
-            ("the weightings", &state.weights, &self.initial_weights),
-        ] {
-            let [rows, width] = start.lazy_shape().dims();
-            fits(name, part, [batch_size, rows, width], dtype)?;
-        }
-        Ok(())
+        let [memory_size, word_size] = self.initial_memory.lazy_shape().dims();
+        let sizes = ntm::StateSizes {
+            batch_size,
+            d_hidden: self.read_head.linear.weight.lazy_shape()[0],
+            n_states: self.controller.n_states(),
+            memory_size,
+            word_size,
+            n_read: self.n_read_heads(),
+            n_write: self.n_write_heads(),
+        };
+        state.check(sizes, dtype)
     }
 
     fn project(&self, input: Tensor<3>) -> Tensor<3> {
@@ -466,9 +454,9 @@ impl Recurrent for Ntm {
     fn forward(&self, input: Tensor<3>, state: Option<NtmState>) -> (Tensor<3>, NtmState) {
         check_input(&input, self.d_input);
         let [batch_size, ..] = input.dims();
+        let state = state_or_initial(self, &input, state);
         #[cfg(feature = "flex")]
         if batch_size > 0 && self.has_kernel(&input) {
-            let state = state_or_initial(self, &input, state);
             let input = ntm::fused::Sequence::Raw(input);
             return ntm::fused::sequence(input, state, self.slow_weights());
         }
@@ -476,7 +464,7 @@ impl Recurrent for Ntm {
             0 => input,
             _ => self.project(input),
         };
-        self.forward_projected(projected, state)
+        self.forward_projected(projected, Some(state))
     }
 
     fn forward_projected(

@@ -107,6 +107,11 @@ impl<S: RecurrentState> RecurrentState for EncoderDecoderState<S> {
         }
     }
 
+    fn check_batch(&self, batch_size: usize, dtype: DType) -> Result<(), StateError> {
+        self.net.check_batch(batch_size, dtype)?;
+        self.encoded.check_batch(batch_size, dtype)
+    }
+
     fn to_data(&self) -> StateData {
         StateData::List(vec![
             StateData::Number(self.steps),
@@ -271,15 +276,35 @@ impl<R: Recurrent> Recurrent for EncoderDecoder<R> {
         batch_size: usize,
         dtype: DType,
     ) -> Result<(), StateError> {
+        let steps = state.steps;
+        if steps > usize::MAX / 2 {
+            let problem = format!(
+                "the state's step is {steps}; it must be at most {}",
+                usize::MAX / 2
+            );
+            return Err(StateError::new(problem));
+        }
         // Both nets are of one kind and size.
-        self.encoder.check_state(&state.net, batch_size, dtype)?;
+        self.encoder
+            .check_state(&state.net, batch_size, dtype)
+            .map_err(|error| error.within("the net"))?;
+        let is_kept = self.score.is_some() && steps > 0;
+        if state.encoded.is_some() != is_kept {
+            let (is, must) = match is_kept {
+                true => ("not there", "be"),
+                false => ("there", "not be"),
+            };
+            return Err(StateError::new(format!(
+                "what was encoded is {is}; after {steps} steps of this net it must {must}"
+            )));
+        }
         let Some(encoded) = &state.encoded else {
             return Ok(());
         };
         let (shape, actual) = (encoded.dims(), encoded.dtype());
         let expected = [
             batch_size,
-            state.steps.min(self.source_length),
+            steps.min(self.source_length),
             self.encoder.d_output(),
         ];
         match (shape, actual) == (expected, dtype) {
@@ -312,6 +337,12 @@ impl<R: Recurrent> Recurrent for EncoderDecoder<R> {
         let mut state = state.unwrap_or_else(|| self.initial_state(batch_size, &device));
         if let Err(error) = self.check_state(&state, batch_size, projected.dtype()) {
             panic!("{error}");
+        }
+        if batch_size == 0 {
+            // Burn 0.22.1 cannot be relied on to multiply nothing.
+            let shape = [0, seq_length, self.d_output()];
+            let output = Tensor::zeros(shape, (&device, projected.dtype()));
+            return (output, state);
         }
         let of_source = self
             .source_length
@@ -431,6 +462,45 @@ mod tests {
                     assert!((part - whole).abs() < 1e-5, "cut after {cut}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_state_that_does_not_fit_is_named_and_no_samples_are_answered() {
+        let device = Device::flex();
+        for is_fast in [false, true] {
+            let layer = tiny(&device, is_fast);
+            let input = |batch_size| Tensor::<3>::ones([batch_size, 2, 3], &device);
+            let (_, state) = layer.forward(input(2), None);
+            let check = |state: &EncoderDecoderState<_>, batch_size| {
+                let result = layer.check_state(state, batch_size, DType::F32);
+                result.map_err(|error| error.to_string())
+            };
+            assert_eq!(check(&state, 2), Ok(()));
+            let told = check(&state, 3).expect_err("another batch");
+            assert_eq!(
+                told,
+                "the net: the hidden state has shape [2, 4]; it must be [3, 4]"
+            );
+            let mut lost = state.clone();
+            lost.encoded = None;
+            let told = check(&lost, 2).expect_err("nothing to recall");
+            assert_eq!(
+                told,
+                "what was encoded is not there; after 2 steps of this net it must be"
+            );
+            let mut longer = state.clone();
+            longer.steps = 3;
+            let told = check(&longer, 2).expect_err("a step is missing");
+            assert!(
+                told.ends_with("it must be F32 of shape [2, 3, 4]"),
+                "{told}"
+            );
+            type State = EncoderDecoderState<fw_core::LstmState>;
+            let again = State::from_data(state.to_data(), &device).expect("a state");
+            assert_eq!(again.to_data(), state.to_data());
+            let (output, _) = layer.forward(input(0), None);
+            assert_eq!(output.dims(), [0, 2, layer.d_output()]);
         }
     }
 

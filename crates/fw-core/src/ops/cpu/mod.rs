@@ -15,7 +15,7 @@ pub(crate) use lanes::{
     Real, activated, in_fours, load, prefetch, sigmoid, sigmoid_slope, splat, store, times_slope,
 };
 pub(crate) use packed::Packed;
-pub(crate) use pairs::Pairs;
+pub(crate) use pairs::{Pairs, add_rows};
 pub(crate) use parts::{BlockSums, Parts, SharedMut, at_once};
 pub(crate) use product::{Initial, Rows, RowsMut, Strided, add_product, product, row_product};
 pub(crate) use rows::{Offsets, Row, clear, extend_trimmed, padded, transposed, trimmed};

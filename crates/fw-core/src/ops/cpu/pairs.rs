@@ -5,6 +5,23 @@ use super::product::{Rows, RowsMut, Strided, add_product};
 use super::rows::{Offsets, Row};
 use macerator::Simd;
 
+/// Adds n rows to a row: their sum is made before it is added.
+///
+/// # Safety
+/// All must be rows of that size, and the caller must be compiled with the instructions of `S`.
+#[inline(always)]
+pub(crate) unsafe fn add_rows<S: Simd, T: Real>(n: usize, rows: Rows<T>, row: Row, to: *mut T) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        add_product::<S, T>(
+            [1, n, row.vectors()],
+            Strided::new(&T::one(), 0, 0),
+            rows,
+            RowsMut::new(to, 0),
+        );
+    }
+}
+
 /// Pairs of rows, whose outer products sum to the gradient of a linear map: they are gathered until there are many.
 #[derive(Clone, Copy)]
 pub(crate) struct Pairs {
@@ -88,10 +105,8 @@ impl Pairs {
                 RowsMut::new(sums.add(self.of_weight), right_row.width),
             );
             if let Some(of_bias) = self.of_bias {
-                for pair in 0..n {
-                    let row = right.add(pair * self.right_stride);
-                    right_row.add_to::<S, T>(row, sums.add(of_bias));
-                }
+                let rows = Rows::new(right.cast_const(), self.right_stride);
+                add_rows::<S, T>(n, rows, right_row, sums.add(of_bias));
             }
         }
     }

@@ -126,26 +126,39 @@ unsafe fn add_all<T: Real>(from: *const T, to: *mut T, size: usize) {
     }
 }
 
-/// Sums over many rows, in two stages: those of a block of rows, and from them those of all rows. Row after row, a sum of a million
-/// numbers of one sign in single precision is off by 4e-4 of itself; so it is off by less than 1e-5.
+/// Sums over many rows, in stages: those of a block of rows, from them those of some blocks, and from these those of all rows. What is
+/// added to a block is itself the sum of some 64 rows. Row after row, a sum of a million numbers of one sign in single precision is off by
+/// 4e-4 of itself, and more; so no more than 64 + 16 + 32 + 31 additions are between a number and the sum, each off by at most 2^-25 of what
+/// it comes to on average: together less than 5e-6.
 pub(crate) struct BlockSums<T> {
-    /// Of all rows in blocks that are complete, if there is more than one block.
-    total: Option<*mut T>,
-    /// Of the present block.
-    block: *mut T,
+    /// Where the sums of each stage are, those of all rows first; as many stages as the rows need.
+    stages: [*mut T; 3],
+    n_stages: usize,
     size: usize,
     /// Rows in the present block.
     rows: usize,
+    /// Blocks that are complete.
+    blocks: usize,
 }
 
 impl<T: Real> BlockSums<T> {
     /// Rows of a block. More lose digits, less cost time: at 1,024 a block's sums are joined in a hundredth of the time that they take
     /// to be made.
     const ROWS: usize = 1024;
+    /// Blocks of a stage.
+    const BLOCKS: usize = 32;
+
+    fn n_stages(rows: usize) -> usize {
+        match rows {
+            0..=Self::ROWS => 1,
+            _ if rows <= Self::ROWS * Self::BLOCKS => 2,
+            _ => 3,
+        }
+    }
 
     /// Numbers that `size` sums over at most `rows` rows need.
     pub(crate) fn room(size: usize, rows: usize) -> usize {
-        if rows > Self::ROWS { 2 * size } else { size }
+        Self::n_stages(rows) * size
     }
 
     /// Sums of nothing. They are at `start` in the end.
@@ -157,30 +170,35 @@ impl<T: Real> BlockSums<T> {
         unsafe { Self::apart(start, size, size, rows) }
     }
 
-    /// The same where a block's sums, if they need room of their own, are `between` numbers behind `start`.
+    /// The same where the sums of each further stage are `between` numbers behind those of the stage before.
     ///
     /// # Safety
-    /// As for [`new`](Self::new), in both places.
+    /// As for [`new`](Self::new), in all places.
     pub(crate) unsafe fn apart(start: *mut T, size: usize, between: usize, rows: usize) -> Self {
-        let is_several = rows > Self::ROWS;
-        // SAFETY: as the caller promises.
-        unsafe {
-            let block = start.add(if is_several { between } else { 0 });
-            clear(start, size);
-            clear(block, size);
-            BlockSums {
-                total: is_several.then_some(start),
-                block,
-                size,
-                rows: 0,
-            }
+        let n_stages = Self::n_stages(rows);
+        let place = |stage: usize| match stage < n_stages {
+            // SAFETY: as the caller promises.
+            true => unsafe { start.add(stage * between) },
+            false => start,
+        };
+        let stages = [place(0), place(1), place(2)];
+        for stage in &stages[..n_stages] {
+            // SAFETY: as the caller promises.
+            unsafe { clear(*stage, size) };
+        }
+        BlockSums {
+            stages,
+            n_stages,
+            size,
+            rows: 0,
+            blocks: 0,
         }
     }
 
     /// Where to add.
     #[inline(always)]
     pub(crate) fn block(&self) -> *mut T {
-        self.block
+        self.stages[self.n_stages - 1]
     }
 
     /// Says that `rows` more rows are added.
@@ -192,22 +210,33 @@ impl<T: Real> BlockSums<T> {
         }
     }
 
-    /// Adds the present block to the total. It is one of a thousand rows: it need not be vectorised for each instruction set.
+    /// Adds the present block to the stage before. It is one of a thousand rows: it need not be vectorised for each instruction set.
     #[inline(never)]
     fn end_block(&mut self) {
         self.rows = 0;
-        if let Some(total) = self.total {
-            // SAFETY: as the caller of `new` promises.
-            unsafe {
-                add_all(self.block, total, self.size);
-                clear(self.block, self.size);
-            }
+        self.blocks += 1;
+        if self.n_stages > 1 {
+            self.hand_on(self.n_stages - 1);
+        }
+        if self.n_stages > 2 && self.blocks.is_multiple_of(Self::BLOCKS) {
+            self.hand_on(1);
+        }
+    }
+
+    /// Adds a stage's sums to those of the stage before, and begins them anew.
+    fn hand_on(&mut self, stage: usize) {
+        // SAFETY: as the caller of `new` promises.
+        unsafe {
+            add_all(self.stages[stage], self.stages[stage - 1], self.size);
+            clear(self.stages[stage], self.size);
         }
     }
 
     /// No rows follow.
     pub(crate) fn finish(mut self) {
-        self.end_block();
+        for stage in (1..self.n_stages).rev() {
+            self.hand_on(stage);
+        }
     }
 }
 

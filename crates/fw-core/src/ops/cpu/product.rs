@@ -250,7 +250,8 @@ impl<T> Initial<T> {
     }
 }
 
-/// One tile of C: `HIGH` rows of `WIDE` vectors, in `SUMS` partial sums over k.
+/// One tile of C: `HIGH` rows of `WIDE` vectors, in `SUMS` partial sums over k. What it starts from is added last, so that a sum of many
+/// products keeps its digits.
 #[inline(always)]
 unsafe fn tile<S: Simd, T: Real, const HIGH: usize, const WIDE: usize, const SUMS: usize>(
     k: usize,
@@ -264,13 +265,6 @@ unsafe fn tile<S: Simd, T: Real, const HIGH: usize, const WIDE: usize, const SUM
     let mut sums = [[[zero; WIDE]; HIGH]; SUMS];
     // SAFETY: every address lies within the matrices, as the caller promises.
     unsafe {
-        if let Initial::Rows(rows) = initial {
-            for (row, sums) in sums[0].iter_mut().enumerate() {
-                for (vector, sum) in sums.iter_mut().enumerate() {
-                    *sum = load::<S, T>(rows.start.add(row * rows.stride + vector * lanes));
-                }
-            }
-        }
         let mut a_k = a.start;
         let mut b_k = b.start;
         let mut left = k;
@@ -297,6 +291,9 @@ unsafe fn tile<S: Simd, T: Real, const HIGH: usize, const WIDE: usize, const SUM
                 let mut sum = sums[0][row][vector];
                 for more in &sums[1..] {
                     sum += more[row][vector];
+                }
+                if let Initial::Rows(rows) = initial {
+                    sum += load::<S, T>(rows.start.add(row * rows.stride + vector * lanes));
                 }
                 store::<S, T>(c.start.add(row * c.stride + vector * lanes), sum);
             }

@@ -19,9 +19,11 @@ const TILE: usize = 64;
 const DEPTH: usize = 16;
 /// Rows in a piece of code without a loop: all of them would take software drivers half a minute to compile.
 const AT_ONCE: usize = 4;
-/// Rows whose sum is made before it is added to that of others. Row after row, a sum of a million numbers of one sign in single
-/// precision is off by 4e-4 of itself.
-const BLOCK: usize = 1024;
+/// Rows whose sum is made before it is added to that of others, and so many of these sums, and of parts, again. Row after row, a sum of a
+/// million numbers of one sign in single precision is off by 4e-4 of itself; so by less than 1e-5.
+const BLOCK: usize = 128;
+const BLOCKS: usize = 64;
+const PARTS: usize = 32;
 /// A unit computes so many numbers each way of a tile, those `SIDE` apart.
 const EACH: usize = 4;
 const SIDE: usize = TILE / EACH;
@@ -166,10 +168,12 @@ fn products_of_part(
     let mut tile_a = Shared::<[f32]>::new_slice(comptime!(DEPTH * TILE));
     let mut tile_b = Shared::<[f32]>::new_slice(comptime!(DEPTH * TILE));
     let mut sums = Array::<f32>::new(comptime!(EACH * EACH));
+    let mut several = Array::<f32>::new(comptime!(EACH * EACH));
     let mut block = Array::<f32>::new(comptime!(EACH * EACH));
     #[unroll]
     for e in 0..EACH * EACH {
         sums[e] = 0.0f32;
+        several[e] = 0.0f32;
         block[e] = 0.0f32;
     }
     for base in range_stepped(first, last, DEPTH) {
@@ -203,11 +207,20 @@ fn products_of_part(
                 }
             }
         }
-        if (base - first) % BLOCK == comptime!(BLOCK - DEPTH) || base + DEPTH >= last {
+        let done = base - first + DEPTH;
+        let is_last = base + DEPTH >= last;
+        if done % BLOCK == 0 || is_last {
             #[unroll]
             for e in 0..EACH * EACH {
-                sums[e] += block[e];
+                several[e] += block[e];
                 block[e] = 0.0f32;
+            }
+        }
+        if done % comptime!(BLOCK * BLOCKS) == 0 || is_last {
+            #[unroll]
+            for e in 0..EACH * EACH {
+                sums[e] += several[e];
+                several[e] = 0.0f32;
             }
         }
         sync_cube();
@@ -245,13 +258,18 @@ fn sums_of_part(
     let mut of_units = Shared::<[f32]>::new_slice(UNITS);
     let mut sum = 0.0f32;
     if column < n {
-        for base in range_stepped(first, last, BLOCK) {
-            let mut block = 0.0f32;
-            let end = min(base + BLOCK, last);
-            for row in range_stepped(base + down, end, comptime!(UNITS / TILE)) {
-                block += numbers[row * n + column];
+        for begin in range_stepped(first, last, comptime!(BLOCK * BLOCKS)) {
+            let mut several = 0.0f32;
+            let until = min(begin + comptime!(BLOCK * BLOCKS), last);
+            for base in range_stepped(begin, until, BLOCK) {
+                let mut block = 0.0f32;
+                let end = min(base + BLOCK, until);
+                for row in range_stepped(base + down, end, comptime!(UNITS / TILE)) {
+                    block += numbers[row * n + column];
+                }
+                several += block;
             }
-            sum += block;
+            sum += several;
         }
     }
     of_units[unit] = sum;
@@ -272,8 +290,12 @@ fn sum_of_all_parts(shares: &[f32], result: &mut [f32], count: usize, parts: usi
     let units = CUBE_COUNT_X as usize * UNITS;
     for e in range_stepped(ABSOLUTE_POS, count, units) {
         let mut sum = 0.0f32;
-        for part in 0..parts {
-            sum += shares[part * count + e];
+        for first in range_stepped(0usize, parts, PARTS) {
+            let mut several = 0.0f32;
+            for part in first..min(first + PARTS, parts) {
+                several += shares[part * count + e];
+            }
+            sum += several;
         }
         result[e] = sum;
     }

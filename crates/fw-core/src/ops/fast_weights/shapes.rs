@@ -90,8 +90,13 @@ impl State {
             fits("the memory", matrix, expected, dtype)?;
         }
         if let Some(writes) = writes {
-            let expected = [batch_size, writes.dims()[1], d_hidden];
-            fits("the history", writes, expected, dtype)?;
+            let n = writes.dims()[1];
+            fits("the history", writes, [batch_size, n, d_hidden], dtype)?;
+            if n == 0 {
+                let problem =
+                    "the history has 0 writes; it must be none (`None`), or have at least one";
+                return Err(StateError::new(problem));
+            }
         }
         Ok(())
     }

@@ -1,11 +1,14 @@
 //! One step of the whole machine in tensor operations: runs on every backend, and is the law.
 
+use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 
 use super::{Addressing, Writing, read, write};
+use crate::StateError;
+use crate::ops::shapes::fits;
 use crate::ops::{Activation, LstmState, lstm_step};
 
 /// What a machine carries from step to step; the public `NtmState` of the layer.
@@ -19,6 +22,49 @@ pub struct State {
     pub reads: Tensor<3>,
     /// w of the read heads, then of the write heads, `[batch_size, n_heads, memory_size]`.
     pub weights: Tensor<3>,
+}
+
+/// What a state must be of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StateSizes {
+    pub batch_size: usize,
+    pub d_hidden: usize,
+    /// Layers of the controller that carry a state.
+    pub n_states: usize,
+    pub memory_size: usize,
+    pub word_size: usize,
+    pub n_read: usize,
+    pub n_write: usize,
+}
+
+impl State {
+    /// An error unless every part has these sizes and this type.
+    pub(crate) fn check(&self, sizes: StateSizes, dtype: DType) -> Result<(), StateError> {
+        let StateSizes {
+            batch_size,
+            memory_size,
+            word_size,
+            ..
+        } = sizes;
+        let (given, n_states) = (self.controller.len(), sizes.n_states);
+        if given != n_states {
+            return Err(StateError::new(format!(
+                "the state has {given} layers; the controller has {n_states} that carry one"
+            )));
+        }
+        let row = [batch_size, sizes.d_hidden];
+        for (index, layer) in self.controller.iter().enumerate() {
+            layer.check(row, dtype).map_err(|error| {
+                error.within(format_args!("layer {} of the controller", index + 1))
+            })?;
+        }
+        let expected = [batch_size, memory_size, word_size];
+        fits("the memory", &self.memory, expected, dtype)?;
+        let expected = [batch_size, sizes.n_read, word_size];
+        fits("what was read", &self.reads, expected, dtype)?;
+        let expected = [batch_size, sizes.n_read + sizes.n_write, memory_size];
+        fits("the weightings", &self.weights, expected, dtype)
+    }
 }
 
 /// The slow weights of a machine, as its layers hold them.

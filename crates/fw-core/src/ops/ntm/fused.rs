@@ -10,7 +10,8 @@ use burn::backend::{Backend, Dispatch, ExtensionType, Flex, backend_extension};
 use burn::tensor::Tensor;
 
 use super::cpu::{self, LayerKind, Problem, Tape, Wanted};
-use super::{Addressing, SlowWeights, State, output_and_state};
+use super::{Addressing, SlowWeights, State, StateSizes, output_and_state};
+use crate::error::expect_fits;
 use crate::ops::LstmState;
 use crate::ops::cpu::{Arch, Real, SharedMut};
 use crate::ops::fused::{self, Input, Kernel};
@@ -127,7 +128,7 @@ fn operands(
     (inputs, plan)
 }
 
-/// Panics unless every weight has the shape and the type that the kernel relies on. The layer has checked the state.
+/// Panics unless every tensor has the shape and the type that the kernel relies on.
 #[track_caller]
 fn check_shapes(input: &Sequence, state: &State, weights: &SlowWeights, plan: &Plan) {
     let [batch_size, seq_length, width] = input.tensor().dims();
@@ -194,6 +195,16 @@ fn check_shapes(input: &Sequence, state: &State, weights: &SlowWeights, plan: &P
         );
         check(format_args!("the {name} heads' bias"), bias, [width], dtype);
     }
+    let sizes = StateSizes {
+        batch_size,
+        d_hidden,
+        n_states: plan.controller.n_states(plan.n_layers),
+        memory_size,
+        word_size,
+        n_read,
+        n_write,
+    };
+    expect_fits(state.check(sizes, dtype));
 }
 
 /// What the operation is to do.

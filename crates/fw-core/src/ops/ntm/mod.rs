@@ -61,6 +61,6 @@ mod trials;
 pub use access::{Writing, read, write};
 pub use addressing::{Addressing, content, cosine_similarity, interpolate, sharpen, shift};
 pub use composed::State;
-pub(crate) use composed::{LayerWeights, SlowWeights, Weights, step};
+pub(crate) use composed::{LayerWeights, SlowWeights, StateSizes, Weights, step};
 #[cfg(any(feature = "flex", feature = "cube"))]
 use results::output_and_state;

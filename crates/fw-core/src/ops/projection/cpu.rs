@@ -5,7 +5,7 @@ use core::ops::Range;
 
 use crate::ops::cpu::{
     Arch, BlockSums, Buffer, Initial, Packed, Parts, Real, Row, Rows, RowsMut, SharedMut, Simd,
-    Strided, WithSimd, add_product, at_once, padded, transposed, trimmed, with_scratch,
+    Strided, WithSimd, add_product, add_rows, at_once, padded, transposed, trimmed, with_scratch,
 };
 
 /// Rows that a thread takes at a time: what they hold stays in the cache while it is multiplied.
@@ -232,12 +232,7 @@ impl<T: Real> WithSimd for Piece<'_, T> {
                 );
                 of_columns.added(count);
                 if let Some(of_bias) = &mut of_bias {
-                    add_product::<S, T>(
-                        [1, count, row.vectors()],
-                        Strided::new(&T::one(), 0, 0),
-                        slopes,
-                        RowsMut::new(of_bias.block(), row.width),
-                    );
+                    add_rows::<S, T>(count, slopes, row, of_bias.block());
                     of_bias.added(count);
                 }
             }

@@ -8,6 +8,11 @@ use super::steps::{attend, place_of_matrix};
 use crate::ops::cube::{SHARERS, activate_slope, share_sums, sum_of_parts, sums, sync, times};
 use crate::ops::fast_weights::Write;
 
+/// Steps after which the sums for the normalisation are handed on.
+fn few_steps(plan: Plan) -> usize {
+    (64 / (plan.inner_steps + 1)).max(1)
+}
+
 /// The gradients of z and of what precedes the sequence, and for the normalisation those of each sample.
 ///
 /// Of the gradient G of the memory only G + Gᵀ is read: it is kept as a matrix from step to step.
@@ -74,6 +79,10 @@ pub(super) fn backward(
         carried[o] = 0.0f32;
         of_gain[o] = 0.0f32;
         of_norm_bias[o] = 0.0f32;
+        if comptime!(plan.is_normalized) {
+            d_gain[sample * n + o] = 0.0f32;
+            d_norm_bias[sample * n + o] = 0.0f32;
+        }
     }
     let place_of_sums = sample * n * n;
     if comptime!(plan.inner_steps > 0) {
@@ -109,6 +118,16 @@ pub(super) fn backward(
         for step_back in 0..length {
             let in_chunk = length - 1 - step_back;
             let step = sample * seq_length + first + in_chunk;
+
+            // The sums of a few steps are handed on: one of all steps would lose digits.
+            if comptime!(plan.is_normalized) && step % comptime!(few_steps(plan)) == 0 {
+                for o in range_stepped(unit, n, units) {
+                    d_gain[sample * n + o] += of_gain[o];
+                    d_norm_bias[sample * n + o] += of_norm_bias[o];
+                    of_gain[o] = 0.0f32;
+                    of_norm_bias[o] = 0.0f32;
+                }
+            }
 
             // The gradient of h_t.
             if comptime!(plan.write == Write::Final && plan.inner_steps > 0) {
@@ -323,8 +342,8 @@ pub(super) fn backward(
     for o in range_stepped(unit, n, units) {
         d_hidden[sample * n + o] = carried[o];
         if comptime!(plan.is_normalized) {
-            d_gain[sample * n + o] = of_gain[o];
-            d_norm_bias[sample * n + o] = of_norm_bias[o];
+            d_gain[sample * n + o] += of_gain[o];
+            d_norm_bias[sample * n + o] += of_norm_bias[o];
         }
     }
 }

@@ -17,7 +17,8 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::composed::{Controller, Weights};
-use super::{Addressing, State, output_and_state};
+use super::{Addressing, State, StateSizes, output_and_state};
+use crate::error::expect_fits;
 use crate::ops::Activation;
 use crate::ops::cube::{hardware, nothing, single, spec};
 use crate::ops::shapes::check;
@@ -39,7 +40,7 @@ pub(crate) fn sequence(
         return None;
     }
     let sizes = sizes(state, weights);
-    check_shapes(projected, weights, &sizes);
+    check_shapes(projected, state, weights, &sizes);
     let plan = Plan::new(sizes, &hardware)?;
     Some(run(projected, state, weights, plan))
 }
@@ -110,9 +111,9 @@ fn sizes(state: &State, weights: &Weights) -> Sizes {
     }
 }
 
-/// Panics unless every weight has the shape and the type that the kernels rely on. The layer has checked the state.
+/// Panics unless every tensor has the shape and the type that the kernels rely on.
 #[track_caller]
-fn check_shapes(projected: &Tensor<3>, weights: &Weights, sizes: &Sizes) {
+fn check_shapes(projected: &Tensor<3>, state: &State, weights: &Weights, sizes: &Sizes) {
     let dtype = projected.dtype();
     let [batch_size, seq_length, _] = projected.dims();
     let [d_hidden, d_raw] = [sizes.d_hidden, sizes.d_raw()];
@@ -133,6 +134,16 @@ fn check_shapes(projected: &Tensor<3>, weights: &Weights, sizes: &Sizes) {
         dtype,
     );
     check("the heads' bias", &weights.heads.bias, [d_raw], dtype);
+    let sizes = StateSizes {
+        batch_size,
+        d_hidden,
+        n_states: if sizes.is_lstm { sizes.n_layers } else { 0 },
+        memory_size: sizes.memory_size,
+        word_size: sizes.word_size,
+        n_read: sizes.n_read,
+        n_write: sizes.n_write,
+    };
+    expect_fits(state.check(sizes, dtype));
 }
 
 /// The tensors that the operation reads; those that are not there have one element.

@@ -2,7 +2,9 @@
 
 use burn::tensor::{DType, Device, TensorData};
 
-use super::super::trials::{BATCH_SIZE, Leaves, WORD_SIZE, assert_same, parts, results, values};
+use super::super::trials::{
+    BATCH_SIZE, Leaves, MEMORY_SIZE, WORD_SIZE, assert_same, parts, results, values,
+};
 use super::*;
 use crate::ops::Activation;
 use crate::ops::cpu::architectures;
@@ -76,15 +78,14 @@ fn the_tape_keeps_a_memory_for_every_sixteen_steps() {
 #[test]
 fn wrong_shapes_are_refused_before_the_kernel_runs() {
     let mut leaves = Leaves::new(Device::flex(), DType::F64);
-    let (projected, state, mut weights) = parts(&mut leaves, None, 2);
-    let [d_hidden, width] = weights.write_head.0.dims();
-    weights.write_head.0 = leaves.leaf([d_hidden - 1, width]);
+    let (projected, mut state, weights) = parts(&mut leaves, None, 2);
+    state.weights = leaves.leaf([BATCH_SIZE, 3, MEMORY_SIZE]);
     let run =
         std::panic::AssertUnwindSafe(|| sequence(Sequence::Projected(projected), state, weights));
-    let payload = std::panic::catch_unwind(run).expect_err("a row too few");
+    let payload = std::panic::catch_unwind(run).expect_err("a weighting too few");
     let message = payload.downcast_ref::<alloc::string::String>();
     assert_eq!(
         message.map(|message| message.as_str()),
-        Some("the write heads' weight has shape [8, 34]; it must be [9, 34]")
+        Some("the weightings has shape [5, 3, 11]; it must be [5, 4, 11]")
     );
 }

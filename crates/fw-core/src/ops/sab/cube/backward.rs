@@ -13,6 +13,9 @@ use crate::ops::cube::{
 };
 use crate::ops::sab::{Combination, Score, Sparsifier};
 
+/// Steps after which the sums for v are handed on.
+const FEW_STEPS: usize = 64;
+
 /// The gradients of what each product yields, of the memories and their keys, of v, and of what precedes the sequence.
 #[cube(launch_unchecked)]
 #[allow(clippy::too_many_arguments, reason = "buffers")]
@@ -85,6 +88,7 @@ pub(super) fn backward(
     if comptime!(plan.recalls) {
         for a in range_stepped(unit, d_attention, units) {
             of_v[a] = 0.0f32;
+            d_v[sample * d_attention + a] = 0.0f32;
         }
         for e in range_stepped(unit, n_memories * d_attention, units) {
             d_keys[sample * n_memories * d_attention + e] = 0.0f32;
@@ -282,7 +286,13 @@ pub(super) fn backward(
                 }
                 of_query[a] = slope;
                 d_rows[rows_at + slope_row.query + a] = slope;
-                of_v[a] += sum_of_parts(&other_shares, a, d_attention, plan.query);
+                let of_this_v = of_v[a] + sum_of_parts(&other_shares, a, d_attention, plan.query);
+                of_v[a] = of_this_v;
+                // The sums of a few steps are handed on: one of all steps would lose digits.
+                if t % FEW_STEPS == 0 {
+                    d_v[sample * d_attention + a] += of_this_v;
+                    of_v[a] = 0.0f32;
+                }
             }
             sync_cube();
             times(
@@ -394,7 +404,7 @@ pub(super) fn backward(
     }
     if comptime!(plan.recalls) {
         for a in range_stepped(unit, d_attention, units) {
-            d_v[sample * d_attention + a] = of_v[a];
+            d_v[sample * d_attention + a] += of_v[a];
         }
         if comptime!(plan.attention.replay) {
             // Given memories have keys as well.

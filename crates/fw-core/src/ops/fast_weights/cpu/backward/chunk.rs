@@ -3,7 +3,17 @@
 use super::super::super::Write;
 use super::super::rows::transpose;
 use super::{Pass, Sample};
-use crate::ops::cpu::{Initial, Real, Rows, RowsMut, Simd, Strided, add_product, clear, product};
+use crate::ops::cpu::{
+    Initial, Real, Rows, RowsMut, Simd, Strided, add_product, add_rows, clear, product,
+};
+
+/// A chunk's rows in pieces, first and number, whose products are sums of their own: a sum of more would lose digits.
+fn pieces(n: usize) -> impl Iterator<Item = (usize, usize)> {
+    const MOST: usize = 64;
+    (0..n)
+        .step_by(MOST)
+        .map(move |first| (first, MOST.min(n - first)))
+}
 
 impl<T: Real> Pass<'_, T> {
     /// Whether the memory at the chunk's end has a gradient.
@@ -110,13 +120,15 @@ impl<T: Real> Pass<'_, T> {
         let (n, vectors) = (steps.len(), width / layout.lanes);
         // SAFETY: as in `run`.
         unsafe {
-            let gradients = Rows::new(sample.scratch.add(room.inputs).cast_const(), width);
-            add_product::<S, T>(
-                [d, n, vectors],
-                Strided::new(sample.scratch.add(room.states), 1, width),
-                gradients,
-                RowsMut::new(sample.sums.add(self.sums.w_hidden), width),
-            );
+            for (first, n) in pieces(n) {
+                let gradients = sample.scratch.add(room.inputs + first * width);
+                add_product::<S, T>(
+                    [d, n, vectors],
+                    Strided::new(sample.scratch.add(room.states + first * width), 1, width),
+                    Rows::new(gradients.cast_const(), width),
+                    RowsMut::new(sample.sums.add(self.sums.w_hidden), width),
+                );
+            }
             self.project_back::<S>(sample, steps.start, n);
             if chunk > 0 || self.call.wanted.start {
                 // dA += Σ λⁿ g sᵀ over the reads
@@ -158,15 +170,17 @@ impl<T: Real> Pass<'_, T> {
                 return;
             }
             let bias = sample.sums.add(self.sums.bias);
-            for t in 0..n {
-                layout.row().add_to::<S, T>(gradients.add(t * width), bias);
+            for (begin, n) in pieces(n) {
+                let gradients = Rows::new(gradients.add(begin * width), width);
+                add_rows::<S, T>(n, gradients, layout.row(), bias);
+                let input = problem.input[(first + begin) * d_input..].as_ptr();
+                add_product::<S, T>(
+                    [d_input, n, width / layout.lanes],
+                    Strided::new(input, 1, d_input),
+                    gradients,
+                    RowsMut::new(sample.sums.add(self.sums.w_input), width),
+                );
             }
-            add_product::<S, T>(
-                [d_input, n, width / layout.lanes],
-                Strided::new(problem.input[first * d_input..].as_ptr(), 1, d_input),
-                Rows::new(gradients, width),
-                RowsMut::new(sample.sums.add(self.sums.w_input), width),
-            );
             if self.call.wanted.input {
                 // Rows that are whole vectors go where they belong; others would overlap what another thread writes.
                 let to = self.input.at(first * d_input);

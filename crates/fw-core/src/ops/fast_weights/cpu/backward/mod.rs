@@ -107,7 +107,7 @@ impl<T: Real> WithSimd for Call<'_, T> {
             group,
             scratch,
             pass.sums.size,
-            layout.seq_length.saturating_mul(layout.inner_steps.max(1)),
+            layout.seq_length,
             |_, samples, scratch, sums| {
                 // SAFETY: the machine has the instructions of S, and the scratch is large enough.
                 unsafe {
@@ -204,6 +204,8 @@ struct Room {
     /// The gradient of s_i, and a row to work in.
     state: usize,
     scaled: usize,
+    /// What the normalisation's gain and bias receive from a few steps.
+    of_norm: [usize; 2],
     /// `dA + dAᵀ`.
     both: usize,
     /// Rows as wide as the input, for each step of the chunk.
@@ -239,12 +241,16 @@ impl Room {
             sample: sample.end(),
             state: common.take(layout.width),
             scaled: common.take(layout.width),
+            of_norm: [layout.width; 2].map(|width| common.take(width)),
             both: common.take(layout.matrix()),
             input: common.take(layout.chunk * layout.input_width),
             common: common.end(),
         }
     }
 }
+
+/// Shares in the gradients of the normalisation's gain and bias that are summed before they are added to those of others.
+const FEW: usize = 64;
 
 struct Pass<'a, T: Real> {
     call: &'a Call<'a, T>,
@@ -317,6 +323,10 @@ impl<T: Real> Pass<'_, T> {
             for g in 0..group {
                 self.begin::<S>(sample(g));
             }
+            self.begin_norm(common);
+            // Shares in its gain and bias of a step of all samples.
+            let shares = group * (layout.inner_steps + 1);
+            let mut n_shares = 0;
             for chunk in (0..layout.n_chunks()).rev() {
                 let steps = layout.steps(chunk);
                 for g in 0..group {
@@ -334,15 +344,44 @@ impl<T: Real> Pass<'_, T> {
                         Initial::Zero,
                         RowsMut::new(scratch.add(room.hidden), room.sample),
                     );
+                    n_shares += shares;
+                    if n_shares >= FEW || t == 0 {
+                        self.end_norm::<S>(common, block);
+                        n_shares = 0;
+                    }
                 }
                 for g in 0..group {
                     self.end_chunk::<S>(sample(g), chunk);
                 }
-                // The normalisation's gain and bias have a share in each inner step.
-                sums.added(group * steps.len() * layout.inner_steps.max(1));
+                sums.added(group * steps.len());
             }
             for g in 0..group {
                 self.end::<S>(sample(g));
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn begin_norm(&self, common: *mut T) {
+        for row in self.room.of_norm {
+            // SAFETY: as in `run`.
+            unsafe { clear(common.add(row), self.layout.width) };
+        }
+    }
+
+    /// Adds what the normalisation's gain and bias have received from a few steps, and begins anew.
+    #[inline(always)]
+    unsafe fn end_norm<S: Simd>(&self, common: *mut T, sums: *mut T) {
+        if self.layout.norms == 0 {
+            return;
+        }
+        let places = [self.sums.gain, self.sums.norm_bias];
+        for (row, place) in self.room.of_norm.into_iter().zip(places) {
+            // SAFETY: as in `run`.
+            unsafe {
+                let row = common.add(row);
+                self.layout.row().add_to::<S, T>(row, sums.add(place));
+                clear(row, self.layout.width);
             }
         }
     }

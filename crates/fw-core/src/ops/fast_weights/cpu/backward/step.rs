@@ -213,8 +213,7 @@ impl<T: Real> Pass<'_, T> {
             };
             let normalised = sample.tape.add(layout.normalised(time, norm));
             let inverse = *sample.tape.add(layout.inverse_deviation(time, norm));
-            let gain_sums = sample.sums.add(self.sums.gain);
-            let bias_sums = sample.sums.add(self.sums.norm_bias);
+            let [gain_sums, bias_sums] = self.room.of_norm.map(|row| sample.common.add(row));
             let zero = splat::<S, T>(T::zero());
             let (mut sum, mut along) = (zero, zero);
             for lane in rows.clone() {

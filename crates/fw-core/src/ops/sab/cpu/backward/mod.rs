@@ -108,7 +108,8 @@ impl<T: Real> WithSimd for Call<'_, T> {
             layout.group,
             scratch,
             pass.sums.size,
-            layout.seq_length,
+            // Of each weight there is a pair a step at most; of that of the keys one for each given memory as well.
+            layout.seq_length + layout.given,
             |part, samples, scratch, sums| {
                 // SAFETY: each part has visits of its own; the machine has the instructions of S, and the scratch is large
                 // enough.
@@ -303,8 +304,11 @@ struct Walk<'a, T> {
     scratch: *mut T,
     common: *mut T,
     sums: &'a mut BlockSums<T>,
-    /// Pairs gathered so far.
+    /// Pairs gathered so far, and those that are summed up.
     n_pairs: [usize; 3],
+    n_summed: [usize; 3],
+    /// The most pairs of any weight that are in the sums, as these know it.
+    n_rows: usize,
     visits: Visits,
 }
 
@@ -334,6 +338,8 @@ impl<T: Real> Pass<'_, T> {
                 common,
                 sums,
                 n_pairs: [0; 3],
+                n_summed: [0; 3],
+                n_rows: 0,
                 visits: Visits::default(),
             };
             // Whether h_t (and c_t) receives gradient from step t + 1.

@@ -53,9 +53,9 @@ impl<T: Real> Pass<'_, T> {
         let n = core::mem::take(&mut walk.n_pairs[pairs]);
         // SAFETY: as in `run`.
         unsafe { self.room.pairs[pairs].multiply::<S, T>(n, walk.common, walk.sums.block()) };
-        // Of the other weights there are no more pairs than of W.
-        if pairs == 0 {
-            walk.sums.added(n);
-        }
+        walk.n_summed[pairs] += n;
+        let most = walk.n_summed[pairs].max(walk.n_rows);
+        walk.sums.added(most - walk.n_rows);
+        walk.n_rows = most;
     }
 }
