@@ -11,7 +11,7 @@ use crate::files::absolute;
 use crate::settings::Section;
 use crate::tasks::data::{DataFile, Opened, read_once};
 use crate::tasks::generated::{below, random_numbers};
-use crate::tasks::text::{Part, Source, files_of};
+use crate::tasks::text::{Source, bytes_of, files_of};
 use crate::tasks::{
     Answer, AnswerFormat, Format, Input, InputFormat, Sample, Split, StepClass, Symbols, Task,
     validate_samples,
@@ -104,17 +104,24 @@ const MARK: u32 = N_LETTERS;
 /// Before a source that is shorter than the line.
 const GAP: u32 = N_LETTERS + 1;
 
-/// Letters and single blanks.
-fn letters(text: &str) -> Vec<u8> {
-    let mut letters = Vec::with_capacity(text.len());
-    for character in text.chars() {
-        match character.to_ascii_lowercase() {
-            letter @ 'a'..='z' => letters.push(letter as u8 - b'a'),
-            _ if letters.last() != Some(&(BLANK as u8)) => letters.push(BLANK as u8),
-            _ => {}
+/// Letters and single blanks, in the place of a text.
+fn letters(mut text: Vec<u8>) -> Vec<u8> {
+    let mut last = None;
+    text.retain_mut(|byte| {
+        // Of a character of several bytes the first stands for all.
+        if *byte & 0b1100_0000 == 0b1000_0000 {
+            return false;
         }
-    }
-    letters
+        *byte = match byte.to_ascii_lowercase() {
+            letter @ b'a'..=b'z' => letter - b'a',
+            _ => BLANK as u8,
+        };
+        let is_kept = u32::from(*byte) != BLANK || last != Some(*byte);
+        last = Some(*byte);
+        is_kept
+    });
+    text.shrink_to_fit();
+    text
 }
 
 fn is_vowel(letter: u32) -> bool {
@@ -177,10 +184,9 @@ impl Transduction {
         let kind = format!("letters, {:?}", source.splits);
         let read = read_once(&kind, &source.paths()?, || {
             let parts = source.read()?;
-            let all = |part: &Part| letters(part.characters(0..part.len()));
             Ok(Letters {
-                splits: [all(&parts[0]), all(&parts[1]), all(&parts[2])],
                 files: files_of(&parts),
+                splits: bytes_of(parts).map(letters),
             })
         })?;
         for (split, part) in ["train", "validation", "test"].iter().zip(&read.splits) {
@@ -348,10 +354,11 @@ mod tests {
     fn a_text_becomes_letters_and_single_blanks() {
         let config = transduction("").expect("a task");
         let text = |text: &str| {
-            let tokens: Vec<u32> = letters(text).into_iter().map(u32::from).collect();
+            let tokens: Vec<u32> = letters(text.into()).into_iter().map(u32::from).collect();
             config.task().input_text(&tokens)
         };
         assert_eq!(text("To be,\n\nor NOT!"), "to be or not ");
+        assert_eq!(text("été — à la"), " t la");
         let error = transduction("length = 1").expect_err("too short");
         assert!(
             error.contains("task.length is 1; it must lie between 2"),

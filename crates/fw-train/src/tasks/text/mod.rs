@@ -18,7 +18,7 @@ use crate::tasks::{
 };
 
 pub use source::Symbols;
-pub(super) use source::{Part, Source, files_of, part_of};
+pub(super) use source::{Part, Source, bytes_of, files_of, part_of};
 use source::{characters_of, stranger};
 
 /// Character language modelling: predict the next character of a text, or the next byte of a file.

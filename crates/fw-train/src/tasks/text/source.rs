@@ -147,16 +147,16 @@ impl Text {
 
     /// The bytes from one symbol to another.
     fn bytes_of(&self, range: Range<usize>) -> &[u8] {
-        if self.marks.is_empty() {
-            return &self.bytes[range];
-        }
         let begin = self.place_of(range.start);
         let end = self.place_of(range.end);
         &self.bytes[begin..end]
     }
 
-    /// The byte at which a character begins, or the text ends.
+    /// The byte at which a symbol begins, or the text ends.
     fn place_of(&self, index: usize) -> usize {
+        if self.marks.is_empty() {
+            return index;
+        }
         let Some(&mark) = self.marks.get(index / MARK) else {
             return self.bytes.len();
         };
@@ -309,6 +309,31 @@ pub(in crate::tasks) fn stranger<'a>(
         let stranger = characters.find(|character| alphabet.binary_search(character).is_err());
         Some((part.text.file.path.as_path(), *stranger?))
     })
+}
+
+/// The bytes of all parts, for who makes something else of them: nothing but the shorter parts of a file is copied, if nobody else has
+/// the text.
+pub(in crate::tasks) fn bytes_of(parts: [Part; 3]) -> [Vec<u8>; 3] {
+    let [train, validation, test] = parts;
+    let is_one_file = Arc::ptr_eq(&train.text, &test.text);
+    if !is_one_file {
+        return [train, validation, test].map(|part| owned(part.text));
+    }
+    let begins = [validation.range.start, test.range.start, test.range.end];
+    let begins = begins.map(|index| train.text.place_of(index));
+    drop((validation, test));
+    let mut bytes = owned(train.text);
+    bytes.truncate(begins[2]);
+    let test = bytes.split_off(begins[1]);
+    let validation = bytes.split_off(begins[0]);
+    [bytes, validation, test]
+}
+
+fn owned(text: Arc<Text>) -> Vec<u8> {
+    match Arc::try_unwrap(text) {
+        Ok(text) => text.bytes,
+        Err(shared) => shared.bytes.clone(),
+    }
 }
 
 /// The files of all parts.
