@@ -91,6 +91,10 @@ impl Experiment {
         let carries = training.carry_state;
         require(is_text || !carries, "training.carry_state", carries, rule)?;
         let model = ModelConfig::from_section(model, task.task())?;
+        let rule = "be of a size that does not grow where training.carry_state is set: with model.max_memories = N for sab, with another \
+                    model.form for fast weights, and never for self-attention";
+        let (kind, grows) = (model.layer.kind(), model.layer.grows());
+        require(!carries || !grows, "what the layer carries", kind, rule)?;
         let keeps = |other: &TaskConfig, whose: String| {
             let moves_source = matches!(model.layer, LayerConfig::EncoderDecoder(_))
                 && other.task().source_length() != task.task().source_length();

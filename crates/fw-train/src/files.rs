@@ -84,6 +84,17 @@ pub fn to_be_typed(path: &Path) -> String {
     }
 }
 
+/// The name of a run's folder without its seed.
+pub fn name_of_run(run: &Path) -> Result<String, Error> {
+    let path = absolute(run)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    Ok(match name.rsplit_once("-seed") {
+        Some((name, seed)) if is_number(seed) => name.to_owned(),
+        _ => name.into_owned(),
+    })
+}
+
 /// The folder that a path lies in.
 pub fn parent(path: &Path) -> &Path {
     match path.parent() {
@@ -95,6 +106,23 @@ pub fn parent(path: &Path) -> &Path {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_is_called_by_its_folder_without_the_seed() {
+        for (path, name) in [
+            ("runs/a-seed12", "a"),
+            ("my-seeds-x-seed0", "my-seeds-x"),
+            ("a-seed", "a-seed"),
+            ("plain", "plain"),
+        ] {
+            assert_eq!(name_of_run(Path::new(path)).ok().as_deref(), Some(name));
+        }
+        let here = std::env::current_dir().expect("a folder");
+        let here = here
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned());
+        assert_eq!(name_of_run(Path::new(".")).ok(), here);
+    }
 
     #[test]
     fn a_path_is_typed_in_quotes_where_a_shell_would_read_it_otherwise() {

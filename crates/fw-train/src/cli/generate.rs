@@ -1,5 +1,6 @@
 //! `fw-train generate`
 
+use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
@@ -24,9 +25,10 @@ pub(super) struct GenerateArgs {
     /// The run's folder
     run: PathBuf,
 
-    /// What the text begins with; it is printed as well
-    #[arg(long, value_name = "TEXT", default_value = "\n")]
-    prime: String,
+    /// What the text begins with; it is printed as well [default: the end of a line, where the net knows it, else a blank, else its first
+    /// symbol]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    prime: Option<OsString>,
 
     /// How many symbols to write, characters or bytes
     #[arg(short = 'n', long, default_value_t = 500)]
@@ -54,12 +56,8 @@ impl GenerateArgs {
         let holds = self.temperature.is_finite() && self.temperature >= 0.0;
         let rule = "be a number of at least 0";
         require(holds, "--temperature", self.temperature, rule)?;
-        require(
-            !self.prime.is_empty(),
-            "--prime",
-            "empty",
-            "have a symbol at least",
-        )?;
+        let is_empty = self.prime.as_ref().is_some_and(|prime| prime.is_empty());
+        require(!is_empty, "--prime", "empty", "have a symbol at least")?;
         let model = ModelArgs {
             run: self.run.clone(),
             split: Split::Test,
@@ -69,13 +67,29 @@ impl GenerateArgs {
         };
         let loaded = model.load_without_data(&[])?;
         let task = loaded.experiment.task.task();
-        let prime = task.tokens_of(self.prime.as_bytes()).ok_or_else(|| {
+        let prime = match &self.prime {
+            Some(prime) => task.tokens_of(prime.as_encoded_bytes()),
+            None => {
+                let known = ["\n", " "]
+                    .iter()
+                    .find_map(|text| task.tokens_of(text.as_bytes())?.ok());
+                task.tokens_of(b"").map(|_| Ok(known.unwrap_or(vec![0])))
+            }
+        };
+        let prime = prime.ok_or_else(|| {
             Error::usage(format!(
                 "{} was trained on {}, which is no text; a net that was trained on characters can write one",
                 self.run.display(),
                 loaded.experiment.task.kind()
             ))
-        })??;
+        })?;
+        let prime = prime.map_err(|stranger| {
+            let n = task.format().d_output() as u32;
+            let known: String = (0..n).map(|token| task.token_text(token)).collect();
+            Error::usage(format!(
+                "--prime has the character {stranger:?}; it must be made of those that the run was trained on: {known:?}"
+            ))
+        })?;
         loaded.with_model(Written {
             args: &self,
             prime,

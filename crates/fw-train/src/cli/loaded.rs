@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use burn::tensor::Device;
 use clap::Args;
 
+use crate::cli::output;
 use crate::device::DeviceName;
 use crate::experiment::Experiment;
 use crate::models::{Model, WithModel};
@@ -45,23 +46,34 @@ pub(super) struct Loaded {
 }
 
 impl ModelArgs {
-    /// The run, with its data; what has to be said of them is said.
+    /// The run, with its data.
     pub fn load(&self) -> Result<Loaded, Error> {
-        let loaded = self.load_with(&[])?;
-        let task = loaded.experiment.task.task();
-        if let Some(told) = RunFolder::open(&self.run)?.other_data(task)? {
-            tell!("{told}");
-        }
-        if let Some(note) = task.note() {
-            tell!("{note}");
-        }
-        Ok(loaded)
+        self.load_with(&[])
     }
 
-    /// The run, with more assignments after those that were typed, and its data.
+    /// The run, with more assignments after those that were typed, and its data; what has to be said of them is said, once.
     pub fn load_with(&self, more: &[String]) -> Result<Loaded, Error> {
         let loaded = self.load_without_data(more)?;
-        loaded.experiment.task.task().open()?;
+        let task = loaded.experiment.task.task();
+        task.open()?;
+        let run = RunFolder::open(&self.run)?;
+        if let Some(told) = run.other_data(&task.files()) {
+            output::note(&told);
+        }
+        let [before, now] = [&run.experiment(&[])?, &loaded.experiment]
+            .map(|experiment| settings::table_of(&experiment.task));
+        let of_splits = ["splits", "train", "validation", "test"];
+        for change in settings::differences(&before, &now) {
+            if of_splits.contains(&change.field.as_str()) {
+                output::note(&format!(
+                    "task.{} is {} here and was {} in training: what is tested may be what it has learned from",
+                    change.field, change.now, change.before
+                ));
+            }
+        }
+        if let Some(note) = task.note() {
+            output::note(note);
+        }
         Ok(loaded)
     }
 
@@ -72,6 +84,7 @@ impl ModelArgs {
         let run = RunFolder::open(&self.run)?;
         let (trained, experiment) = (run.experiment(&[])?, run.experiment(&assignments)?);
         let fits = experiment.task.task().format() == trained.task.task().format()
+            && experiment.task.alphabet() == trained.task.alphabet()
             && experiment.model == trained.model;
         if !fits {
             return Err(Error::usage(format!(

@@ -59,14 +59,16 @@ impl PlotArgs {
         if let Some(run) = single
             && (asks_for_sample || self.wants_sample(run)?)
         {
-            let paths = self.paths(single, "sample");
-            match self.draw_sample(run.path(), &paths) {
-                Ok(()) => drawn = paths,
+            let opened = run.experiment(&self.assignments)?;
+            match opened.task.task().open() {
                 // Curves need no data.
-                Err(error @ (Error::File { .. } | Error::Data { .. })) if !asks_for_sample => {
+                Err(error) if !asks_for_sample => {
                     tell!("no sample is drawn: {}", error.in_full());
                 }
-                Err(error) => return Err(error),
+                _ => {
+                    drawn = self.paths(single, "sample");
+                    self.draw_sample(run.path(), &drawn)?;
+                }
             }
         }
         let only_sample = asks_for_sample && self.out.is_some();

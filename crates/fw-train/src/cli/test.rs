@@ -22,9 +22,9 @@ pub(super) struct TestArgs {
     sweep: Option<String>,
 
     /// Go through the whole text of the split with one state, from its first character to its last, instead of window by window
-    /// [default: as the run was trained, see training.carry_state]
-    #[arg(long)]
-    carry_state: bool,
+    /// [default: as the run was trained, see training.carry_state; --carry-state=false goes window by window]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    carry_state: Option<bool>,
 
     /// Print one JSON object a line instead of text
     #[arg(long)]
@@ -38,7 +38,7 @@ struct Report {
     set: Option<String>,
     split: Split,
     samples: Option<u64>,
-    /// Whether the whole text was read with one state; `samples` says nothing then.
+    /// Whether the whole text was read with one state: it is no number of samples then.
     carry_state: bool,
     checkpoint_step: usize,
     #[serde(flatten)]
@@ -48,15 +48,23 @@ struct Report {
 impl TestArgs {
     pub fn run(self) -> Result<(), Error> {
         let Some(sweep) = &self.sweep else {
-            return self.measure(None, &self.model.load()?);
+            return self.measure(None, &self.model.load_with(&[])?);
         };
         let assignments = sweep_assignments(sweep)?;
+        let first = self.model.load_without_data(&assignments[..1])?;
+        let carries = self
+            .carry_state
+            .unwrap_or(first.experiment.training.carry_state);
+        if carries && sweep.trim_start().starts_with("task.length") {
+            return Err(Error::usage(
+                "--sweep task.length: the whole text is read with one state, whatever the length of a window; --carry-state=false goes \
+                 window by window",
+            ));
+        }
         // A value that is refused is refused before hours are spent on those before it.
         for assignment in &assignments {
             self.model.load_with(std::slice::from_ref(assignment))?;
         }
-        // What has to be said of the data is said once.
-        self.model.load()?;
         for assignment in assignments {
             let loaded = self.model.load_with(std::slice::from_ref(&assignment))?;
             self.measure(Some(assignment), &loaded)?;
@@ -68,7 +76,8 @@ impl TestArgs {
     fn measure(&self, set: Option<String>, loaded: &Loaded) -> Result<(), Error> {
         let task = loaded.experiment.task.task();
         let split = self.model.split;
-        let carry_state = self.carry_state || loaded.experiment.training.carry_state;
+        let as_trained = loaded.experiment.training.carry_state;
+        let carry_state = self.carry_state.unwrap_or(as_trained);
         if carry_state && task.text_length(split).is_none() {
             return Err(Error::usage(format!(
                 "--carry-state: {} has no text that goes on from sample to sample; characters has",
@@ -84,7 +93,7 @@ impl TestArgs {
         let report = Report {
             set,
             split,
-            samples: task.n_samples(split),
+            samples: task.n_samples(split).filter(|_| !carry_state),
             carry_state,
             checkpoint_step: loaded.checkpoint.step,
             evaluation,

@@ -9,7 +9,7 @@ use crate::cli::output;
 use crate::cli::signals::{end_with_input, stop_on_signals};
 use crate::device::{DeviceName, Devices};
 use crate::experiment::Experiment;
-use crate::files::to_be_typed;
+use crate::files::{name_of_run, to_be_typed};
 use crate::tasks::AnswerFormat;
 use crate::training::{self, Resume, RunFolder, RunResult};
 use crate::{CheckpointChoice, Error, settings};
@@ -46,10 +46,11 @@ pub(super) struct TrainArgs {
     resume: Option<PathBuf>,
 
     /// Continue although the data are not those that the run has read before
-    #[arg(long, requires = "resume")]
+    #[arg(long, requires = "resume", conflicts_with = "from")]
     other_data: bool,
 
-    /// Begin a new run with the weights of the run in this folder, on its experiment or on the one that is given, with --set changed
+    /// Begin a new run with the weights of the run in this folder, on its experiment or on the one that is given, with --set changed; a
+    /// seed of the model then changes nothing, but one of the task, task.seed, the order of its samples
     #[arg(long, value_name = "RUN", conflicts_with = "resume")]
     from: Option<PathBuf>,
 
@@ -112,10 +113,15 @@ impl TrainArgs {
             settings::set(&mut document, &format!("training.seed={seed}"))?;
         }
         let experiment = Experiment::from_document(document, &self.assignments)?;
+        if let (Some(_), Some(seed)) = (&self.from, self.seed) {
+            tell!(
+                "--seed {seed}: with --from no number depends on the model's seed; --set task.seed=N changes the order of samples"
+            );
+        }
         let out = match self.out {
             Some(out) => out,
             None => {
-                let from = self.from.as_deref().map(name_of_run);
+                let from = self.from.as_deref().map(name_of_run).transpose()?;
                 let stem = self.experiment.as_deref().and_then(Path::file_stem);
                 let name = stem
                     .map(|stem| stem.to_string_lossy().into_owned())
@@ -147,19 +153,11 @@ impl TrainArgs {
     }
 }
 
-/// The name of a run's folder without its seed.
-fn name_of_run(run: &Path) -> String {
-    let name = run.file_name().unwrap_or_default().to_string_lossy();
-    match name.split_once("-seed") {
-        Some((name, _)) => name.to_owned(),
-        None => name.into_owned(),
-    }
-}
-
 /// A text is read with the characters that the weights are for.
 fn take_alphabet(document: &mut Table, trained: &Table) {
     let field = |document: &Table, field: &str| document.get("task")?.get(field).cloned();
-    if field(document, "kind") != field(trained, "kind") {
+    let is_alike = |name| field(document, name) == field(trained, name);
+    if !is_alike("kind") || field(document, "symbols") == Some("bytes".into()) {
         return;
     }
     if let (Some(alphabet), Some(Value::Table(task))) =
@@ -205,8 +203,12 @@ fn print_result(experiment: &Experiment, result: &RunResult, run: &Path) -> Resu
         "{best} (step {} of {}), {:.0} s, {} parameters",
         result.best_step, result.steps, result.seconds, result.parameters
     ))?;
+    let more = match format.answer {
+        AnswerFormat::Text { .. } => format!("  |  fw-train generate {}", to_be_typed(run)),
+        _ => String::new(),
+    };
     output::line(format_args!(
-        "look at it:  fw-train sample {0} -n 5  |  fw-train plot {0}",
+        "look at it:  fw-train sample {0} -n 5  |  fw-train plot {0}{more}",
         to_be_typed(run)
     ))
 }

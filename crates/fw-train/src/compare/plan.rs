@@ -142,6 +142,15 @@ fn state(path: &Path, experiment: &Experiment) -> Result<RunState, Error> {
     }
     let known = RunFolder::open(path).and_then(|run| {
         run.require_settings(experiment)?;
+        let task = experiment.task.task();
+        // What is not to be had is no other.
+        if task.open().is_ok()
+            && let Some(told) = run.other_data(&task.files())
+        {
+            return Err(Error::usage(format!(
+                "{told}. Choose another folder, or remove that run"
+            )));
+        }
         run.result()
     });
     match known {

@@ -12,7 +12,7 @@ use crate::Error;
 use crate::error::require;
 use crate::models::Layer;
 use crate::models::encoder_decoder::EncoderDecoderSettings;
-use crate::models::recall::{SabSettings, SelfAttentionSettings, TbpttSettings};
+use crate::models::recall::{Limit, SabSettings, SelfAttentionSettings, TbpttSettings};
 use crate::models::require_width;
 use crate::settings::{Section, unknown_kind};
 use crate::tasks::Task;
@@ -231,6 +231,16 @@ pub(super) trait WithLayer {
 }
 
 impl LayerConfig {
+    /// Whether what it carries from step to step grows without end.
+    pub(crate) fn grows(&self) -> bool {
+        match self {
+            LayerConfig::Sab(sab) => sab.max_memories == Limit::Unlimited,
+            LayerConfig::SelfAttention(_) => true,
+            LayerConfig::FastWeights(fast) => fast.form == fw_core::Form::Attention,
+            _ => false,
+        }
+    }
+
     /// What a report calls the mechanism: its kind, or the name that tells more.
     pub fn name(&self) -> String {
         match self {

@@ -184,13 +184,13 @@ mod tests {
         // The first bit is sure, the second is open.
         for target in [b, c] {
             let best = optimum(&[a, b, a, c, a], target);
-            assert_eq!((best.loss, best.error), (1.0, 0.25));
+            assert_eq!((best.loss, best.wrong, best.answers), (1.0, 0.5, 2.0));
         }
         let best = optimum(&[a, b, c, b], c);
-        assert_eq!((best.loss, best.error), (0.0, 0.0));
+        assert_eq!((best.loss, best.wrong), (0.0, 0.0));
         // Two of three times the same follows.
         let best = optimum(&[a, b, a, b, a, c, a], c);
-        assert!((best.loss - 3_f64.log2()).abs() < 1e-12 && best.error == 0.5);
+        assert!((best.loss - 3_f64.log2()).abs() < 1e-12 && best.wrong == 1.0);
         // What is asked for also stands last, where nothing follows.
         assert_eq!(optimum(&[a, b, a, a], b).loss, 0.0);
     }

@@ -37,6 +37,19 @@ impl DataFile {
         }
     }
 
+    /// The same file as another task has read it, of which `whose` says which.
+    pub(crate) fn of_another_task(self, whose: &str) -> Self {
+        DataFile {
+            name: format!("{whose}: {}", self.name),
+            ..self
+        }
+    }
+
+    /// Whether it was read by another task than that of the run itself.
+    pub(crate) fn is_of_another_task(&self) -> bool {
+        self.name.contains(": ")
+    }
+
     /// Whether the content is the same, wherever the files lie.
     pub fn is_same(&self, other: &DataFile) -> bool {
         (self.bytes, &self.sha256) == (other.bytes, &other.sha256)

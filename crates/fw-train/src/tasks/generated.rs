@@ -261,7 +261,8 @@ pub(super) fn optimum_of_bits(of_right_bits: &[f64]) -> Optimum {
     });
     let losses = of_right_bits.iter().map(|probability| -probability.log2());
     Optimum {
-        error: wrong.sum::<f64>() / of_right_bits.len() as f64,
+        wrong: wrong.sum(),
+        answers: of_right_bits.len() as f64,
         // Not -0.
         loss: losses.sum::<f64>() + 0.0,
     }

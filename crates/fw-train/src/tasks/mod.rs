@@ -117,9 +117,15 @@ pub trait Task: Send + Sync {
     }
 
     /// The number of samples in a split; `None` is endless.
+    ///
+    /// # Panics
+    /// If the task has files and was not [opened](Self::open).
     fn n_samples(&self, split: Split) -> Option<u64>;
 
     /// Sample `index` of a split.
+    ///
+    /// # Panics
+    /// If the task has files and was not [opened](Self::open), or there is no such sample.
     fn sample(&self, split: Split, index: u64) -> Sample;
 
     /// The steps of the source in every sample, where a task turns a source into a target that is said after it.
@@ -136,6 +142,9 @@ pub trait Task: Send + Sync {
     }
 
     /// The steps of a split's text, where a split is one text whose windows follow one another.
+    ///
+    /// # Panics
+    /// If the task has files and was not [opened](Self::open).
     fn text_length(&self, _split: Split) -> Option<usize> {
         None
     }
@@ -145,8 +154,8 @@ pub trait Task: Send + Sync {
         None
     }
 
-    /// A text as tokens, where tokens are the symbols of a text.
-    fn tokens_of(&self, _text: &[u8]) -> Option<Result<Vec<u32>, Error>> {
+    /// A text as tokens, where tokens are the symbols of a text; or its first character that is none of them.
+    fn tokens_of(&self, _text: &[u8]) -> Option<Result<Vec<u32>, char>> {
         None
     }
 
@@ -171,8 +180,19 @@ pub trait Task: Send + Sync {
 pub struct Optimum {
     /// Its loss, in the unit of the task's loss.
     pub loss: f64,
-    /// The share of its answers that are wrong, 0 to 1.
-    pub error: f64,
+    /// How many of its answers, or bits, are wrong on average.
+    pub wrong: f64,
+    /// Of how many.
+    pub answers: f64,
+}
+
+impl Optimum {
+    /// Of no samples.
+    pub(crate) const NONE: Optimum = Optimum {
+        loss: 0.0,
+        wrong: 0.0,
+        answers: 0.0,
+    };
 }
 
 impl std::ops::Add for Optimum {
@@ -181,7 +201,8 @@ impl std::ops::Add for Optimum {
     fn add(self, other: Optimum) -> Optimum {
         Optimum {
             loss: self.loss + other.loss,
-            error: self.error + other.error,
+            wrong: self.wrong + other.wrong,
+            answers: self.answers + other.answers,
         }
     }
 }
@@ -264,6 +285,14 @@ macro_rules! tasks {
             pub fn kind(&self) -> &'static str {
                 self.kind_and_about().0
             }
+
+            /// The characters that tokens stand for, in their order, where the task's settings say them.
+            pub fn alphabet(&self) -> Option<&str> {
+                match self {
+                    TaskConfig::CharacterLanguage(text) => text.alphabet.as_deref(),
+                    _ => None,
+                }
+            }
         }
     };
 }
@@ -316,8 +345,9 @@ pub(crate) mod tests {
         opened.map_err(|error| error.in_full())
     }
 
-    /// Each task of drawn samples, so small that inputs come again.
-    const SMALL: [&str; 12] = [
+    /// Each task of drawn samples, so small that inputs come again. Adding and priority sort draw real numbers, which hardly do: their own
+    /// tests make the answer from what is read.
+    const SMALL: [&str; 10] = [
         "kind = 'associative-retrieval'\npairs = 1",
         "kind = 'copy'\nbits = 1\nlength = [1, 2]",
         "kind = 'repeat-copy'\nbits = 1\nlength = [1, 2]\nrepeats = [1, 2]",
@@ -325,11 +355,9 @@ pub(crate) mod tests {
         "kind = 'associative-recall'\nbits = 2\nitem_length = 1\nitems = 4",
         "kind = 'associative-recall'\nbits = 1\nitem_length = 2\nitems = 3",
         "kind = 'n-grams'\norder = 2\nlength = 3",
-        "kind = 'priority-sort'\nbits = 1\nitems = 2\noutputs = 1",
         "kind = 'copy-memory'\nsteps = 1\nsymbols = 1",
         "kind = 'mqar'\nvocabulary = 4\npairs = 1\nlength = 4",
         "kind = 'mqar'\nvocabulary = 4\npairs = 2\nlength = 6\ndistractors = true",
-        "kind = 'adding'\nlength = 2",
     ];
 
     /// What is read up to a step, and what is answered there, of all samples that are drawn.
@@ -375,6 +403,9 @@ pub(crate) mod tests {
             let config = task_from(settings).expect("a task");
             let (task, n) = (config.task(), 4000);
             let all = answers(task, n);
+            let times = all.values().map(|answers| answers.values().sum::<f64>());
+            let most = times.fold(0.0, f64::max);
+            assert!(most > 20.0, "{settings}: an input comes again {most} times");
             let is_open = all.values().any(|answers| answers.len() > 1);
             let is_stated = (0..n).any(|index| {
                 let optimum = task.optimum(Split::Test, index);
@@ -397,13 +428,7 @@ pub(crate) mod tests {
             // Of few samples of an input more would seem to be known than is.
             let (task, n) = (config.task(), 100_000);
             let stated = (0..n).map(|index| task.optimum(Split::Test, index).expect("an optimum"));
-            let stated = stated.fold(
-                Optimum {
-                    loss: 0.0,
-                    error: 0.0,
-                },
-                |sum, of_sample| sum + of_sample,
-            );
+            let stated = stated.fold(Optimum::NONE, |sum, of_sample| sum + of_sample);
             let (mut loss, mut wrong, mut asked) = (0.0, 0.0, 0.0);
             for answers in answers(task, n).values() {
                 let total: f64 = answers.values().sum();
@@ -428,7 +453,7 @@ pub(crate) mod tests {
                 "{settings}: {stated:?}, {loss}"
             );
             let share = wrong / asked;
-            let error = stated.error / n;
+            let error = stated.wrong / stated.answers;
             assert!(
                 (error - share).abs() < 0.05 * share,
                 "{settings}: {error}, {share}"

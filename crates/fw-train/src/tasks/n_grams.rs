@@ -140,7 +140,27 @@ mod tests {
         let optimum = task.generator.optimum(&sample).expect("an optimum");
         assert!((optimum.loss - expected).abs() < 1e-12);
         // Even at first and in a context that is new; right where a 1 follows as before; wrong where a 0 does.
-        assert_eq!(optimum.error, (0.5 + 0.0 + 1.0 + 0.5) / 4.0);
+        assert_eq!(
+            (optimum.wrong, optimum.answers),
+            (0.5 + 0.0 + 1.0 + 0.5, 4.0)
+        );
+    }
+
+    /// A longer sequence has more bits: what is stated is of all bits, as what a net does is.
+    #[test]
+    fn sequences_of_several_lengths_weigh_as_many_bits_as_they_have() {
+        let task = task::<NGrams>("order = 2\nlength = [1, 60]").expect("a task");
+        let all = samples(&task, Split::Train).into_iter();
+        let all: Vec<_> = all
+            .filter_map(|sample| task.generator.optimum(&sample))
+            .collect();
+        let asked: f64 = all.iter().map(|of_sample| of_sample.answers).sum();
+        let bits = samples(&task, Split::Train);
+        let bits = bits
+            .iter()
+            .map(|sample| sample.targets.iter().flatten().count());
+        assert_eq!(asked, bits.sum::<usize>() as f64);
+        assert!(all.iter().any(|one| one.answers != all[0].answers));
     }
 
     /// No predictor is better on average than the one that knows the prior: neither 1/2, nor the frequencies so far.

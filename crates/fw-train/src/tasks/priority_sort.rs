@@ -72,11 +72,18 @@ impl Generator for PrioritySort {
 
     fn draw(&self, _split: Split, rng: &mut ChaCha8Rng) -> VectorSample {
         let n_items = self.items.draw(rng);
-        let width = self.bits + 2;
         // In the precision in which they are read: two that look alike come in the order in which they were read.
-        let mut items: Vec<(f32, Vec<f32>)> = (0..n_items)
+        let items = (0..n_items)
             .map(|_| ((2.0 * unit(rng) - 1.0) as f32, random_bits(rng, self.bits)))
             .collect();
+        self.sample_of(items)
+    }
+}
+
+impl PrioritySort {
+    /// The sample of vectors with priorities, in the order in which they are read.
+    fn sample_of(&self, mut items: Vec<(f32, Vec<f32>)>) -> VectorSample {
+        let width = self.bits + 2;
         let mut sample = VectorSample::new();
         for (priority, bits) in &items {
             let mut input = padded(bits, width);
@@ -114,6 +121,31 @@ mod tests {
         let error = super::super::generated::tests::task::<PrioritySort>("outputs = 0");
         let message = error.expect_err("none of 20");
         assert_eq!(message, "task.outputs is 0; it must be at least 1");
+    }
+
+    /// What cannot be told apart comes in the order in which it was read: the answer is a function of what is read.
+    #[test]
+    fn of_equal_priorities_the_first_comes_first() {
+        let task = task::<PrioritySort>("bits = 1\noutputs = 3").expect("a task");
+        let items = [(0.5, 1.0), (0.75, 0.0), (0.5, 0.0)];
+        let items = items.map(|(priority, bit)| (priority, vec![bit]));
+        let sample = task.generator.sample_of(items.to_vec());
+        let answers: Vec<f32> = sample
+            .targets
+            .iter()
+            .flatten()
+            .map(|bits| bits[0])
+            .collect();
+        assert_eq!(answers, [0.0, 1.0, 0.0]);
+        let swapped = [items[2].clone(), items[1].clone(), items[0].clone()];
+        let sample = task.generator.sample_of(swapped.to_vec());
+        let answers: Vec<f32> = sample
+            .targets
+            .iter()
+            .flatten()
+            .map(|bits| bits[0])
+            .collect();
+        assert_eq!(answers, [0.0, 0.0, 1.0]);
     }
 
     #[test]

@@ -86,10 +86,7 @@ pub fn evaluate<M: Model>(model: &M, task: &dyn Task, split: Split, device: &Dev
     let n_samples = task.n_samples(split).unwrap_or(10_000);
     let (format, step) = (task.format(), batch_size(task));
     let mut totals = Numbers::default();
-    let mut best = Some(Optimum {
-        loss: 0.0,
-        error: 0.0,
-    });
+    let mut best = Some(Optimum::NONE);
     for first in (0..n_samples).step_by(step as usize) {
         let indices = first..(first + step).min(n_samples);
         // Most tasks have none, and are not asked again.
@@ -111,25 +108,38 @@ pub fn evaluate<M: Model>(model: &M, task: &dyn Task, split: Split, device: &Dev
         error: means.error,
         perfect: means.perfect,
         optimal: best.map(|best| best.loss / n_samples as f64),
-        optimal_error: best.map(|best| best.error / n_samples as f64),
+        optimal_error: best.map(|best| best.wrong / best.answers),
     }
 }
 
 /// Evaluates a model, without autodiff, on the whole text of a split, from its first symbol to its last with one state: as character
 /// models are measured. Nothing, for a task whose samples do not follow one another.
+///
+/// It takes as long as that many steps of one sequence take: a split of millions of symbols some minutes, and longer where what a layer
+/// recalls grows with the text. Asked to [stop](crate::training::stop_flag), it goes on to its end.
 pub fn evaluate_text<M: Model>(
     model: &M,
     task: &dyn Task,
     split: Split,
     device: &Device,
 ) -> Option<Evaluation> {
-    /// Steps at a time: how many changes no number, but takes memory.
+    /// Steps at a time: how many takes memory, and changes no number but by rounding.
     const WINDOW: usize = 10_000;
+    evaluate_windows(model, task, split, device, WINDOW)
+}
+
+fn evaluate_windows<M: Model>(
+    model: &M,
+    task: &dyn Task,
+    split: Split,
+    device: &Device,
+    window: usize,
+) -> Option<Evaluation> {
     let n_steps = task.text_length(split)?;
     let mut totals = Numbers::default();
     let mut state = None;
-    for first in (0..n_steps).step_by(WINDOW) {
-        let sample = task.text_window(split, first, WINDOW)?;
+    for first in (0..n_steps).step_by(window) {
+        let sample = task.text_window(split, first, window)?;
         let batch = Batch::new(task.format(), &[sample], device);
         let (logits, last) = model.logits_from(batch.inputs, state);
         totals = totals.add(measure(logits, batch.targets).totals.numbers());
@@ -149,6 +159,54 @@ pub fn evaluate_text<M: Model>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Experiment;
+    use crate::models::WithModel;
+
+    /// The state goes on from window to window, whatever they are: cut anywhere, a text has the same loss.
+    #[test]
+    fn a_text_is_measured_alike_however_it_is_cut() {
+        struct Cut<'a>(&'a dyn Task);
+        impl WithModel for Cut<'_> {
+            type Output = ();
+
+            fn run<M: Model>(self, model: M) -> Result<(), crate::Error> {
+                let device = Device::flex();
+                let loss = |window| {
+                    let of_text = evaluate_windows(&model, self.0, Split::Test, &device, window);
+                    of_text.expect("a text").loss
+                };
+                let whole = loss(1000);
+                for window in [1, 7, 64] {
+                    let off = (loss(window) - whole).abs();
+                    assert!(off < 1e-5 * whole, "{window}: {off} of {whole}");
+                }
+                // Without what was before, it is another loss.
+                let apart = evaluate(&model, self.0, Split::Test, &device).loss;
+                assert!((apart - whole).abs() > 1e-4, "{apart} {whole}");
+                Ok(())
+            }
+        }
+        let path = crate::tasks::tests::repository_data().join("tinyshakespeare.txt");
+        for model in [
+            "kind = 'lstm'\nd_hidden = 6\nn_layers = 2",
+            "kind = 'fast-weights'\nd_hidden = 6",
+            "kind = 'ntm-lstm'\nd_controller = 6\nmemory_size = 5",
+            "kind = 'sab'\nd_hidden = 6\nmax_memories = 9",
+        ] {
+            let text = format!(
+                "[task]\nkind = 'characters'\ntext = '{}'\nlength = 5\nsplits = [900, 200, 200]\n\
+                 [model]\n{model}\n[optimizer]\nkind = 'adam'",
+                path.display()
+            );
+            let experiment = Experiment::from_document(text.parse().expect("TOML"), &[]);
+            let experiment = experiment.expect("an experiment");
+            let task = experiment.task.task();
+            task.open().expect("a text");
+            let model = experiment.model;
+            let cut = model.with_model(task, 3, &Device::flex(), Cut(task));
+            cut.expect("a model");
+        }
+    }
 
     #[test]
     fn a_loss_that_is_not_finite_can_be_written_and_read() {

@@ -62,7 +62,8 @@ impl TrainingOrder {
 }
 
 /// The windows of a text that is read in order, at as many places at a time as there are sequences in a batch: place b begins at the
-/// b-th of as many equal parts of the text. When the parts are read they are read again.
+/// b-th of as many equal parts of the text. The last window of a part is as long as what is left. When the parts are read they are read
+/// again.
 pub struct Windows {
     batch_size: usize,
     /// Steps of a part.
@@ -72,13 +73,13 @@ pub struct Windows {
 }
 
 impl Windows {
-    /// Nothing, if the task has no text, or one so short that a part has no whole window.
+    /// Nothing, if the task has no text, or one so short that a part has not two windows.
     pub fn new(task: &dyn Task, batch_size: usize) -> Option<Self> {
         let (part, length) = (
             task.text_length(Split::Train)? / batch_size,
             task.seq_length(),
         );
-        (part >= length).then_some(Windows {
+        (part >= 2 * length).then_some(Windows {
             batch_size,
             part,
             length,
@@ -87,7 +88,7 @@ impl Windows {
 
     /// The window that comes at update `step`, counted from 1.
     fn window(&self, step: usize) -> usize {
-        (step - 1) % (self.part / self.length)
+        (step - 1) % self.part.div_ceil(self.length)
     }
 
     /// Whether a pass over the text begins with update `step`.
@@ -98,8 +99,9 @@ impl Windows {
     /// The samples of update `step`.
     pub fn batch(&self, task: &dyn Task, step: usize) -> Vec<Sample> {
         let first = self.window(step) * self.length;
+        let length = self.length.min(self.part - first);
         let places = (0..self.batch_size).map(|place| place * self.part + first);
-        let window = |first| task.text_window(Split::Train, first, self.length);
+        let window = |first| task.text_window(Split::Train, first, length);
         places.filter_map(window).collect()
     }
 }
@@ -120,7 +122,7 @@ mod tests {
         let config = task_from(&settings).expect("a task");
         let task = config.task();
         let whole = std::fs::read_to_string(&path).expect("the text");
-        // 300 steps: three parts of 100, each of three windows.
+        // 300 steps: three parts of 100, each of three windows and a shorter one.
         let windows = Windows::new(task, 3).expect("long enough");
         let read = |step| -> Vec<String> {
             let samples = windows.batch(task, step).into_iter();
@@ -130,15 +132,19 @@ mod tests {
             });
             texts.collect()
         };
-        for step in 1..=3 {
+        for step in 1..=4 {
             let first = 30 * (step - 1);
-            let expected = [0, 100, 200].map(|part| &whole[part + first..part + first + 30]);
+            let last = (first + 30).min(100);
+            let expected = [0, 100, 200].map(|part| &whole[part + first..part + last]);
             assert_eq!(read(step), expected, "update {step}");
         }
-        assert_eq!(read(4), read(1));
-        let begins: Vec<bool> = (1..=7).map(|step| windows.is_first(step)).collect();
-        assert_eq!(begins, [true, false, false, true, false, false, true]);
-        assert!(Windows::new(task, 11).is_none(), "27 steps have no window");
+        assert_eq!(read(5), read(1));
+        let begins: Vec<bool> = (1..=6).map(|step| windows.is_first(step)).collect();
+        assert_eq!(begins, [true, false, false, false, true, false]);
+        assert!(
+            Windows::new(task, 6).is_none(),
+            "50 steps have no two windows"
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ use toml::{Table, Value};
 use crate::device::Devices;
 use crate::experiment::Experiment;
 use crate::files::{parent, readable_by_others, sync_folder, to_be_typed, write_atomically};
-use crate::tasks::{DataFile, Task};
+use crate::tasks::DataFile;
 use crate::training::checkpoint::{Checkpoint, Progress};
 use crate::training::evaluate::Evaluation;
 use crate::training::history::{BURN, Session, VERSION, now};
@@ -270,35 +270,54 @@ impl RunFolder {
         }
     }
 
-    /// Each time that the run was begun or continued, the first first; nothing of runs that version 0.1.0 has made alone.
-    pub fn history(&self) -> Result<Vec<Session>, Error> {
-        if !self.file(HISTORY).is_file() {
-            return Ok(Vec::new());
-        }
-        let bytes = self.read(HISTORY)?;
-        serde_json::from_slice(&bytes)
-            .map_err(|error| Error::run(&self.path, format!("{HISTORY} is damaged ({error})")))
+    /// Each time that the run was begun or continued, the first first; nothing of runs that version 0.1.0 has made alone, or where the
+    /// file is missing or damaged: it is for people, and nobody is kept from going on.
+    pub fn history(&self) -> Vec<Session> {
+        let bytes = fs::read(self.file(HISTORY)).unwrap_or_default();
+        serde_json::from_slice(&bytes).unwrap_or_default()
+    }
+
+    /// Takes a file that cannot be read out of the way, and says so; what was in it stays.
+    fn put_aside(&self, name: &str) -> Result<(), Error> {
+        let path = self.file(name);
+        let aside = path.with_extension("damaged.json");
+        fs::rename(&path, &aside).map_err(Error::file("rename", &path))?;
+        tell!(
+            "{} is damaged; it is now {}",
+            path.display(),
+            aside.display()
+        );
+        Ok(())
     }
 
     fn write_history(&self, history: &[Session]) -> Result<(), Error> {
         write_atomically(&self.file(HISTORY), &pretty_json(&history))
     }
 
-    /// Begins another session: of a run that had ended its result is kept in the history, so that nothing is lost, and taken away;
-    /// only then are the settings changed.
+    /// Begins another session: of a run that had ended its result is kept in the history, so that nothing is lost, and then taken away
+    /// with what belongs to it; only then are the settings changed. `ends` says that the run is not to go on, but that where its data
+    /// lie is written down.
     pub(super) fn continue_with(
         &self,
         experiment: &Experiment,
         mut session: Session,
+        ends: bool,
     ) -> Result<(), Error> {
-        let mut history = self.history()?;
-        session.result = self.result()?;
-        let (had_ended, has_changed) = (session.result.is_some(), !session.changed.is_empty());
+        let mut history = self.history();
+        if history.is_empty() && self.file(HISTORY).is_file() {
+            self.put_aside(HISTORY)?;
+        }
+        let has_changed = !session.changed.is_empty();
+        if !ends {
+            session.result = self.result_to_replace()?;
+        }
         history.push(session);
         self.write_history(&history)?;
-        if had_ended {
-            let path = self.file(RESULT);
-            fs::remove_file(&path).map_err(Error::file("remove", &path))?;
+        for name in [RESULT, SAMPLES] {
+            let path = self.file(name);
+            if !ends && path.is_file() {
+                fs::remove_file(&path).map_err(Error::file("remove", &path))?;
+            }
         }
         if has_changed {
             write_atomically(&self.file(CONFIG), experiment.to_toml().as_bytes())?;
@@ -306,37 +325,54 @@ impl RunFolder {
         Ok(())
     }
 
-    /// The files of data that the run has read last, where that is known.
-    pub fn data(&self) -> Result<Option<Vec<DataFile>>, Error> {
-        let history = self.history()?;
-        let last = history
-            .into_iter()
-            .rev()
-            .map(|session| session.data)
-            .find(|data| !data.is_empty());
-        Ok(last)
+    /// The result of a run that is trained further. One that is damaged is put aside: the checkpoints say all that is needed.
+    fn result_to_replace(&self) -> Result<Option<RunResult>, Error> {
+        match self.result() {
+            Err(Error::Run { .. }) => {
+                self.put_aside(RESULT)?;
+                Ok(None)
+            }
+            result => result,
+        }
     }
 
-    /// What is said where a task that was opened reads other data than the run has: the first file that differs.
-    pub(crate) fn other_data(&self, task: &dyn Task) -> Result<Option<String>, Error> {
-        let known = self.data()?.unwrap_or_default();
-        for file in task.files() {
-            let before = known.iter().find(|known| known.name == file.name);
-            let Some(before) = before.filter(|before| !before.is_same(&file)) else {
-                continue;
+    /// The files of data that the run has read last, where that is known.
+    pub fn data(&self) -> Option<Vec<DataFile>> {
+        let sessions = self.history().into_iter().rev();
+        let mut data = sessions.map(|session| session.data);
+        data.find(|data| !data.is_empty())
+    }
+
+    /// What is said where other files were read now than the run has read: the first that is new, gone or not what it was. Of a run that
+    /// version 0.1.0 has made nothing is known.
+    pub(crate) fn other_data(&self, read: &[DataFile]) -> Option<String> {
+        let known = self.data()?;
+        let run = self.path.display();
+        let of_name =
+            |files: &[DataFile], name: &str| files.iter().find(|file| file.name == name).cloned();
+        for file in read {
+            let (path, name) = (file.path.display(), &file.name);
+            let Some(before) = of_name(&known, name) else {
+                return Some(format!(
+                    "{path} is read as {name}; {run} has read none such"
+                ));
             };
-            return Ok(Some(format!(
-                "{} is not what {} has read as its {}: {} bytes, SHA-256 {:.12}.., and not {} bytes, SHA-256 {:.12}..",
-                file.path.display(),
-                self.path.display(),
-                file.name,
-                file.bytes,
-                file.sha256,
-                before.bytes,
-                before.sha256
-            )));
+            if !before.is_same(file) {
+                return Some(format!(
+                    "{path} is not what {run} has read as its {name}: {} bytes, SHA-256 {:.12}.., and not {} bytes, SHA-256 {:.12}..",
+                    file.bytes, file.sha256, before.bytes, before.sha256
+                ));
+            }
         }
-        Ok(None)
+        // Those of other tasks, that of a test or a curriculum, are not read by everybody.
+        let own = known.iter().filter(|file| !file.is_of_another_task());
+        let mut gone = own.filter(|file| of_name(read, &file.name).is_none());
+        let file = gone.next()?;
+        Some(format!(
+            "{run} has read {} as its {}; none such is read now",
+            file.path.display(),
+            file.name
+        ))
     }
 
     /// Refuses another experiment than that of this run.
@@ -423,14 +459,14 @@ impl RunFolder {
     /// The lines of `metrics.jsonl`. A damaged last line was cut off by a kill, and is left out.
     pub(crate) fn metrics(&self) -> Result<Metrics, Error> {
         let bytes = self.read(METRICS)?;
-        let text = String::from_utf8_lossy(&bytes);
-        let n_lines = text.lines().count();
+        let whole = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+        let lines: Vec<&[u8]> = whole.split(|&byte| byte == b'\n').collect();
         let mut metrics = Metrics::default();
-        for (number, line) in (1..).zip(text.lines()) {
-            match serde_json::from_str(line) {
+        for (number, line) in (1..).zip(&lines) {
+            match serde_json::from_slice(line) {
                 Ok(record) => metrics.records.push(record),
-                Err(_) if number == n_lines => {}
-                Err(_) => metrics.damaged.push((number, line.to_owned())),
+                Err(_) if number == lines.len() => {}
+                Err(_) => metrics.damaged.push((number, line.to_vec())),
             }
         }
         Ok(metrics)
@@ -461,14 +497,20 @@ impl RunFolder {
         // What is needed to go on is in the checkpoint: records are for people.
         let metrics = match path.is_file() {
             true => self.metrics()?,
-            false => Metrics::default(),
+            false => {
+                tell!("{} is missing; a new one is begun", path.display());
+                Metrics::default()
+            }
         };
         if let Some(told) = self.of_damaged(&metrics) {
             let aside = self.file(DAMAGED);
             tell!("{told}; what they were is in {}", aside.display());
-            let mut lines = fs::read(&aside).unwrap_or_default();
+            let mut lines = match aside.is_file() {
+                true => self.read(DAMAGED)?,
+                false => Vec::new(),
+            };
             for (_, line) in &metrics.damaged {
-                lines.extend_from_slice(line.as_bytes());
+                lines.extend_from_slice(line);
                 lines.push(b'\n');
             }
             write_atomically(&aside, &lines)?;
@@ -531,8 +573,8 @@ impl RunFolder {
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     pub records: Vec<Record>,
-    /// The number, from 1 on, and the text of each line that is no record.
-    pub damaged: Vec<(usize, String)>,
+    /// The number, from 1 on, and the bytes of each line that is no record.
+    pub damaged: Vec<(usize, Vec<u8>)>,
 }
 
 /// `metrics.jsonl`, open for appending.

@@ -20,6 +20,7 @@ use crate::training::checkpoint::{Best, Checkpoint, Progress};
 use crate::training::evaluate::{Evaluation, evaluate, evaluate_text};
 use crate::training::history::{self, BURN, Origin, VERSION};
 use crate::training::memory::{peak_memory, reset_peak_memory};
+use crate::training::optimizer::Schedule;
 use crate::training::order::Windows;
 use crate::training::parameters::{first_non_finite_parameter, learned_parameters};
 use crate::training::progress::ProgressDisplay;
@@ -60,28 +61,73 @@ pub fn train_from(
     other: &Path,
     choice: CheckpointChoice,
 ) -> Result<RunResult, Error> {
+    // Before anything is written.
+    if let LayerConfig::Own(own) = &experiment.model.layer {
+        return Err(own.only_in_its_program());
+    }
     let run = RunFolder::open(other)?;
     let trained = run.experiment(&[])?;
-    let format = |experiment: &Experiment| experiment.task.task().format();
-    let kind = |experiment: &Experiment| experiment.model.layer.kind();
-    if format(experiment) != format(&trained) || kind(experiment) != kind(&trained) {
-        return Err(Error::usage(format!(
-            "{} cannot be trained from: it is {} on {}, and reads or answers otherwise than {} on {} here",
-            other.display(),
-            kind(&trained),
-            trained.task.kind(),
-            kind(experiment),
-            experiment.task.kind(),
-        )));
+    let refused = |field: &str, [there, here]: [&str; 2]| {
+        Err(Error::usage(format!(
+            "{} cannot be trained from: {field} is {there} there and {here} here; it must be the same, since the weights are of that net",
+            other.display()
+        )))
+    };
+    let [there, here] = [&trained.task, &experiment.task];
+    if there.alphabet() != here.alphabet() {
+        let alphabets =
+            [there, here].map(|task| format!("{:?}", task.alphabet().unwrap_or("none")));
+        return refused("task.alphabet", [&alphabets[0], &alphabets[1]]);
+    }
+    if there.task().format() != here.task().format() {
+        let formats =
+            [there, here].map(|task| format!("{} ({:?})", task.kind(), task.task().format()));
+        return refused("what is read and answered", [&formats[0], &formats[1]]);
+    }
+    let devices = devices.into();
+    let checkpoint = run.checkpoint(choice)?;
+    let [before, now] =
+        [&trained, experiment].map(|experiment| settings::table_of(&experiment.model));
+    let different = settings::differences(&before, &now);
+    let kinds = [&trained, experiment].map(|experiment| experiment.model.layer.kind());
+    if kinds[0] != kinds[1] {
+        return refused("model.kind", kinds);
+    }
+    // Many settings leave the weights as they are: whether they fit is tried.
+    let (model, task) = (&experiment.model, experiment.task.task());
+    if !different.is_empty()
+        && model
+            .with_model(task, 0, &devices.open()?[0], Load(&checkpoint))
+            .is_err()
+    {
+        let [there, here] = [0, 1].map(|side| {
+            let values = different.iter().map(|change| match side {
+                0 => format!("{} = {}", change.field, change.before),
+                _ => format!("{} = {}", change.field, change.now),
+            });
+            values.collect::<Vec<_>>().join(", ")
+        });
+        return refused("[model]", [&there, &here]);
     }
     let origin = Origin {
         run: absolute(other)?,
-        step: run.checkpoint(choice)?.step,
+        step: checkpoint.step,
     };
     let [before, now] = [&trained, experiment].map(settings::table_of);
     let changed = settings::differences(&before, &now);
-    let run = create(path, experiment, devices.into(), Some((origin, changed)))?;
+    let run = create(path, experiment, devices, Some((origin, changed)))?;
     run_to_end(&run, experiment)
+}
+
+/// Loads a checkpoint into a model, to see whether it fits.
+struct Load<'a>(&'a Checkpoint);
+
+impl WithModel for Load<'_> {
+    type Output = ();
+
+    fn run<M: Model>(self, model: M) -> Result<(), Error> {
+        self.0.load_model(model).map(drop)
+    }
 }
 
 /// Goes on with a run that was stopped, from its newest checkpoint and on the same devices, with the same numbers as if
@@ -104,7 +150,8 @@ pub struct Resume {
     pub allows_other_data: bool,
 }
 
-/// Settings with which a run may go on otherwise than it was begun: those that no number depends on which was computed before.
+/// Settings with which a run may go on otherwise than it was begun: those that no number depends on which was computed before. A learning
+/// rate that falls towards the end of the training falls towards the new end from then on.
 const MAY_CHANGE: [&str; 7] = [
     "training.steps",
     "training.early_stop",
@@ -147,21 +194,55 @@ pub fn resume_with(path: &Path, with: &Resume) -> Result<RunResult, Error> {
     let goes_further = changed
         .iter()
         .any(|change| change.field.starts_with("training."));
-    if let Some(result) = run.result()?.filter(|_| !goes_further) {
+    let _lock = run.lock()?;
+    let ended = match goes_further {
+        true => None,
+        false => run.result()?,
+    };
+    if let Some(result) = ended {
+        match changed.is_empty() {
+            true => tell!(
+                "{} has ended, and is left as it is; --set training.steps=MORE trains it further",
+                path.display()
+            ),
+            false => {
+                let next = next_session(&run, &experiment, changed, with.allows_other_data)?;
+                run.continue_with(&experiment, next, true)?;
+            }
+        }
         return Ok(result);
     }
-    let _lock = run.lock()?;
-    go_on(&run, &experiment, changed, with.allows_other_data)?;
-    Session::new(&run, &experiment)?.run_model()
+    let mut session = Session::new(&run, &experiment)?;
+    let next = next_session(&run, &experiment, changed, with.allows_other_data)?;
+    say_of_rates(&before, &experiment, next.step);
+    session.next = Some(next);
+    session.run_model()
 }
 
-/// Begins another session of a run, if nothing speaks against it.
-fn go_on(
+/// Says what becomes of a learning rate that follows the length of the training.
+fn say_of_rates(before: &Experiment, now: &Experiment, step: usize) {
+    let rate = |experiment: &Experiment, step: usize| {
+        let steps = experiment.training.steps;
+        experiment
+            .optimizer
+            .learning_rate(step.clamp(1, steps), steps)
+    };
+    let (last, next) = (rate(before, step), rate(now, step + 1));
+    let has_schedule = now.optimizer.common.schedule != Schedule::Constant;
+    if has_schedule && before.training.steps != now.training.steps {
+        tell!(
+            "the learning rate follows its schedule to the new end: it was {last:.3e} at step {step} and is {next:.3e} after it"
+        );
+    }
+}
+
+/// Another session of a run, if nothing speaks against it.
+fn next_session(
     run: &RunFolder,
     experiment: &Experiment,
     changed: Vec<Change>,
     allows_other_data: bool,
-) -> Result<(), Error> {
+) -> Result<history::Session, Error> {
     let step = match run.has_checkpoint()? {
         true => run.checkpoint(CheckpointChoice::Last)?.step,
         false => 0,
@@ -173,7 +254,7 @@ fn go_on(
         &format!("be at least {step}, the updates that are done"),
     )?;
     let data = open(experiment)?;
-    if !allows_other_data && let Some(told) = run.other_data(experiment.task.task())? {
+    if !allows_other_data && let Some(told) = run.other_data(&data) {
         return Err(Error::usage(format!(
             "{told}. With --other-data the run goes on all the same"
         )));
@@ -181,34 +262,49 @@ fn go_on(
     say_of_versions(run)?;
     let mut session = history::Session::now(step, data);
     session.changed = changed;
-    run.continue_with(experiment, session)
+    Ok(session)
 }
 
-/// Opens the data of all tasks of an experiment, says what has to be said of them, and returns the files of its own.
+/// Opens the data of all tasks of an experiment, says what has to be said of them, and returns their files: its own, and those of other
+/// tasks that are not the same.
 fn open(experiment: &Experiment) -> Result<Vec<DataFile>, Error> {
-    let others = experiment.slices.iter().map(|slice| &slice.task);
-    for task in experiment.easier.iter().chain(others) {
-        task.task().open()?;
-    }
     let task = experiment.task.task();
     task.open()?;
+    let mut files = task.files();
+    let easier = (1..).zip(&experiment.easier);
+    let easier = easier.map(|(n, task)| (format!("the curriculum's task {n}"), task));
+    let slices = experiment.slices.iter().map(|slice| {
+        let whose = format!("test.{} = {}", slice.setting, slice.value);
+        (whose, &slice.task)
+    });
+    for (whose, other) in easier.chain(slices) {
+        other.task().open()?;
+        let others = other.task().files().into_iter();
+        let new: Vec<DataFile> = others
+            .filter(|file| !files.iter().any(|known| known.is_same(file)))
+            .map(|file| file.of_another_task(&whose))
+            .collect();
+        files.extend(new);
+    }
     if let Some(note) = task.note() {
         tell!("{note}");
     }
     let training = &experiment.training;
     if training.carry_state && Windows::new(task, training.batch_size).is_none() {
         let n = task.text_length(Split::Train).unwrap_or(0);
-        let most = n / task.seq_length();
-        let rule = format!("be at most {most}, for each to have a window of the text to itself");
+        let most = n / (2 * task.seq_length());
+        let rule = format!(
+            "be at most {most}, for each to have two windows of the text, of which one goes on from the other"
+        );
         require(false, "training.batch_size", training.batch_size, &rule)?;
     }
-    Ok(task.files())
+    Ok(files)
 }
 
 /// Says that a run goes on by another build than it was begun by.
 fn say_of_versions(run: &RunFolder) -> Result<(), Error> {
     let environment = run.environment()?;
-    let last = run.history()?.pop();
+    let last = run.history().pop();
     let (version, burn) = match last {
         Some(session) => (session.version, session.burn),
         None => (environment.version, environment.burn),
@@ -243,10 +339,10 @@ pub fn train_layer<R: Layer>(
         return Ok(result);
     }
     let _lock = run.lock()?;
+    let mut session = Session::new(&run, experiment)?;
     if !is_new {
-        go_on(&run, experiment, Vec::new(), false)?;
+        session.next = Some(next_session(&run, experiment, Vec::new(), false)?);
     }
-    let session = Session::new(&run, experiment)?;
     let (task, seed) = (session.task, experiment.training.seed);
     let device = session.devices[0].clone();
     let model = &experiment.model;
@@ -304,6 +400,8 @@ struct Session<'a> {
     /// Those that the run was begun on, with autodiff.
     devices: Vec<Device>,
     is_on_cpu: bool,
+    /// What is written down of it, of a run that was there before.
+    next: Option<history::Session>,
 }
 
 impl WithModel for Session<'_> {
@@ -338,6 +436,16 @@ impl<'a> Session<'a> {
             state,
             mut progress,
         } = self.start(model)?;
+        // All that it goes on from could be read: only now is anything of a run changed that was there.
+        if let Some(next) = &self.next {
+            if self.run.other_data(&next.data).is_some() {
+                // What was best on other data is no yardstick.
+                progress.best = None;
+                progress.evaluations_without_improvement = 0;
+            }
+            self.run
+                .continue_with(self.experiment, next.clone(), false)?;
+        }
         let mut team = Team::start(scope, self.replicas(model, optimizer, state));
         let mut log = self.run.metrics_after(&progress)?;
         let has_curriculum = !self.experiment.easier.is_empty();
@@ -449,6 +557,7 @@ impl<'a> Session<'a> {
             task: experiment.task.task(),
             devices: opened.map(Device::autodiff).collect(),
             is_on_cpu: devices.kind.is_cpu(),
+            next: None,
         })
     }
 
@@ -486,7 +595,7 @@ impl<'a> Session<'a> {
                 best: None,
                 evaluations_without_improvement: 0,
             };
-            let first = self.run.history()?.into_iter().next();
+            let first = self.run.history().into_iter().next();
             let origin = first.and_then(|session| session.from);
             let model = match origin {
                 None => model,

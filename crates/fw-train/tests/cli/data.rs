@@ -129,6 +129,101 @@ fn a_text_that_was_changed_is_noticed() {
     );
 }
 
+/// Files that are new or gone are other data as well.
+#[test]
+fn files_that_a_run_did_not_know_are_noticed() {
+    let folder = TempDir::new().expect("a folder");
+    let here = folder.path();
+    fs::write(here.join("play.txt"), text(3)).expect("a file");
+    fs::create_dir(here.join("parts")).expect("a folder");
+    for name in ["train", "valid", "test"] {
+        fs::write(here.join("parts").join(name), text(5)).expect("a file");
+    }
+    succeed(&mut train_text(here, "run", "play.txt", &[]));
+    let other = ["--set", "task.text=parts"];
+    let said = told(fw_train(here).args(["test", "run"]).args(other));
+    assert!(
+        said.contains("parts/train is read as train; run has read none such"),
+        "{said}"
+    );
+    let more = ["train", "--resume", "run", "--set", "training.steps=60"];
+    let message = fail(fw_train(here).args(more).args(other), 2);
+    assert!(
+        message.contains("With --other-data the run goes on"),
+        "{message}"
+    );
+
+    // On other data, what was best before is none.
+    succeed(fw_train(here).args(more).args(other).arg("--other-data"));
+    assert_eq!(json(here.join("run/result.json"))["best_step"], 60);
+
+    // A text that is only tested on is known as well.
+    let tests = ["--set", "test.text=['play.txt', 'parts']"];
+    succeed(&mut train_text(here, "tested", "play.txt", &tests));
+    let read = json(here.join("tested/history.json"))[0]["data"].clone();
+    let names: Vec<&str> = read
+        .as_array()
+        .expect("files")
+        .iter()
+        .filter_map(|file| file["name"].as_str())
+        .collect();
+    let others =
+        ["train", "validation", "test"].map(|name| format!("test.text = \"parts\": {name}"));
+    assert_eq!(names[0], "text");
+    assert_eq!(names[1..], others);
+    assert_eq!(told(fw_train(here).args(["test", "tested"])), "");
+}
+
+/// Runs on other data are no seeds of one experiment, and those whose data have only moved are.
+#[test]
+fn runs_on_other_data_are_not_averaged() {
+    let folder = TempDir::new().expect("a folder");
+    let here = folder.path();
+    let rows = || {
+        succeed(fw_train(here).args(["report", "runs", "--out", "report"]));
+        let report = json(here.join("report/results.json"));
+        let sections = report["sections"].as_array().expect("sections").iter();
+        let rows = sections.map(|section| section["rows"].as_array().expect("rows").len());
+        rows.sum::<usize>()
+    };
+    fs::create_dir(here.join("elsewhere")).expect("a folder");
+    fs::write(here.join("play.txt"), text(3)).expect("a file");
+    fs::write(here.join("elsewhere/play.txt"), text(3)).expect("a file");
+    succeed(&mut train_text(here, "runs/a-seed0", "play.txt", &[]));
+    succeed(&mut train_text(
+        here,
+        "runs/a-seed1",
+        "elsewhere/play.txt",
+        &["--seed", "1"],
+    ));
+    assert_eq!(rows(), 1);
+    let changed = text(3).replacen("line 7 of", "line 8 of", 1);
+    fs::write(here.join("play.txt"), &changed).expect("a file");
+    succeed(&mut train_text(
+        here,
+        "runs/a-seed2",
+        "play.txt",
+        &["--seed", "2"],
+    ));
+    assert_eq!(rows(), 2);
+
+    // Nor does a comparison go on with other data.
+    fs::create_dir(here.join("files")).expect("a folder");
+    fs::copy(
+        here.join("runs/a-seed2/config.toml"),
+        here.join("files/b.toml"),
+    )
+    .expect("a file");
+    let compare = ["compare", "files", "--seeds", "1", "--out", "out"];
+    succeed(fw_train(here).args(compare));
+    fs::write(here.join("play.txt"), text(3)).expect("a file");
+    let message = fail(fw_train(here).args(compare), 2);
+    assert!(
+        message.contains("is not what out/b-seed0 has read as its text"),
+        "{message}"
+    );
+}
+
 #[test]
 fn a_run_whose_data_lie_elsewhere_is_used_all_the_same() {
     let folder = TempDir::new().expect("a folder");
@@ -149,7 +244,10 @@ fn a_run_whose_data_lie_elsewhere_is_used_all_the_same() {
     // What needs no data asks for none.
     succeed(fw_train(here).args(["report", "runs", "--out", "report"]));
     let said = told(fw_train(here).args(["plot", "runs/a-seed0"]));
-    assert!(said.contains("no sample is drawn: cannot read "), "{said}");
+    assert!(
+        said.contains("play.txt cannot be used as data: there is no such file; task.text says"),
+        "{said}"
+    );
     assert!(here.join("runs/a-seed0/curves.svg").is_file());
     succeed(fw_train(here).args(["generate", "runs/a-seed0", "-n", "3"]));
 
@@ -196,6 +294,23 @@ fn folders_of_text_are_read_by_whole_words_of_names() {
         message.contains("several files for test: other.test.txt, test.txt; task.test says which"),
         "{message}"
     );
+    fs::rename(
+        here.join("ptb/other.test.txt"),
+        here.join("ptb/train-val.txt"),
+    )
+    .expect("a file");
+    let message = fail(&mut train_text(here, "both", "ptb", &[]), 1);
+    assert!(
+        message.contains(
+            "train-val.txt cannot be used as data: its name has words of train and of validation"
+        ),
+        "{message}"
+    );
+    fs::rename(
+        here.join("ptb/train-val.txt"),
+        here.join("ptb/other.test.txt"),
+    )
+    .expect("a file");
     let named = ["--set", "task.test=latest-contest.txt"];
     succeed(&mut train_text(here, "named", "ptb", &named));
     let read = &json(here.join("named/history.json"))[0]["data"];

@@ -155,7 +155,11 @@ fn a_new_run_begins_with_the_weights_of_another_on_a_harder_task() {
     for (setting, expected) in [
         (
             "model.kind=lstm",
-            "cannot be trained from: it is fast-weights on associative-retrieval",
+            "runs/easy-seed0 cannot be trained from: model.kind is fast-weights there and lstm here",
+        ),
+        (
+            "model.d_hidden=9",
+            "[model] is d_hidden = 8 there and d_hidden = 9 here; it must be the same",
         ),
         ("task.kind=copy", "cannot be trained from"),
     ] {
@@ -163,8 +167,79 @@ fn a_new_run_begins_with_the_weights_of_another_on_a_harder_task() {
         assert!(message.contains(expected), "{message}");
         assert!(!here.join("no").exists());
     }
-    let message = fail(&mut from("no", &["--set", "model.d_hidden=9"]), 1);
-    assert!(message.contains("it is not of the net that"), "{message}");
+    let report = fs::read_to_string(here.join("report/report.md")).expect("a report");
+    let note = "Begun with the weights of another run, whose updates are not counted";
+    assert!(
+        report.contains(note) && report.contains("(of easy)"),
+        "{report}"
+    );
+}
+
+/// Nothing of a run changes until all that it goes on from could be read.
+#[test]
+fn a_run_that_cannot_go_on_is_left_as_it_is() {
+    let folder = TempDir::new().expect("a folder");
+    let here = folder.path();
+    succeed(&mut train_tiny(here, "run", &[]));
+    let files = [
+        "result.json",
+        "config.toml",
+        "history.json",
+        "samples.json",
+        "metrics.jsonl",
+    ];
+    let read = || files.map(|file| fs::read(here.join("run").join(file)).expect("a file"));
+    let before = read();
+    let resume = || {
+        let mut command = fw_train(here);
+        command.args(["train", "--resume", "run", "--set", "training.steps=100"]);
+        command
+    };
+    let environment = here.join("run/environment.json");
+    let known = fs::read_to_string(&environment).expect("a file");
+    fs::write(&environment, known.replace("\"flex\"", "\"cuda\"")).expect("a file");
+    fail(&mut resume(), 2);
+    assert!(read() == before, "no such device");
+    fs::write(&environment, known).expect("a file");
+    for file in ["model.bpk", "optimizer.bpk"] {
+        let path = here.join("run/checkpoints/step-00000060").join(file);
+        let whole = fs::read(&path).expect("a file");
+        fs::write(&path, &whole[..whole.len() / 2]).expect("a file");
+        fail(&mut resume(), 1);
+        assert!(read() == before, "{file} is damaged");
+        fs::write(&path, whole).expect("a file");
+    }
+    succeed(&mut resume());
+    assert_eq!(json(here.join("run/result.json"))["steps"], 100);
+}
+
+/// What is only for people keeps nobody from going on.
+#[test]
+fn damaged_notes_are_put_aside() {
+    let folder = TempDir::new().expect("a folder");
+    let here = folder.path();
+    succeed(&mut train_tiny(here, "run", &[]));
+    for file in ["result.json", "history.json"] {
+        fs::write(here.join("run").join(file), "{\"half").expect("a file");
+    }
+    succeed(fw_train(here).args(["test", "run"]));
+    succeed(fw_train(here).args(["plot", "run"]));
+    let mut resume = fw_train(here);
+    resume.args(["train", "--resume", "run", "--set", "training.steps=100"]);
+    let output = resume.output().expect("the binary starts");
+    let said = stderr(&output);
+    assert!(output.status.success(), "{said}");
+    for file in ["result", "history"] {
+        let told = format!("run/{file}.json is damaged; it is now run/{file}.damaged.json");
+        assert!(said.contains(&told), "{said}");
+        let aside = here.join(format!("run/{file}.damaged.json"));
+        assert_eq!(fs::read_to_string(aside).expect("a file"), "{\"half");
+    }
+    assert!(
+        said.contains("the learning rate follows its schedule to the new end"),
+        "{said}"
+    );
+    assert_eq!(json(here.join("run/result.json"))["steps"], 100);
 }
 
 /// Folders that version 0.1.0 has made, by its kinds of tasks and states: finished, stopped within a curriculum, of a text.

@@ -40,7 +40,7 @@ pub(super) fn run_folders(folders: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
 
 /// Runs that differ in their seeds alone, together.
 pub(super) fn rows(runs: Vec<Run>, notes: &mut Vec<String>) -> Vec<Row> {
-    let mut groups: BTreeMap<[String; 3], Vec<Run>> = BTreeMap::new();
+    let mut groups: BTreeMap<[String; 4], Vec<Run>> = BTreeMap::new();
     for run in runs {
         groups.entry(run.group()).or_default().push(run);
     }
@@ -133,10 +133,8 @@ fn tell_apart(rows: &mut [Row]) {
             format!("{}, {}", run.made_by, run.environment.devices)
         })
         .collect();
-    let settings: Vec<toml::Table> = rows
-        .iter()
-        .map(|row| settings::table_of(&row.any().experiment))
-        .collect();
+    let settings: Vec<toml::Table> = rows.iter().map(|row| row.any().settings()).collect();
+    let data: Vec<String> = rows.iter().map(|row| digests(&row.any().data)).collect();
     for index in 0..rows.len() {
         let alike = |other: &usize| *other != index && names[*other] == names[index];
         let Some(other) = (0..rows.len()).find(alike) else {
@@ -146,11 +144,20 @@ fn tell_apart(rows: &mut [Row]) {
             true => made[index].clone(),
             false => match settings::difference(&settings[index], &settings[other]) {
                 Some((field, [value, _])) => format!("{field} = {value}"),
+                None if data[index] != data[other] => data[index].clone(),
                 None => rows[index].any().path.display().to_string(),
             },
         };
         rows[index].name = format!("{} ({difference})", names[index]);
     }
+}
+
+/// Files of data by the beginning of their digests.
+fn digests(data: &[(String, String)]) -> String {
+    let digests = data
+        .iter()
+        .map(|(name, sha256)| format!("{name} {sha256:.12}"));
+    together(digests, ", ").unwrap_or("data not written down".to_owned())
 }
 
 /// The task's kind, and the settings that tell it from the others of that kind.
@@ -172,7 +179,7 @@ fn title(tasks: &[toml::Table], index: usize) -> String {
 
 /// What has to be said of a section besides its tables.
 fn section_notes(section: &Section) -> Vec<String> {
-    let notes = [missing_seeds, unfinished, budgets, curricula];
+    let notes = [missing_seeds, unfinished, budgets, curricula, origins];
     notes.iter().filter_map(|note| note(section)).collect()
 }
 
@@ -213,6 +220,17 @@ fn budgets(section: &Section) -> Option<String> {
     let told = together(told, "; ").filter(|_| budgets.len() > 1)?;
     Some(format!(
         "The budgets differ (updates x batch size): {told}."
+    ))
+}
+
+fn origins(section: &Section) -> Option<String> {
+    let rows = section.rows.iter().filter_map(|row| {
+        let (_, origin) = row.any().made_by.split_once(", from ")?;
+        Some(format!("{} (of {origin})", row.name))
+    });
+    let rows = together(rows, ", ")?;
+    Some(format!(
+        "Begun with the weights of another run, whose updates are not counted, so that seeds of the model tell nothing: {rows}."
     ))
 }
 

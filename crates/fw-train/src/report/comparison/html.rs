@@ -193,7 +193,7 @@ impl Row {
         let _ = write!(
             body,
             "</tbody></table></div><pre>{}</pre></details>",
-            escaped(&self.any().settings())
+            escaped(&self.any().settings().to_string())
         );
     }
 }

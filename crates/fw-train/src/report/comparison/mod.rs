@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 
 use crate::Error;
 use crate::experiment::Experiment;
-use crate::files::write_atomically;
+use crate::files::{name_of_run, write_atomically};
+use crate::settings;
 use crate::tasks::{Format, TaskConfig};
 use crate::training::{
     Environment, KeptSample, Record, RecordSplit, RunFolder, RunResult, Session,
@@ -71,6 +72,9 @@ pub struct Run {
     pub environment: Environment,
     /// What has made it: versions of fw-train and of Burn, each once, and the run whose weights it began with.
     pub made_by: String,
+    /// What it has read: names and digests, in the order of the names; nothing of tasks without files, and of runs that have not
+    /// written it down.
+    pub data: Vec<(String, String)>,
     /// What of its records could not be read.
     pub damaged: Option<String>,
     /// Its records.
@@ -91,7 +95,13 @@ impl Run {
         let environment = folder.environment()?;
         let metrics = folder.metrics()?;
         Ok(Run {
-            made_by: made_by(&environment, &folder.history()?),
+            made_by: made_by(&environment, &folder.history())?,
+            data: {
+                let data = folder.data().unwrap_or_default().into_iter();
+                let mut data: Vec<_> = data.map(|file| (file.name, file.sha256)).collect();
+                data.sort();
+                data
+            },
             damaged: folder.of_damaged(&metrics),
             name: name.strip_suffix(&seed).unwrap_or(&name).to_owned(),
             path: path.to_owned(),
@@ -116,25 +126,33 @@ impl Run {
         })
     }
 
-    /// Its settings without the seed.
-    fn settings(&self) -> String {
+    /// Its settings without the seed, and without where its data lie, if it is known what they are.
+    fn settings(&self) -> toml::Table {
         let mut experiment = self.experiment.clone();
         experiment.training.seed = 0;
-        experiment.to_toml()
+        let mut table = settings::table_of(&experiment);
+        if let Some(toml::Value::Table(task)) = table.get_mut("task")
+            && !self.data.is_empty()
+        {
+            task.remove("text");
+            task.remove("folder");
+        }
+        table
     }
 
     /// What has to be alike for two runs to be averaged.
-    fn group(&self) -> [String; 3] {
+    fn group(&self) -> [String; 4] {
         [
-            self.settings(),
+            self.settings().to_string(),
             self.made_by.clone(),
             self.environment.devices.to_string(),
+            format!("{:?}", self.data),
         ]
     }
 }
 
 /// `version 0.1.0, Burn 0.22.1`, of each build that has trained a run; and what it began with, if that was another run.
-fn made_by(environment: &Environment, history: &[Session]) -> String {
+fn made_by(environment: &Environment, history: &[Session]) -> Result<String, Error> {
     let first = (&environment.version, &environment.burn);
     let later = history
         .iter()
@@ -150,10 +168,12 @@ fn made_by(environment: &Environment, history: &[Session]) -> String {
         .map(|(version, burn)| format!("version {version}, Burn {burn}"))
         .collect();
     let from = history.iter().find_map(|session| session.from.as_ref());
-    let from = from.map_or(String::new(), |origin| {
-        format!(", from step {} of {}", origin.step, origin.run.display())
-    });
-    builds.join(" and ") + &from
+    // Each seed may come from its own.
+    let from = match from {
+        Some(origin) => format!(", from {}", name_of_run(&origin.run)?),
+        None => String::new(),
+    };
+    Ok(builds.join(" and ") + &from)
 }
 
 impl Row {

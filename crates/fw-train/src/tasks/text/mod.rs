@@ -102,7 +102,7 @@ impl CharacterLanguage {
         )?;
         task.text = absolute(&task.text)?;
         if task.symbols == Symbols::Bytes {
-            let rule = "be left out: bytes have no alphabet";
+            let rule = "be left out, and task.symbols stay what it is: bytes have no alphabet, and what was trained on characters reads characters";
             let alphabet = task.alphabet.as_deref();
             require(
                 alphabet.is_none(),
@@ -139,8 +139,9 @@ impl CharacterLanguage {
         if self.symbols == Symbols::Characters
             && let Some((path, character)) = stranger(&parts, &self.characters)
         {
-            let problem =
-                format!("it has the character {character:?}, which is not in task.alphabet");
+            let problem = format!(
+                "it has the character {character:?}, which is not in task.alphabet, the characters that the net is for"
+            );
             return Err(Error::data(path, problem));
         }
         for (split, part) in ["train", "validation", "test"].iter().zip(&parts) {
@@ -273,17 +274,13 @@ impl Task for CharacterLanguage {
         }
     }
 
-    fn tokens_of(&self, text: &[u8]) -> Option<Result<Vec<u32>, Error>> {
+    fn tokens_of(&self, text: &[u8]) -> Option<Result<Vec<u32>, char>> {
         if self.symbols == Symbols::Bytes {
             return Some(Ok(text.iter().map(|&byte| byte.into()).collect()));
         }
         let token = |character: char| {
             let place = self.characters.binary_search(&character);
-            place.map(|place| place as u32).map_err(|_| {
-                Error::usage(format!(
-                    "the text has the character {character:?}; it must be one of those that the run was trained on"
-                ))
-            })
+            place.map(|place| place as u32).map_err(|_| character)
         };
         let text = String::from_utf8_lossy(text);
         Some(text.chars().map(token).collect())

@@ -89,6 +89,10 @@ impl Text {
     fn read(name: &str, path: &Path, source: &Source) -> Result<Arc<Self>, Error> {
         let symbols = source.symbols;
         let read = || {
+            if !path.exists() {
+                let problem = "there is no such file; task.text says where the text is";
+                return Err(Error::data(path, problem));
+            }
             let bytes = std::fs::read(path).map_err(Error::file("read", path))?;
             Text::new(DataFile::new(name, path, &bytes), bytes, symbols)
         };
@@ -257,6 +261,16 @@ fn file_of(folder: &Path, split: usize) -> Result<PathBuf, Error> {
         .filter(|path| path.is_file() && has_word(path, WORDS[split]))
         .collect();
     found.sort();
+    for path in &found {
+        let mut others = (0..3).filter(|&other| other != split);
+        if let Some(other) = others.find(|&other| has_word(path, WORDS[other])) {
+            let (one, other) = (SPLITS[split], SPLITS[other]);
+            let problem = format!(
+                "its name has words of {one} and of {other}; task.{one} and task.{other} say which files they are"
+            );
+            return Err(Error::data(path, problem));
+        }
+    }
     let (name, words) = (SPLITS[split], WORDS[split].join("`, `"));
     match found.as_slice() {
         [path] => Ok(path.clone()),
