@@ -1,4 +1,4 @@
-# Sourced by the findings about Burn: a project with pinned packages in a temporary folder.
+# Sourced by the findings about Burn: a project with pinned packages (burn.lock) in a temporary folder.
 # FINDINGS_TARGET, a folder, keeps what is compiled for the next finding.
 set -euo pipefail
 
@@ -18,11 +18,13 @@ burn = { version = "=0.22.1", default-features = false, features = ["std", "auto
 debug-assertions = false
 TOML
 
+cp "$(dirname "${BASH_SOURCE[0]}")/burn.lock" "$folder/Cargo.lock"
+
 # Runs the program on standard input, and compares what it prints with $1.
 expect() {
     cat >"$folder/src/main.rs"
     local printed
-    printed=$(cd "$folder" && CARGO_TARGET_DIR="${FINDINGS_TARGET:-$folder/target}" cargo run --release --quiet)
+    printed=$(cd "$folder" && CARGO_TARGET_DIR="${FINDINGS_TARGET:-$folder/target}" cargo run --release --quiet --locked)
     printf '%s\n' "$printed"
     if [ "$printed" != "$1" ]; then
         printf 'It has changed. Before it was:\n%s\n' "$1" >&2

@@ -49,10 +49,14 @@
 //!
 //! # Long sums
 //!
-//! The gradient of a weight is a sum over all rows, those of all samples and steps. In single precision the kernels sum blocks of 1,024
-//! rows, and then the blocks: over a million rows of one sign they are off by less than 1e-5. Burn 0.22.1 adds row after row on flex: there
-//! the gradient of `burn::nn::Linear`'s bias over as many rows is off by a hundredth of itself. What is left to Burn is off as far: the
-//! composed forms, layer normalisation outside of fast weights, and maps of fewer than 32 rows at a time.
+//! The gradient of a weight is a sum over all rows, those of all samples and steps. In single precision the kernels sum a few rows, some of
+//! these sums, and so on: over a million rows of one sign they are off by less than 1e-5. Burn 0.22.1 adds row after row on flex: there
+//! the gradient of `burn::nn::Linear`'s bias over as many rows is off by a hundredth of itself. What is left to Burn can be off as far:
+//!
+//! - the composed forms, and so [`AssociativeLstm`], and [`Gru`] and [`Elman`] with layer normalisation, in W, gain and bias of the norms;
+//! - steps one at a time, whose gradients Burn adds up, one after another.
+//!
+//! Not a sum over rows, but over steps: what one memory of [`Sab`] receives from all steps that recall it is added step after step.
 #![cfg_attr(not(feature = "std"), no_std)]
 #![deny(missing_docs)]
 

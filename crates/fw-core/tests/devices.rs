@@ -41,6 +41,22 @@ fn every_layer_computes_the_same_on_a_gpu_as_on_flex() {
     for_each_layer!(5, 7, gpu(), DType::F32, check);
 }
 
+/// Before anything is sent to the GPU.
+#[test]
+fn a_state_that_does_not_fit_is_refused_as_on_the_cpu() {
+    fn check<L: FlatState>(name: &str, layer: L) {
+        let device = gpu();
+        let wrong = layer.initial_state(2, &device);
+        let input = Tensor::zeros([3, 2, layer.d_input()], &device);
+        let expected = layer.check_state(&wrong, 3, DType::F32);
+        let expected = expected.expect_err(name).to_string();
+        let run = std::panic::AssertUnwindSafe(|| layer.forward(input, Some(wrong)));
+        let payload = std::panic::catch_unwind(run).expect_err(name);
+        assert_eq!(payload.downcast_ref::<String>(), Some(&expected), "{name}");
+    }
+    for_each_layer!(5, 7, gpu(), DType::F32, check);
+}
+
 /// A sequence of the same numbers in single precision on the GPU, by the kernel, and in double precision on the CPU, composed.
 fn compare<C: Cell + FlatState>(
     name: &str,

@@ -54,6 +54,33 @@ fn results(
     results
 }
 
+/// A constant of which row after row many digits are lost, over several blocks, blocks of blocks and parts.
+#[test]
+fn sums_over_many_rows_keep_their_digits() {
+    let constant = |value: f32, shape: [usize; 3]| Tensor::<3>::full(shape, value, &gpu());
+    for [rows, d_input, d_output] in [[10_000, 3, 5], [300_000, 1, 1]] {
+        let weight = Tensor::<2>::zeros([d_input, d_output], &gpu()).require_grad();
+        let bias = Tensor::<1>::zeros([d_output], &gpu()).require_grad();
+        let input = constant(1.1, [1, rows, d_input]);
+        let output = project(input, weight.clone(), Some(bias.clone()));
+        let slopes = constant(1.9953, [1, rows, d_output]);
+        let gradients = (output * slopes).sum().backward();
+        let expected = rows as f64 * f64::from(1.9953_f32);
+        for (gradients, expected) in [
+            (numbers(bias.grad(&gradients)), expected),
+            (
+                numbers(weight.grad(&gradients)),
+                expected * f64::from(1.1_f32),
+            ),
+        ] {
+            for gradient in gradients {
+                let off = (gradient / expected - 1.0).abs();
+                assert!(off < TOLERANCE, "{rows} rows: {gradient}, not {expected}");
+            }
+        }
+    }
+}
+
 /// One row; tiles that are full, and that are cut; several parts.
 #[test]
 fn gradients_of_a_projection_are_those_of_the_cpu() {
