@@ -1,5 +1,6 @@
 //! Training: the loop, and what it keeps on disk.
 
+mod begin;
 mod checkpoint;
 mod clip;
 mod evaluate;
@@ -11,6 +12,7 @@ mod optimizer;
 mod order;
 mod parameters;
 mod progress;
+mod record;
 mod replica;
 mod run_folder;
 mod samples;
@@ -26,6 +28,7 @@ use crate::Error;
 use crate::error::require;
 use crate::settings::Section;
 
+pub use begin::{Resume, resume, resume_with, train, train_from, train_layer};
 pub use checkpoint::{Best, Checkpoint, Progress};
 pub use clip::Clip;
 pub(crate) use evaluate::loss_number;
@@ -34,12 +37,12 @@ pub use history::{Origin, Session};
 pub(crate) use measure::measure;
 pub(crate) use memory::{memory_now, peak_memory, reset_peak_memory};
 pub use optimizer::{OptimizerConfig, OptimizerKind, Schedule};
+pub use record::{Environment, Record, RecordSplit, RunResult, SliceResult};
+pub use run_folder::RunFolder;
 pub(crate) use run_folder::pretty_json;
-pub use run_folder::{Environment, Record, RecordSplit, RunFolder, RunResult, SliceResult};
 pub use samples::{KeptMap, KeptSample};
 pub(crate) use stop::is_stop_asked_for;
 pub use stop::stop_flag;
-pub use trainer::{Resume, resume, resume_with, train, train_from, train_layer};
 
 /// The `[training]` section of an experiment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
