@@ -53,7 +53,8 @@
 //! these sums, and so on: over a million rows of one sign they are off by less than 1e-5. Burn 0.22.1 adds row after row on flex: there
 //! the gradient of `burn::nn::Linear`'s bias over as many rows is off by a hundredth of itself. What is left to Burn can be off as far:
 //!
-//! - the composed forms, and so [`AssociativeLstm`], and [`Gru`] and [`Elman`] with layer normalisation, in W, gain and bias of the norms;
+//! - the composed forms, and so the recurrent matrix of [`AssociativeLstm`]; that of [`Gru`] and [`Elman`] with layer normalisation, the
+//!   bias beside it, and gains and biases of the norms;
 //! - steps one at a time, whose gradients Burn adds up, one after another.
 //!
 //! Not a sum over rows, but over steps: what one memory of [`Sab`] receives from all steps that recall it is added step after step.

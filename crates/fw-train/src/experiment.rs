@@ -77,13 +77,19 @@ impl Experiment {
             )));
         }
         let training = TrainingConfig::from_section(training)?;
+        let own = TaskConfig::from_section(task.clone())?;
+        // Another text is read with the letters of this one, not with its own.
+        let section = match own.alphabet() {
+            Some(alphabet) => task.with("alphabet", alphabet.into()),
+            None => task,
+        };
         let easier = match &training.curriculum {
-            Some(curriculum) => curriculum.tasks(&task)?,
+            Some(curriculum) => curriculum.tasks(&section)?,
             None => Vec::new(),
         };
         let test: TestConfig = test.parse()?;
-        let slices = test.slices(&task)?;
-        let task = TaskConfig::from_section(task)?;
+        let slices = test.slices(&section)?;
+        let task = own;
         let format = task.task().format();
         let is_text = matches!(format.answer, AnswerFormat::Text { .. });
         let rule =
@@ -98,7 +104,8 @@ impl Experiment {
         let keeps = |other: &TaskConfig, whose: String| {
             let moves_source = matches!(model.layer, LayerConfig::EncoderDecoder(_))
                 && other.task().source_length() != task.task().source_length();
-            let changed = if other.task().format() != format {
+            let changed = if other.task().format() != format || other.alphabet() != task.alphabet()
+            {
                 "what the model reads or answers"
             } else if moves_source {
                 "where the source ends, which an encoder-decoder is built for"
@@ -117,6 +124,11 @@ impl Experiment {
             )?;
         }
         for slice in &slices {
+            if carries && slice.setting == "length" {
+                return Err(Error::usage(
+                    "test.length: with training.carry_state the whole text is read with one state, whatever the length of a window; leave it out",
+                ));
+            }
             keeps(
                 &slice.task,
                 format!("test.{} = {}", slice.setting, slice.value),

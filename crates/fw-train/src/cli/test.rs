@@ -117,7 +117,7 @@ impl TestArgs {
     }
 }
 
-/// `task.length=10,20` as `task.length=10` and `task.length=20`. Commas inside brackets belong to a value.
+/// `task.length=10,20` as `task.length=10` and `task.length=20`. Commas inside brackets or quotes belong to a value.
 fn sweep_assignments(sweep: &str) -> Result<Vec<String>, Error> {
     let (field, values) = sweep.split_once('=').ok_or_else(|| {
         Error::usage(format!(
@@ -125,14 +125,20 @@ fn sweep_assignments(sweep: &str) -> Result<Vec<String>, Error> {
              for example --sweep task.length=10,20,50"
         ))
     })?;
-    let mut depth = 0;
+    let (mut depth, mut quote, mut before) = (0, None, ',');
     let split = values.split(|character| {
+        let begins = matches!(before, ',' | '[' | ' ' | '=');
         match character {
+            _ if quote == Some(character) => quote = None,
+            _ if quote.is_some() => {}
+            // Elsewhere it is an apostrophe.
+            '"' | '\'' if begins => quote = Some(character),
             '[' | '{' => depth += 1,
             ']' | '}' => depth -= 1,
             _ => {}
         }
-        character == ',' && depth == 0
+        before = character;
+        character == ',' && depth == 0 && quote.is_none()
     });
     Ok(split.map(|value| format!("{field}={value}")).collect())
 }

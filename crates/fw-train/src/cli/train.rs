@@ -99,7 +99,7 @@ impl TrainArgs {
                 take_alphabet(&mut document, &RunFolder::open(from)?.document()?);
                 document
             }
-            (None, Some(from)) => RunFolder::open(from)?.document_of_task(&self.assignments)?,
+            (None, Some(from)) => document_of_run(&RunFolder::open(from)?, &self.assignments)?,
             (None, None) => Experiment::default_document(),
         };
         if let Some(seed) = self.seed {
@@ -151,6 +151,22 @@ impl TrainArgs {
         };
         print_result(&experiment, &result, &out)
     }
+}
+
+/// The experiment of a run whose weights are taken. Where the task is another, its `[test]` and its curriculum need not fit.
+fn document_of_run(run: &RunFolder, assignments: &[String]) -> Result<Table, Error> {
+    let document = run.document()?;
+    if Experiment::from_document(document.clone(), assignments).is_ok() {
+        return Ok(document);
+    }
+    let own = run.document_of_task(assignments)?;
+    if own != document {
+        tell!(
+            "[test] and [training.curriculum] of {} do not fit these settings: they are left out",
+            run.path().display()
+        );
+    }
+    Ok(own)
 }
 
 /// A text is read with the characters that the weights are for.

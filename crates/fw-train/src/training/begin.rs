@@ -80,13 +80,15 @@ pub fn train_from(
     if kinds[0] != kinds[1] {
         return refused("model.kind", kinds);
     }
+    let device = &devices.open()?[0];
+    let load = |experiment: &Experiment| {
+        let (model, task) = (&experiment.model, experiment.task.task());
+        model.with_model(task, 0, device, Load(&checkpoint))
+    };
+    // A checkpoint that is damaged fits nothing.
+    load(&trained)?;
     // Many settings leave the weights as they are: whether they fit is tried.
-    let (model, task) = (&experiment.model, experiment.task.task());
-    if !different.is_empty()
-        && model
-            .with_model(task, 0, &devices.open()?[0], Load(&checkpoint))
-            .is_err()
-    {
+    if !different.is_empty() && load(experiment).is_err() {
         let [there, here] = [0, 1].map(|side| {
             let values = different.iter().map(|change| match side {
                 0 => format!("{} = {}", change.field, change.before),

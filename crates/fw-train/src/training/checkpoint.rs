@@ -34,6 +34,9 @@ pub struct Progress {
     pub best: Option<Best>,
     /// Evaluations in a row without a better one.
     pub evaluations_without_improvement: usize,
+    /// SHA-256 of the files of the task itself, on which the best was found.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data: Vec<String>,
 }
 
 /// The best evaluation on the validation split.
@@ -202,7 +205,7 @@ impl Checkpoint {
             &self.path,
             format!(
                 "{file} is missing or damaged ({error}); once this checkpoint is removed, `train --resume` goes on from the \
-                 best one, if `checkpoints` holds another, and else from the start"
+                 newest that is left in `checkpoints`, or from the start"
             ),
         )
     }

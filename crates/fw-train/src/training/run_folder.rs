@@ -31,7 +31,7 @@ const DAMAGED: &str = "metrics.damaged.jsonl";
 /// environment.json     version, device, threads, date
 /// history.json         each time that it was begun or continued: versions, digests of its data, what was changed
 /// metrics.jsonl        a record a line: training every log_every steps, validation every evaluate_every
-/// checkpoints/         the newest and the best: model, optimiser, progress
+/// checkpoints/         the newest and the best: model, optimiser, progress, and the state that goes on with training.carry_state
 /// result.json          the result, once training has ended
 /// samples.json         what the best checkpoint did on the first samples of the test split
 /// ```
@@ -149,10 +149,16 @@ impl RunFolder {
         serde_json::from_slice(&bytes).unwrap_or_default()
     }
 
-    /// Takes a file that cannot be read out of the way, and says so; what was in it stays.
+    /// Takes a file that cannot be read out of the way, and says so; what was in it stays, and what was put aside before.
     fn put_aside(&self, name: &str) -> Result<(), Error> {
         let path = self.file(name);
-        let aside = path.with_extension("damaged.json");
+        let mut aside = path.with_extension("damaged.json");
+        for n in 2.. {
+            if !aside.exists() {
+                break;
+            }
+            aside = path.with_extension(format!("damaged-{n}.json"));
+        }
         fs::rename(&path, &aside).map_err(Error::file("rename", &path))?;
         tell!(
             "{} is damaged; it is now {}",
@@ -180,8 +186,10 @@ impl RunFolder {
             self.put_aside(HISTORY)?;
         }
         let has_changed = !session.changed.is_empty();
-        if !ends {
-            session.result = self.result_to_replace()?;
+        match ends {
+            // It has read nothing of them.
+            true => session.data.clear(),
+            false => session.result = self.result_to_replace()?,
         }
         history.push(session);
         self.write_history(&history)?;
@@ -297,30 +305,30 @@ impl RunFolder {
 
     /// The newest checkpoint, or the one that did best on the validation split.
     pub fn checkpoint(&self, choice: CheckpointChoice) -> Result<Checkpoint, Error> {
-        let mut all = Checkpoint::all(&self.checkpoints())?;
-        let last = all.pop().ok_or_else(|| {
+        let last = Checkpoint::all(&self.checkpoints())?.pop().ok_or_else(|| {
             Error::run(
                 &self.path,
                 "it has no checkpoint yet; training writes the first one at its first evaluation, or when it is stopped",
             )
         })?;
-        if choice == CheckpointChoice::Last {
-            return Ok(last);
+        match choice {
+            CheckpointChoice::Last => Ok(last),
+            CheckpointChoice::Best => {
+                let best = self.best_of(&last.load_progress()?)?;
+                best.ok_or_else(|| {
+                    let missing = "its best checkpoint is missing; use --checkpoint last";
+                    Error::run(&self.path, missing)
+                })
+            }
         }
-        // Before the first evaluation, and while a curriculum lasts, there is no best one.
-        let best = last
-            .load_progress()?
-            .best
-            .map_or(last.step, |best| best.step);
-        if best == last.step {
-            return Ok(last);
-        }
-        all.into_iter()
-            .find(|checkpoint| checkpoint.step == best)
-            .ok_or_else(|| {
-                let missing = "its best checkpoint is missing; use --checkpoint last";
-                Error::run(&self.path, missing)
-            })
+    }
+
+    /// The checkpoint that did best when training stood there, if it is still there. Before the first evaluation, and while a curriculum
+    /// lasts, the newest.
+    pub(super) fn best_of(&self, progress: &Progress) -> Result<Option<Checkpoint>, Error> {
+        let best = progress.best.map_or(progress.step, |best| best.step);
+        let mut all = Checkpoint::all(&self.checkpoints())?.into_iter();
+        Ok(all.find(|checkpoint| checkpoint.step == best))
     }
 
     /// Every record of `metrics.jsonl` that can be read.

@@ -92,11 +92,6 @@ impl<'a> Session<'a> {
         } = self.start(model)?;
         // All that it goes on from could be read: only now is anything of a run changed that was there.
         if let Some(next) = &self.next {
-            if self.run.other_data(&next.data).is_some() {
-                // What was best on other data is no yardstick.
-                progress.best = None;
-                progress.evaluations_without_improvement = 0;
-            }
             self.run
                 .continue_with(self.experiment, next.clone(), false)?;
         }
@@ -170,9 +165,12 @@ impl<'a> Session<'a> {
                 log.write(&Record::validation(&progress, stage, evaluation))?;
                 log.sync()?;
                 display.evaluated(&progress, evaluation, latest);
-                if !is_last && self.has_mastered(&progress, evaluation) {
+                if self.has_mastered(&progress, evaluation) {
                     progress.stage += 1;
-                    display.began_stage(&progress, self.experiment);
+                    // After the last step for a run that is trained further.
+                    if !is_last {
+                        display.began_stage(&progress, self.experiment);
+                    }
                 }
                 self.write_checkpoint(&team, &progress)?;
                 writing = written.elapsed().as_secs_f64();
@@ -249,6 +247,7 @@ impl<'a> Session<'a> {
                 stage: 0,
                 best: None,
                 evaluations_without_improvement: 0,
+                data: self.digests(),
             };
             let first = self.run.history().into_iter().next();
             let origin = first.and_then(|session| session.from);
@@ -271,16 +270,43 @@ impl<'a> Session<'a> {
             });
         }
         let checkpoint = self.run.checkpoint(CheckpointChoice::Last)?;
+        let mut progress = checkpoint.load_progress()?;
         let state = checkpoint.load_state()?.map(|data| {
             let state = M::State::from_data(data, &self.devices[0]);
             state.map_err(|error| Error::run(self.run.path(), error.to_string()))
         });
+        let mut state = state.transpose()?;
+        let data = self.digests();
+        if !progress.data.is_empty() && progress.data != data {
+            // What was best on other data is no yardstick, and what was read of them is not what comes before these.
+            progress.forget_best();
+            state = None;
+        }
+        progress.data = data;
+        match self.run.best_of(&progress)? {
+            // In the end it is what is tested.
+            Some(best) if best.step < progress.step => drop(best.load_model(model.clone())?),
+            Some(_) => {}
+            None => {
+                tell!(
+                    "{}: the checkpoint that did best is gone; the best is found anew",
+                    self.run.path().display()
+                );
+                progress.forget_best();
+            }
+        }
         Ok(Start {
             model: checkpoint.load_model(model)?,
             optimizer: checkpoint.load_optimizer(optimizer)?,
-            state: state.transpose()?,
-            progress: checkpoint.load_progress()?,
+            state,
+            progress,
         })
+    }
+
+    /// SHA-256 of each file of the task itself.
+    fn digests(&self) -> Vec<String> {
+        let files = self.task.files().into_iter();
+        files.map(|file| file.sha256).collect()
     }
 
     /// A copy of the model for each device, with its share of every batch.
@@ -369,7 +395,10 @@ impl<'a> Session<'a> {
 
     /// Tests the best checkpoint and writes the result.
     fn finish<M: Model>(&self, model: &M, progress: &Progress) -> Result<RunResult, Error> {
-        let checkpoint = self.run.checkpoint(CheckpointChoice::Best)?;
+        let checkpoint = match self.run.best_of(progress)? {
+            Some(checkpoint) => checkpoint,
+            None => self.run.checkpoint(CheckpointChoice::Last)?,
+        };
         let model = checkpoint.load_model(model.clone())?;
         let on = |task, split| self.evaluate(&model, task, split);
         let test = on(self.task, Split::Test);
@@ -411,6 +440,12 @@ impl<'a> Session<'a> {
 }
 
 impl Progress {
+    /// The next evaluation is the best.
+    fn forget_best(&mut self) {
+        self.best = None;
+        self.evaluations_without_improvement = 0;
+    }
+
     /// Takes in an evaluation made now. Where classes are answered, the better one has the lower error, and of two equal errors the
     /// lower loss; elsewhere the other way round, since an error of 0 is not the end.
     fn take_in(&mut self, evaluation: Evaluation, format: Format) {

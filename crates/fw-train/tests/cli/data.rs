@@ -428,3 +428,116 @@ fn a_large_text_takes_its_size_in_memory_and_is_read_once() {
         "{sweep:?}, once {once:?}"
     );
 }
+
+/// What was best on other data is no yardstick, whenever they came; data of other tests are none for it.
+#[test]
+fn the_best_is_of_the_data_that_it_was_found_on() {
+    let folder = TempDir::new().expect("a folder");
+    let here = folder.path();
+    for (name, number) in [("play.txt", 3), ("other.txt", 5), ("tested.txt", 7)] {
+        fs::write(here.join(name), text(number)).expect("a file");
+    }
+    let result = |run: &str| json(here.join(run).join("result.json"));
+    let resume = |run: &str, more: &[&str]| {
+        let mut command = fw_train(here);
+        command.args(["train", "--resume", run]).args(more);
+        command
+    };
+    let elsewhere = ["--set", "task.text=other.txt"];
+    let longer = ["--set", "training.steps=60"];
+
+    // A run that has ended reads nothing of its new data: they are other data still.
+    succeed(&mut train_text(here, "ended", "play.txt", &[]));
+    succeed(&mut resume("ended", &elsewhere).arg("--other-data"));
+    let said = told(fw_train(here).args(["test", "ended"]));
+    assert!(said.contains("is not what ended has read"), "{said}");
+    fail(&mut resume("ended", &longer), 2);
+    succeed(&mut resume("ended", &longer).arg("--other-data"));
+    assert_eq!(result("ended")["best_step"], 60);
+
+    // Ended before the first checkpoint on them.
+    succeed(&mut train_text(here, "killed", "play.txt", &[]));
+    let checkpoint = here.join("killed/checkpoints/step-00000040");
+    let aside = here.join("aside");
+    fs::rename(&checkpoint, &aside).expect("a checkpoint");
+    let copy = Command::new("cp")
+        .arg("-r")
+        .args([&aside, &checkpoint])
+        .status();
+    assert!(copy.is_ok_and(|status| status.success()));
+    let other = [&elsewhere[..], &longer, &["--other-data"]].concat();
+    succeed(&mut resume("killed", &other));
+    let whole = result("killed");
+    assert_eq!(whole["best_step"], 60);
+    fs::remove_file(here.join("killed/result.json")).expect("a result");
+    fs::remove_dir_all(here.join("killed/checkpoints")).expect("checkpoints");
+    fs::create_dir(here.join("killed/checkpoints")).expect("a folder");
+    fs::rename(&aside, &checkpoint).expect("a checkpoint");
+    succeed(&mut resume("killed", &[]));
+    for number in ["best_step", "validation", "test"] {
+        assert_eq!(result("killed")[number], whole[number], "{number}");
+    }
+
+    // A rate of 0 finds nothing better: the best stays that of step 20.
+    let tests = [
+        "--set",
+        "test.text=['tested.txt']",
+        "--set",
+        "optimizer.learning_rate=1e-30",
+    ];
+    succeed(&mut train_text(here, "tested", "play.txt", &tests));
+    assert_eq!(result("tested")["best_step"], 20);
+    fs::write(here.join("tested.txt"), text(8)).expect("a file");
+    fail(&mut resume("tested", &longer), 2);
+    succeed(&mut resume("tested", &longer).arg("--other-data"));
+    assert_eq!(result("tested")["best_step"], 20);
+}
+
+/// Another text is read with the letters that the net knows.
+#[test]
+fn a_text_to_be_tested_on_is_read_with_the_alphabet_of_the_run() {
+    let folder = TempDir::new().expect("a folder");
+    let here = folder.path();
+    for (name, letters) in [
+        ("all.txt", "hgfedcba"),
+        ("few.txt", "gace"),
+        ("new.txt", "ijklmnop"),
+    ] {
+        fs::write(here.join(name), letters.repeat(300)).expect("a file");
+    }
+    let few = ["--set", "test.text=['few.txt']"];
+    succeed(&mut train_text(here, "few", "all.txt", &few));
+    let slice = &json(here.join("few/result.json"))["slices"][0];
+    let mut test = fw_train(here);
+    test.args(["test", "few", "--set", "task.text=few.txt", "--json"]);
+    let measured: serde_json::Value = serde_json::from_str(&succeed(&mut test)).expect("JSON");
+    assert_eq!(slice["loss"], measured["loss"], "{slice}");
+
+    let settings = [
+        "test.text=['new.txt']",
+        "training.curriculum={ setting = 'text', values = ['new.txt'], until = { error = 0.5 } }",
+    ];
+    for setting in settings {
+        let message = fail(
+            &mut train_text(here, "new", "all.txt", &["--set", setting]),
+            1,
+        );
+        assert!(
+            message.contains("'i'") && message.contains("task.alphabet"),
+            "{message}"
+        );
+        assert!(!here.join("new").exists());
+    }
+
+    let carried = [
+        "--set",
+        "training.carry_state=true",
+        "--set",
+        "test.length=[5, 10]",
+    ];
+    let message = fail(&mut train_text(here, "carried", "all.txt", &carried), 2);
+    assert!(
+        message.contains("test.length: with training.carry_state"),
+        "{message}"
+    );
+}

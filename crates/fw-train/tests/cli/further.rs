@@ -128,6 +128,31 @@ fn a_new_run_begins_with_the_weights_of_another_on_a_harder_task() {
     );
     assert_ne!(test("hard"), test("runs/easy-seed0"));
 
+    // What it is tested on is taken over, as long as it fits: two pairs take six steps.
+    fs::write(
+        here.join("sliced.toml"),
+        "task = { kind = 'mqar', vocabulary = 8, pairs = 1, length = 9, validation_samples = 9, test_samples = 9 }\n\
+         model = { kind = 'gru', d_hidden = 4 }\n\
+         optimizer.kind = 'adam'\n\
+         training = { steps = 2, log_every = 1, evaluate_every = 2, batch_size = 2 }\n\
+         test.pairs = [1, 2]",
+    )
+    .expect("a file");
+    succeed(fw_train(here).args(["train", "sliced.toml", "--out", "sliced"]));
+    for (setting, n_slices) in [("task.seed=1", 2), ("task.length=4", 0)] {
+        let mut again = fw_train(here);
+        again.args([
+            "train", "--from", "sliced", "--out", setting, "--set", setting,
+        ]);
+        let output = again.output().expect("the binary starts");
+        let said = stderr(&output);
+        assert!(output.status.success(), "{said}");
+        let slices = json(here.join(setting).join("result.json"))["slices"].clone();
+        assert_eq!(slices.as_array().map_or(0, Vec::len), n_slices, "{setting}");
+        let left_out = "[test] and [training.curriculum] of sliced do not fit these settings: they are left out";
+        assert_eq!(said.contains(left_out), n_slices == 0, "{said}");
+    }
+
     // Without a name it is called by the run that it comes from; a file may say what it trains.
     fs::write(
         here.join("harder.toml"),
@@ -207,9 +232,59 @@ fn a_run_that_cannot_go_on_is_left_as_it_is() {
         fs::write(&path, &whole[..whole.len() / 2]).expect("a file");
         fail(&mut resume(), 1);
         assert!(read() == before, "{file} is damaged");
+        if file == "model.bpk" {
+            // Nor does another run begin with it, or lay it to its settings.
+            for more in [&[][..], &["--set", "model.decay=0.9"]] {
+                let from = [
+                    "train",
+                    "--from",
+                    "run",
+                    "--checkpoint",
+                    "last",
+                    "--out",
+                    "other",
+                ];
+                let message = fail(fw_train(here).args(from).args(more), 1);
+                assert!(
+                    message.contains("model.bpk is missing or damaged"),
+                    "{message}"
+                );
+                assert!(!here.join("other").exists());
+            }
+        }
         fs::write(&path, whole).expect("a file");
     }
-    succeed(&mut resume());
+
+    // The same of the checkpoint that did best, an earlier one here, until it is taken away.
+    let newest = here.join("run/checkpoints/step-00000060");
+    let best = here.join("run/checkpoints/step-00000020");
+    for entry in fs::read_dir(here.join("run/checkpoints")).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path != newest {
+            fs::remove_dir_all(path).expect("a checkpoint");
+        }
+    }
+    let copy = Command::new("cp").arg("-r").args([&newest, &best]).status();
+    assert!(copy.is_ok_and(|status| status.success()));
+    let mut progress = json(newest.join("progress.json"));
+    progress["best"]["step"] = 20.into();
+    fs::write(newest.join("progress.json"), progress.to_string()).expect("a file");
+    fs::write(best.join("model.bpk"), "half").expect("a file");
+    let message = fail(&mut resume(), 1);
+    assert!(
+        message.contains("step-00000020")
+            && message.contains("goes on from the newest that is left"),
+        "{message}"
+    );
+    assert!(read() == before, "the best is damaged");
+    fs::remove_dir_all(best).expect("a checkpoint");
+    let output = resume().output().expect("the binary starts");
+    let said = stderr(&output);
+    assert!(
+        output.status.success()
+            && said.contains("run: the checkpoint that did best is gone; the best is found anew"),
+        "{said}"
+    );
     assert_eq!(json(here.join("run/result.json"))["steps"], 100);
 }
 
@@ -240,6 +315,14 @@ fn damaged_notes_are_put_aside() {
         "{said}"
     );
     assert_eq!(json(here.join("run/result.json"))["steps"], 100);
+
+    // Those that were put aside before stay.
+    fs::write(here.join("run/history.json"), "again").expect("a file");
+    let more = ["train", "--resume", "run", "--set", "training.steps=120"];
+    succeed(fw_train(here).args(more));
+    let aside = |name: &str| fs::read_to_string(here.join("run").join(name)).expect("a file");
+    assert_eq!(aside("history.damaged.json"), "{\"half");
+    assert_eq!(aside("history.damaged-2.json"), "again");
 }
 
 /// Folders that version 0.1.0 has made, by its kinds of tasks and states: finished, stopped within a curriculum, of a text.

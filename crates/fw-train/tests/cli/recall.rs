@@ -129,6 +129,25 @@ fn a_run_with_a_curriculum_that_was_killed_goes_on_with_the_same_numbers() {
     assert_eq!(numbers(&here.join("whole")), numbers(&here.join("killed")));
 }
 
+/// A stage that was mastered at the last step is the next one's beginning.
+#[test]
+fn a_run_that_ended_within_its_curriculum_is_trained_further_as_if_it_had_not() {
+    let folder = TempDir::new().expect("a folder");
+    let here = folder.path();
+    let constant = [
+        "--set",
+        "optimizer.schedule=constant",
+        "--set",
+        "training.early_stop=never",
+    ];
+    succeed(&mut train_with(here, "whole", TINY_SAB, &constant));
+    let short = [&constant[..], &["--set", "training.steps=20"]].concat();
+    succeed(&mut train_with(here, "run", TINY_SAB, &short));
+    let further = ["train", "--resume", "run", "--set", "training.steps=80"];
+    succeed(fw_train(here).args(further));
+    assert_eq!(numbers(&here.join("whole")), numbers(&here.join("run")));
+}
+
 #[test]
 fn a_curriculum_that_is_never_mastered_is_tested_on_the_task_itself() {
     let folder = TempDir::new().expect("a folder");

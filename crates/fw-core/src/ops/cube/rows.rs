@@ -209,14 +209,14 @@ fn products_of_part(
         }
         let done = base - first + DEPTH;
         let is_last = base + DEPTH >= last;
-        if done % BLOCK == 0 || is_last {
+        if done.is_multiple_of(BLOCK) || is_last {
             #[unroll]
             for e in 0..EACH * EACH {
                 several[e] += block[e];
                 block[e] = 0.0f32;
             }
         }
-        if done % comptime!(BLOCK * BLOCKS) == 0 || is_last {
+        if done.is_multiple_of(comptime!(BLOCK * BLOCKS)) || is_last {
             #[unroll]
             for e in 0..EACH * EACH {
                 sums[e] += several[e];

@@ -120,7 +120,7 @@ pub(super) fn backward(
             let step = sample * seq_length + first + in_chunk;
 
             // The sums of a few steps are handed on: one of all steps would lose digits.
-            if comptime!(plan.is_normalized) && step % comptime!(few_steps(plan)) == 0 {
+            if comptime!(plan.is_normalized) && step.is_multiple_of(comptime!(few_steps(plan))) {
                 for o in range_stepped(unit, n, units) {
                     d_gain[sample * n + o] += of_gain[o];
                     d_norm_bias[sample * n + o] += of_norm_bias[o];

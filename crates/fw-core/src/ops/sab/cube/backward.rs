@@ -289,7 +289,7 @@ pub(super) fn backward(
                 let of_this_v = of_v[a] + sum_of_parts(&other_shares, a, d_attention, plan.query);
                 of_v[a] = of_this_v;
                 // The sums of a few steps are handed on: one of all steps would lose digits.
-                if t % FEW_STEPS == 0 {
+                if t.is_multiple_of(FEW_STEPS) {
                     d_v[sample * d_attention + a] += of_this_v;
                     of_v[a] = 0.0f32;
                 }
