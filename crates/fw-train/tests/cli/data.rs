@@ -448,11 +448,11 @@ fn the_best_is_of_the_data_that_it_was_found_on() {
 
     // A run that has ended reads nothing of its new data: they are other data still.
     succeed(&mut train_text(here, "ended", "play.txt", &[]));
-    succeed(&mut resume("ended", &elsewhere).arg("--other-data"));
+    succeed(resume("ended", &elsewhere).arg("--other-data"));
     let said = told(fw_train(here).args(["test", "ended"]));
     assert!(said.contains("is not what ended has read"), "{said}");
     fail(&mut resume("ended", &longer), 2);
-    succeed(&mut resume("ended", &longer).arg("--other-data"));
+    succeed(resume("ended", &longer).arg("--other-data"));
     assert_eq!(result("ended")["best_step"], 60);
 
     // Ended before the first checkpoint on them.
@@ -489,7 +489,7 @@ fn the_best_is_of_the_data_that_it_was_found_on() {
     assert_eq!(result("tested")["best_step"], 20);
     fs::write(here.join("tested.txt"), text(8)).expect("a file");
     fail(&mut resume("tested", &longer), 2);
-    succeed(&mut resume("tested", &longer).arg("--other-data"));
+    succeed(resume("tested", &longer).arg("--other-data"));
     assert_eq!(result("tested")["best_step"], 20);
 }
 
