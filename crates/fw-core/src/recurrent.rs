@@ -80,7 +80,7 @@ pub trait Recurrent: Module + ModuleDisplay {
     fn initial_state(&self, batch_size: usize, device: &Device) -> Self::State;
 
     /// Whether the layer can go on from `state` with an input of `batch_size` samples and the type `dtype`: all of the state's
-    /// sizes, its batch and its type. Every way to run a layer asks this before it computes anything. For a layer of one's own that does not
+    /// sizes, its batch and its type. Every way to run a layer asks this before it uses the state. For a layer of one's own that does not
     /// say more it is the [batch and the type](RecurrentState::check_batch) alone.
     ///
     /// # Errors

@@ -49,8 +49,8 @@ pub(super) struct TrainArgs {
     #[arg(long, requires = "resume", conflicts_with = "from")]
     other_data: bool,
 
-    /// Begin a new run with the weights of the run in this folder, on its experiment or on the one that is given, with --set changed; a
-    /// seed of the model then changes nothing, but one of the task, task.seed, the order of its samples
+    /// Begin a new run with the weights of the run in this folder: on the experiment of that run, or on the one that is given, changed by
+    /// --set. The model's seed then changes nothing; --set task.seed=N changes the order of the samples
     #[arg(long, value_name = "RUN", conflicts_with = "resume")]
     from: Option<PathBuf>,
 

@@ -129,23 +129,14 @@ mod tests {
         let task = task::<PrioritySort>("bits = 1\noutputs = 3").expect("a task");
         let items = [(0.5, 1.0), (0.75, 0.0), (0.5, 0.0)];
         let items = items.map(|(priority, bit)| (priority, vec![bit]));
-        let sample = task.generator.sample_of(items.to_vec());
-        let answers: Vec<f32> = sample
-            .targets
-            .iter()
-            .flatten()
-            .map(|bits| bits[0])
-            .collect();
-        assert_eq!(answers, [0.0, 1.0, 0.0]);
+        let answers = |items: Vec<(f32, Vec<f32>)>| -> Vec<f32> {
+            let sample = task.generator.sample_of(items);
+            let asked = sample.targets.iter().flatten();
+            asked.map(|bits| bits[0]).collect()
+        };
+        assert_eq!(answers(items.to_vec()), [0.0, 1.0, 0.0]);
         let swapped = [items[2].clone(), items[1].clone(), items[0].clone()];
-        let sample = task.generator.sample_of(swapped.to_vec());
-        let answers: Vec<f32> = sample
-            .targets
-            .iter()
-            .flatten()
-            .map(|bits| bits[0])
-            .collect();
-        assert_eq!(answers, [0.0, 0.0, 1.0]);
+        assert_eq!(answers(swapped.to_vec()), [0.0, 0.0, 1.0]);
     }
 
     #[test]

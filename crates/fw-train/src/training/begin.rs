@@ -168,8 +168,8 @@ pub fn resume_with(path: &Path, with: &Resume) -> Result<RunResult, Error> {
         };
         if !MAY_CHANGE.iter().any(|field| is_within(&field)) {
             return Err(Error::usage(format!(
-                "{} was begun with {} = {}; it cannot go on with {}, but only with others of {}. A new run can begin with its \
-                 weights: train --from {}",
+                "{} was begun with {} = {}; it cannot go on with {}: only {} may change. A new run can \
+                 begin with its weights: train --from {}",
                 path.display(),
                 change.field,
                 change.before,
