@@ -82,6 +82,8 @@ pub use fast_weights::{
 pub use initializer::HiddenInitializer;
 pub use ntm::*;
 pub use ops::{Activation, LstmState, Path};
+#[cfg(feature = "flex")]
+pub use ops::{InstructionSet, InstructionSetError};
 pub use recurrent::Recurrent;
 pub use sab::*;
 pub use stack::Stack;

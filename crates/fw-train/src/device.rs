@@ -4,6 +4,8 @@ use std::fmt::{Display, Formatter};
 use std::str::FromStr;
 
 use burn::tensor::Device;
+#[cfg(feature = "flex")]
+use fw_core::InstructionSet;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -83,7 +85,10 @@ impl DeviceName {
         }
         match self {
             #[cfg(feature = "flex")]
-            DeviceName::Flex => Ok(Device::flex()),
+            DeviceName::Flex => match InstructionSet::chosen() {
+                Ok(_) => Ok(Device::flex()),
+                Err(error) => Err(Error::usage(error.to_string())),
+            },
             #[cfg(feature = "ndarray")]
             #[allow(deprecated, reason = "selectable as long as Burn has it")]
             DeviceName::Ndarray => Ok(Device::ndarray()),
@@ -99,6 +104,27 @@ impl DeviceName {
             }
             #[allow(unreachable_patterns, reason = "unless a feature is off")]
             _ => Err(self.not_in_build()),
+        }
+    }
+
+    /// The instructions that its kernels use, of a CPU with kernels of fw-core.
+    pub fn instructions(self) -> Option<&'static str> {
+        match self {
+            #[cfg(feature = "flex")]
+            DeviceName::Flex => InstructionSet::chosen().ok().map(InstructionSet::name),
+            _ => None,
+        }
+    }
+
+    /// All that this machine has of them.
+    pub fn known_instructions(self) -> Vec<&'static str> {
+        match self {
+            #[cfg(feature = "flex")]
+            DeviceName::Flex => {
+                let all = InstructionSet::of_machine().into_iter();
+                all.map(InstructionSet::name).collect()
+            }
+            _ => Vec::new(),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::error::require;
 use crate::models::{LayerConfig, ModelConfig};
 use crate::settings::{self, Section};
 use crate::tasks::{AnswerFormat, TaskConfig};
-use crate::training::{Curriculum, OptimizerConfig, TestConfig, TrainingConfig};
+use crate::training::{Curriculum, Goal, OptimizerConfig, TestConfig, TrainingConfig};
 
 /// A validated experiment: the sections of a TOML file, every default filled in.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -26,6 +26,9 @@ pub struct Experiment {
     /// `[test]`
     #[serde(skip_serializing_if = "TestConfig::is_empty")]
     pub test: TestConfig,
+    /// `[[goal]]`
+    #[serde(rename = "goal", skip_serializing_if = "Vec::is_empty")]
+    pub goals: Vec<Goal>,
     /// The easier tasks that training begins with, as `[training.curriculum]` says.
     #[serde(skip)]
     pub easier: Vec<TaskConfig>,
@@ -70,10 +73,11 @@ impl Experiment {
         let optimizer = Section::take(&mut document, "optimizer")?;
         let training = Section::take(&mut document, "training")?;
         let test = Section::take(&mut document, "test")?;
+        let goals = Section::take_all(&mut document, "goal")?;
         if let Some(unknown) = document.keys().next() {
             return Err(Error::usage(format!(
                 "[{unknown}] is not a section of an experiment; \
-                 the sections are [task], [model], [optimizer], [training] and [test]"
+                 the sections are [task], [model], [optimizer], [training], [test] and [[goal]]"
             )));
         }
         let training = TrainingConfig::from_section(training)?;
@@ -89,6 +93,10 @@ impl Experiment {
         };
         let test: TestConfig = test.parse()?;
         let slices = test.slices(&section)?;
+        let goals = goals
+            .into_iter()
+            .map(|goal| Goal::from_section(goal, &test));
+        let goals = goals.collect::<Result<_, _>>()?;
         let task = own;
         let format = task.task().format();
         let is_text = matches!(format.answer, AnswerFormat::Text { .. });
@@ -140,6 +148,7 @@ impl Experiment {
             optimizer: OptimizerConfig::from_section(optimizer)?,
             training,
             test,
+            goals,
             easier,
             slices,
         })
@@ -180,6 +189,26 @@ impl TestConfig {
             })
         };
         assignments.map(slice).collect()
+    }
+}
+
+impl Goal {
+    fn from_section(section: Section, test: &TestConfig) -> Result<Self, Error> {
+        let goal: Goal = section.parse()?;
+        goal.reach.validate("goal.reach")?;
+        let is_tested = |(setting, value): (&String, &Value)| {
+            let values = test.sweep.get(setting);
+            values.is_some_and(|values| values.contains(value))
+        };
+        let at = Value::Table(goal.at.clone().into_iter().collect());
+        let rule = "be one setting with one of the values that [test] has for it";
+        require(
+            goal.at.len() <= 1 && goal.at.iter().all(is_tested),
+            "goal.at",
+            at,
+            rule,
+        )?;
+        Ok(goal)
     }
 }
 

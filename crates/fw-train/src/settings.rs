@@ -56,6 +56,24 @@ impl Section {
         }
     }
 
+    /// Each of several sections of one name, `[[name]]`; none, where it is absent.
+    pub fn take_all(document: &mut Table, name: &'static str) -> Result<Vec<Self>, Error> {
+        let of_name = |value| match value {
+            Value::Table(table) => Ok(Section { name, table }),
+            other => Err(other),
+        };
+        let sections = match document.remove(name) {
+            None => Ok(Vec::new()),
+            Some(Value::Array(sections)) => sections.into_iter().map(of_name).collect(),
+            Some(other) => Err(other),
+        };
+        sections.map_err(|other| {
+            Error::usage(format!(
+                "{name} is {other}; it must be a section that may come several times: [[{name}]]"
+            ))
+        })
+    }
+
     /// The same with another value of a field.
     pub fn with(&self, field: &str, value: Value) -> Section {
         let mut section = self.clone();
@@ -189,7 +207,7 @@ pub(crate) fn unknown_kind(section: &str, kind: &str, kinds: &[(&str, &str)]) ->
 
 /// Sets `section.field` to a value written as in TOML; what is not TOML is taken as text. Another `kind` begins its section
 /// anew, since the fields were those of the kind before; another kind of task also begins the model anew, but for its kind,
-/// since what stands around the layer depends on the task, and ends the curriculum and the tests, whose settings were the other task's.
+/// since what stands around the layer depends on the task, and ends the curriculum, the tests and the goals, which were the other task's.
 pub(crate) fn set(document: &mut Table, assignment: &str) -> Result<(), Error> {
     let malformed = || {
         Error::usage(format!(
@@ -227,6 +245,7 @@ pub(crate) fn set(document: &mut Table, assignment: &str) -> Result<(), Error> {
     table.insert(field.to_owned(), value);
     if is_new_kind && path.trim() == "task.kind" {
         document.remove("test");
+        document.remove("goal");
         if let Some(Value::Table(model)) = document.get_mut("model") {
             model.retain(|field, _| field == "kind");
         }
@@ -303,7 +322,7 @@ mod tests {
     #[test]
     fn another_kind_of_task_leaves_only_the_kind_of_the_model_and_no_curriculum() {
         let mut document: Table =
-            "task.kind = 'one'\ntest.x = [1]\nmodel.kind = 'gru'\nmodel.d_embedding = 2\n\
+            "task.kind = 'one'\ntest.x = [1]\ngoal = [1]\nmodel.kind = 'gru'\nmodel.d_embedding = 2\n\
                                    training = { steps = 1, curriculum = { setting = 'x' } }"
                 .parse()
                 .expect("TOML");

@@ -24,6 +24,8 @@ pub(crate) mod shapes;
 pub use activation::Activation;
 pub(crate) use cell::lstm_step;
 pub use cell::{CellKind, LstmState};
+#[cfg(feature = "flex")]
+pub use cpu::{InstructionSet, InstructionSetError};
 pub use path::Path;
 pub use projection::{project, project_linear};
 pub use scan::scan;

@@ -10,7 +10,7 @@ use crate::cli::report::write_report;
 use crate::cli::signals::stop_on_signals;
 use crate::compare::{Plan, RunState, Workers};
 use crate::device::DeviceName;
-use crate::report::Threshold;
+use crate::training::Threshold;
 
 /// Train every experiment with every seed, several at a time, and make one report of all.
 ///

@@ -30,6 +30,13 @@ impl ListArgs {
                 device.name(),
                 device.description()
             ))?;
+            if let Some(instructions) = device.instructions() {
+                let known = device.known_instructions().join(", ");
+                output::line(format_args!(
+                    "  {:<22}   instructions: {instructions} (FW_INSTRUCTIONS: one of {known})",
+                    ""
+                ))?;
+            }
             for (index, adapter) in device.adapters().iter().enumerate() {
                 output::line(format_args!("  {:<22}   {index}: {adapter}", ""))?;
             }

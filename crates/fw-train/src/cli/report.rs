@@ -6,7 +6,8 @@ use clap::Args;
 
 use crate::Error;
 use crate::cli::output;
-use crate::report::{Comparison, Threshold};
+use crate::report::Comparison;
+use crate::training::Threshold;
 
 /// Make a report of runs from their folders: tables, curves, and what each did on the same samples.
 ///

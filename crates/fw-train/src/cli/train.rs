@@ -219,6 +219,13 @@ fn print_result(experiment: &Experiment, result: &RunResult, run: &Path) -> Resu
         "{best} (step {} of {}), {:.0} s, {} parameters",
         result.best_step, result.steps, result.seconds, result.parameters
     ))?;
+    for goal in &experiment.goals {
+        let is_reached = match goal.is_reached_by(result) {
+            true => "reached",
+            false => "not reached",
+        };
+        output::line(format_args!("goal, {goal}: {is_reached}"))?;
+    }
     let more = match format.answer {
         AnswerFormat::Text { .. } => format!("  |  fw-train generate {}", to_be_typed(run)),
         _ => String::new(),

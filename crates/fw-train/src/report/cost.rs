@@ -194,7 +194,7 @@ impl CostReport<'_> {
             environment.burn,
             environment.devices,
             environment.threads,
-            environment.system,
+            environment.machine(),
             environment.started
         )
     }

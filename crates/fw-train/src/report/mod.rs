@@ -7,7 +7,7 @@ mod curves;
 mod figure;
 mod heat_maps;
 
-pub use comparison::{Comparison, Row, Run, Section, Threshold};
+pub use comparison::{Comparison, Row, Run, Section};
 pub use cost::CostReport;
 pub use curves::draw_curves;
 pub use figure::check_figure_name;

@@ -316,7 +316,7 @@ pub fn train_layer<R: Layer>(
     path: &Path,
     experiment: &Experiment,
     devices: impl Into<Devices>,
-    init: impl FnOnce(usize, &Device) -> R,
+    init: impl Fn(usize, &Device) -> R,
 ) -> Result<RunResult, Error> {
     let is_new = !path.exists();
     let run = match is_new {

@@ -30,6 +30,12 @@ pub struct Progress {
     /// Tasks of the curriculum that are mastered.
     #[serde(default)]
     pub stage: usize,
+    /// How often training has begun anew.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub restarts: usize,
+    /// After which update it did so last.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub begun_at: usize,
     /// The best evaluation of the task itself so far, which comes after those of the curriculum.
     pub best: Option<Best>,
     /// Evaluations in a row without a better one.
@@ -37,6 +43,11 @@ pub struct Progress {
     /// SHA-256 of the files of the task itself, on which the best was found.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub data: Vec<String>,
+}
+
+/// Whether a count is what it is where nothing is written of it.
+pub(super) fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// The best evaluation on the validation split.

@@ -18,9 +18,11 @@ mod run_folder;
 mod samples;
 mod stop;
 mod team;
+mod threshold;
 mod trainer;
 
 use std::collections::BTreeMap;
+use std::fmt::{Display, Formatter};
 
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +45,7 @@ pub(crate) use run_folder::pretty_json;
 pub use samples::{KeptMap, KeptSample};
 pub(crate) use stop::is_stop_asked_for;
 pub use stop::stop_flag;
+pub use threshold::Threshold;
 
 /// The `[training]` section of an experiment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -81,8 +84,20 @@ pub struct Curriculum {
     pub setting: String,
     /// The values before the task's own, in order; at least one.
     pub values: Vec<toml::Value>,
-    /// When a value is mastered.
-    pub until: Mastered,
+    /// When a value is mastered: looked at after each evaluation on its validation split.
+    pub until: Threshold,
+    /// Updates after which a training that has not mastered its first value begins anew, with other start values and a fresh optimiser; and
+    /// after as many again, once more. All count as updates of this training ([`TrainingConfig::steps`]), and its result says how often it
+    /// has begun anew. Of nets that begin to learn one way or another, this makes those that have begun in a way that leads nowhere begin
+    /// again. Default: never. A training that began with the weights of another run never does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart_after: Option<usize>,
+}
+
+impl Curriculum {
+    /// Whoever has not mastered the first task after this share of the updates is told so, with what to try. Of trainings that did in
+    /// the end, this project has seen few that took longer.
+    pub const LATE: f64 = 0.4;
 }
 
 /// The `[test]` section of an experiment: values of the task's settings, such as `length = [20, 60, 120]`. The best
@@ -101,21 +116,46 @@ impl TestConfig {
     }
 }
 
-/// When a task of a curriculum is mastered, looked at after each evaluation.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Mastered {
-    /// Once the error on its validation split, a share from 0 to 1, is this low.
-    Error(f64),
-    /// Once the loss on its validation split, in the task's unit, is this low.
-    Loss(f64),
+/// A `[[goal]]` of an experiment: what the trained net, its best checkpoint, is to reach on the test split. Nothing depends on it but
+/// what `train` says at the end, and the table of a report that says how many seeds have reached it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Goal {
+    /// At most this error or loss.
+    pub reach: Threshold,
+    /// A value of a setting of `[test]`, such as `{ length = 120 }`: it is then the task with that value that is looked at. Default: the
+    /// task itself.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub at: BTreeMap<String, toml::Value>,
 }
 
-impl Mastered {
-    fn by(self, evaluation: Evaluation) -> bool {
-        match self {
-            Mastered::Error(error) => evaluation.error <= error,
-            Mastered::Loss(loss) => evaluation.loss <= loss,
+impl Goal {
+    /// What it looks at; nothing, where a run was not tested there.
+    pub fn evaluation<'a>(&self, result: &'a RunResult) -> Option<&'a Evaluation> {
+        match self.at.iter().next() {
+            None => Some(&result.test),
+            Some((setting, value)) => {
+                let mut slices = result.slices.iter();
+                let is_meant =
+                    |slice: &&SliceResult| slice.setting == *setting && slice.value == *value;
+                slices.find(is_meant).map(|slice| &slice.evaluation)
+            }
+        }
+    }
+
+    /// Whether a run has reached it.
+    pub fn is_reached_by(&self, result: &RunResult) -> bool {
+        let evaluation = self.evaluation(result);
+        evaluation.is_some_and(|on| self.reach.is_reached_by(on.error, on.loss))
+    }
+}
+
+impl Display for Goal {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{} at most", self.reach)?;
+        match self.at.iter().next() {
+            Some((setting, value)) => write!(formatter, ", at {setting} = {value}"),
+            None => Ok(()),
         }
     }
 }
@@ -150,6 +190,13 @@ impl Default for TrainingConfig {
 }
 
 impl TrainingConfig {
+    /// The seed of the start values after so many restarts.
+    fn seed_of_start(&self, restarts: usize) -> u64 {
+        /// Odd and far from regular: seeds near each other stay apart.
+        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+        self.seed.wrapping_add(STEP.wrapping_mul(restarts as u64))
+    }
+
     pub(crate) fn from_section(section: Section) -> Result<Self, Error> {
         let config: TrainingConfig = section.parse()?;
         for (field, size) in [
@@ -175,8 +222,8 @@ impl TrainingConfig {
         )?;
         match config.early_stop {
             EarlyStop::Never => {}
-            EarlyStop::Error(error) => require_share("training.early_stop.error", error)?,
-            EarlyStop::Loss(loss) => require_loss("training.early_stop.loss", loss)?,
+            EarlyStop::Error(error) => Threshold::Error(error).validate("training.early_stop")?,
+            EarlyStop::Loss(loss) => Threshold::Loss(loss).validate("training.early_stop")?,
             EarlyStop::Patience(patience) => require(
                 patience >= 1,
                 "training.early_stop.patience",
@@ -190,20 +237,14 @@ impl TrainingConfig {
             let n = curriculum.values.len();
             let rule = "hold at least one value";
             require(n >= 1, "training.curriculum.values", "empty", rule)?;
-            match curriculum.until {
-                Mastered::Error(error) => require_share("training.curriculum.until.error", error)?,
-                Mastered::Loss(loss) => require_loss("training.curriculum.until.loss", loss)?,
+            curriculum.until.validate("training.curriculum.until")?;
+            if let Some(updates) = curriculum.restart_after {
+                let field = "training.curriculum.restart_after";
+                let every = config.evaluate_every;
+                let rule = format!("be at least training.evaluate_every ({every})");
+                require(updates >= every, field, updates, &rule)?;
             }
         }
         Ok(config)
     }
-}
-
-fn require_share(field: &str, share: f64) -> Result<(), Error> {
-    require((0.0..=1.0).contains(&share), field, share, "lie in [0, 1]")
-}
-
-fn require_loss(field: &str, loss: f64) -> Result<(), Error> {
-    let holds = loss.is_finite() && loss >= 0.0;
-    require(holds, field, loss, "be a number of at least 0")
 }

@@ -7,9 +7,9 @@ use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::experiment::Experiment;
 use crate::tasks::Format;
-use crate::training::TrainingConfig;
 use crate::training::checkpoint::{Best, Progress};
 use crate::training::evaluate::{Evaluation, loss_number};
+use crate::training::{Threshold, TrainingConfig};
 
 /// Plain lines come at evaluations, and no more often than this in between.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
@@ -88,6 +88,39 @@ impl ProgressDisplay {
         self.tell(&format!(
             "  curriculum: {next} after step {}",
             progress.step
+        ));
+    }
+
+    /// Before training begins anew.
+    pub fn begins_anew(&self, progress: &Progress) {
+        self.tell(&format!(
+            "  curriculum: its first value is not mastered, so training begins anew after step {}, with other start values (restart {})",
+            progress.step, progress.restarts
+        ));
+    }
+
+    /// After an evaluation behind which a training that is still at the first task of its curriculum has mostly failed.
+    pub fn is_stuck(&self, progress: &Progress, evaluation: Evaluation, experiment: &Experiment) {
+        let Some(curriculum) = &experiment.training.curriculum else {
+            return;
+        };
+        let now = match curriculum.until {
+            Threshold::Error(_) => format!("{:.1} % wrong", 100.0 * evaluation.error),
+            Threshold::Loss(_) => {
+                let unit = self.format.loss_unit();
+                format!("{} {unit}", loss_number(evaluation.loss))
+            }
+        };
+        self.tell(&format!(
+            "  curriculum: still at its first value, task.{} = {}, after {} of {} updates: {now}, and the next one comes at {}. Most nets \
+             that learn a task have left it by now. Try optimizer.learning_rate at twice or half of {}, optimizer.clip, an easier first \
+             value, a higher training.curriculum.until, or another seed",
+            curriculum.setting,
+            curriculum.values[0],
+            progress.step,
+            self.steps,
+            curriculum.until,
+            experiment.optimizer.common.learning_rate,
         ));
     }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use toml::Value;
 
 use crate::device::Devices;
-use crate::training::checkpoint::Progress;
+use crate::training::checkpoint::{Progress, is_zero};
 use crate::training::evaluate::Evaluation;
 use crate::training::history::{BURN, VERSION, now};
 
@@ -22,6 +22,9 @@ pub struct Environment {
     pub threads: usize,
     /// Operating system and processor architecture.
     pub system: String,
+    /// The instructions that CPU kernels use (`FW_INSTRUCTIONS`); nothing, on other devices and of runs that have not written it down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instructions: Option<String>,
     /// When the run was started, RFC 3339.
     pub started: String,
 }
@@ -29,10 +32,12 @@ pub struct Environment {
 impl Environment {
     /// The environment of a run that starts now.
     pub fn now(devices: impl Into<Devices>) -> Self {
+        let devices: Devices = devices.into();
         Environment {
             version: VERSION.to_owned(),
             burn: BURN.to_owned(),
-            devices: devices.into(),
+            instructions: devices.kind.instructions().map(str::to_owned),
+            devices,
             threads: std::env::var("RAYON_NUM_THREADS")
                 .ok()
                 .and_then(|threads| threads.parse().ok())
@@ -40,6 +45,14 @@ impl Environment {
                 .unwrap_or(1),
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             started: now(),
+        }
+    }
+
+    /// `linux x86_64, avx512`
+    pub fn machine(&self) -> String {
+        match &self.instructions {
+            Some(instructions) => format!("{}, {instructions}", self.system),
+            None => self.system.clone(),
         }
     }
 }
@@ -94,8 +107,11 @@ pub struct RunResult {
     pub test: Evaluation,
     /// On the validation split, with the best checkpoint.
     pub validation: Evaluation,
-    /// Updates done.
+    /// Updates done, those before a restart included.
     pub steps: usize,
+    /// How often training has begun anew: see [`Curriculum::restart_after`](crate::training::Curriculum::restart_after).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub restarts: usize,
     /// The step of the best checkpoint.
     pub best_step: usize,
     /// With the best checkpoint, on the test split of the task with other settings, as `[test]` says.

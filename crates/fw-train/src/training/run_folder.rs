@@ -127,6 +127,7 @@ impl RunFolder {
         let mut document = self.document()?;
         if assignments.iter().any(|text| settings::is_of(text, "task")) {
             document.remove("test");
+            document.remove("goal");
             if let Some(Value::Table(training)) = document.get_mut("training") {
                 training.remove("curriculum");
             }

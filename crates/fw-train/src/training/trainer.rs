@@ -11,7 +11,6 @@ use crate::experiment::Experiment;
 use crate::files::to_be_typed;
 use crate::models::{Layer, Model, WithModel};
 use crate::tasks::{Format, Split, Task};
-use crate::training::EarlyStop;
 use crate::training::checkpoint::{Best, Checkpoint, Progress};
 use crate::training::evaluate::{Evaluation, evaluate, evaluate_text};
 use crate::training::history;
@@ -24,6 +23,7 @@ use crate::training::run_folder::RunFolder;
 use crate::training::samples::keep_samples;
 use crate::training::stop::is_stop_asked_for;
 use crate::training::team::{Logged, Team, sum_gradients, with_summed_gradients};
+use crate::training::{Curriculum, EarlyStop};
 use crate::{CheckpointChoice, Error};
 
 /// Where a training begins.
@@ -47,10 +47,11 @@ pub(super) struct Session<'a> {
     pub(super) next: Option<history::Session>,
 }
 
-impl WithModel for Session<'_> {
-    type Output = RunResult;
+/// Trains a model to its end, or until another has to be begun with.
+impl WithModel for &Session<'_> {
+    type Output = Option<RunResult>;
 
-    fn run<M: Model>(self, model: M) -> Result<RunResult, Error> {
+    fn run<M: Model>(self, model: M) -> Result<Option<RunResult>, Error> {
         let several = self.devices.len() > 1;
         let _summing = several.then(|| sum_gradients(&self.devices));
         thread::scope(|scope| self.train(scope, model))
@@ -60,26 +61,52 @@ impl WithModel for Session<'_> {
 impl<'a> Session<'a> {
     /// Trains the model of the experiment to its end.
     pub(super) fn run_model(self) -> Result<RunResult, Error> {
-        let (task, seed) = (self.task, self.experiment.training.seed);
-        let (model, device) = (&self.experiment.model, self.devices[0].clone());
-        model.with_model(task, seed, &device, self)
+        let model = &self.experiment.model;
+        self.until_finished(|session, seed| {
+            model.with_model(session.task, seed, &session.devices[0], session)
+        })
     }
 
     /// The same around a layer of the caller's own.
     pub(super) fn run_layer<R: Layer>(
         self,
-        init: impl FnOnce(usize, &Device) -> R,
+        init: impl Fn(usize, &Device) -> R,
     ) -> Result<RunResult, Error> {
-        let (task, seed) = (self.task, self.experiment.training.seed);
-        let (model, device) = (&self.experiment.model, self.devices[0].clone());
-        model.with_own_layer(task, seed, &device, init, self)
+        let model = &self.experiment.model;
+        self.until_finished(|session, seed| {
+            model.with_own_layer(session.task, seed, &session.devices[0], &init, session)
+        })
+    }
+
+    /// Trains as often as it begins anew, each time with a model of another seed.
+    fn until_finished(
+        mut self,
+        train: impl Fn(&Self, u64) -> Result<Option<RunResult>, Error>,
+    ) -> Result<RunResult, Error> {
+        loop {
+            let restarts = match self.run.has_checkpoint()? {
+                true => {
+                    self.run
+                        .checkpoint(CheckpointChoice::Last)?
+                        .load_progress()?
+                        .restarts
+                }
+                false => 0,
+            };
+            let seed = self.experiment.training.seed_of_start(restarts);
+            if let Some(result) = train(&self, seed)? {
+                return Ok(result);
+            }
+            // It is written down.
+            self.next = None;
+        }
     }
 
     fn train<'scope, M: Model + 'scope>(
         &self,
         scope: &'scope Scope<'scope, '_>,
         model: M,
-    ) -> Result<RunResult, Error>
+    ) -> Result<Option<RunResult>, Error>
     where
         'a: 'scope,
     {
@@ -171,8 +198,21 @@ impl<'a> Session<'a> {
                     if !is_last {
                         display.began_stage(&progress, self.experiment);
                     }
+                } else if self.is_late_at_first_stage(&progress) {
+                    display.is_stuck(&progress, evaluation, self.experiment);
+                }
+                let begins_anew = self.has_failed(&progress);
+                if begins_anew {
+                    progress.restarts += 1;
+                    progress.begun_at = step;
                 }
                 self.write_checkpoint(&team, &progress)?;
+                // After the last step for a run that is trained further.
+                if begins_anew && !is_last {
+                    display.begins_anew(&progress);
+                    display.finish();
+                    return Ok(None);
+                }
                 writing = written.elapsed().as_secs_f64();
                 // Evaluations take larger batches: what is told is what training takes.
                 reset_peak_memory();
@@ -197,7 +237,7 @@ impl<'a> Session<'a> {
             }
         }
         display.finish();
-        self.finish(team.leader.model(), &progress)
+        self.finish(team.leader.model(), &progress).map(Some)
     }
 
     /// Of a run that is there, on the devices that it was begun on.
@@ -245,6 +285,8 @@ impl<'a> Session<'a> {
                 evaluation_seconds: 0.0,
                 peak_memory: None,
                 stage: 0,
+                restarts: 0,
+                begun_at: 0,
                 best: None,
                 evaluations_without_improvement: 0,
                 data: self.digests(),
@@ -295,9 +337,16 @@ impl<'a> Session<'a> {
                 progress.forget_best();
             }
         }
+        let (model, optimizer) = match progress.has_just_begun_anew() {
+            true => (model, optimizer),
+            false => (
+                checkpoint.load_model(model)?,
+                checkpoint.load_optimizer(optimizer)?,
+            ),
+        };
         Ok(Start {
-            model: checkpoint.load_model(model)?,
-            optimizer: checkpoint.load_optimizer(optimizer)?,
+            model,
+            optimizer,
             state,
             progress,
         })
@@ -346,7 +395,29 @@ impl<'a> Session<'a> {
     fn has_mastered(&self, progress: &Progress, evaluation: Evaluation) -> bool {
         let curriculum = self.experiment.training.curriculum.as_ref();
         !self.is_at_last_stage(progress)
-            && curriculum.is_some_and(|curriculum| curriculum.until.by(evaluation))
+            && curriculum.is_some_and(|curriculum| {
+                curriculum
+                    .until
+                    .is_reached_by(evaluation.error, evaluation.loss)
+            })
+    }
+
+    /// Whether this is the first evaluation after [`Curriculum::LATE`] of the updates, and the first task is not mastered.
+    fn is_late_at_first_stage(&self, progress: &Progress) -> bool {
+        let config = &self.experiment.training;
+        let late = (Curriculum::LATE * config.steps as f64).ceil() as usize;
+        let is_first = progress.step >= late && progress.step - config.evaluate_every < late;
+        config.curriculum.is_some() && progress.stage == 0 && is_first
+    }
+
+    /// Whether training is to begin anew, since it has not mastered the first task.
+    fn has_failed(&self, progress: &Progress) -> bool {
+        let curriculum = self.experiment.training.curriculum.as_ref();
+        let after = curriculum.and_then(|curriculum| curriculum.restart_after);
+        let is_due = after.is_some_and(|updates| progress.step - progress.begun_at >= updates);
+        let first = self.run.history().into_iter().next();
+        let is_from_another = || first.is_some_and(|session| session.from.is_some());
+        progress.stage == 0 && is_due && !is_from_another()
     }
 
     /// What this process held at most; nothing, where tensors lie on a device of their own.
@@ -420,6 +491,7 @@ impl<'a> Session<'a> {
             test,
             validation,
             steps: progress.step,
+            restarts: progress.restarts - usize::from(progress.has_just_begun_anew()),
             best_step: checkpoint.step,
             slices,
             seconds: progress.seconds,
@@ -440,6 +512,11 @@ impl<'a> Session<'a> {
 }
 
 impl Progress {
+    /// Whether the weights and the optimiser are yet to be made.
+    fn has_just_begun_anew(&self) -> bool {
+        self.restarts > 0 && self.begun_at == self.step
+    }
+
     /// The next evaluation is the best.
     fn forget_best(&mut self) {
         self.best = None;

@@ -362,6 +362,34 @@ Made on 2026-11-25 with version 0.1.0, Burn 0.22.1, on flex, 2 threads a run of 
 }
 
 #[test]
+fn how_many_seeds_have_reached_a_goal_is_said() {
+    let folder = TempDir::new().expect("a folder");
+    let here = folder.path();
+    let runs = here.join("runs");
+    for (seed, test) in [(4, 0.01), (5, 0.07), (6, 0.02), (7, 0.03)] {
+        made_up(&runs, "net", seed, "0.1.0", 4, [0.04, test]);
+        let config = runs.join(format!("net-seed{seed}/config.toml"));
+        let text = fs::read_to_string(&config).expect("settings");
+        let goals = "test.pairs = [1, 8]\ngoal = [{ reach = { error = 0.03 } }, { reach = { loss = 0.9 }, at = { pairs = 8 } }]";
+        fs::write(&config, text + goals).expect("settings");
+    }
+    let text = report(here, "runs");
+    let expected = "\
+|  | goal | reached | median | worst | seeds | each seed |
+|---|---:|---:|---:|---:|---:|---:|
+| net | an error of 3 % at most | 3 of 4 | 2.50 | 7.00 | 4 to 7 | 1.00, 7.00, 2.00, 3.00 |
+| net | a loss of 0.9 at most, at pairs = 8 | 0 of 4 | 1.0000 | 1.0000 | 4 to 7 | 1.0000, 1.0000, 1.0000, 1.0000 |
+What each experiment is to reach on the test split; errors in %.";
+    assert!(tables(&text).contains(expected), "{text}");
+    let results = results(&runs);
+    let goals = &rows(&results, 0)[0]["goals"];
+    assert_eq!(goals[0]["reached_by_seeds"], serde_json::json!([4, 6, 7]));
+    assert_eq!(goals[1]["goal"]["at"]["pairs"], 8);
+    let html = fs::read_to_string(runs.join("report.html")).expect("a report");
+    assert!(html.contains("<caption>Goals</caption>") && html.contains("<td>3 of 4</td>"));
+}
+
+#[test]
 fn other_versions_tasks_and_missing_seeds_are_said_and_not_averaged() {
     let folder = TempDir::new().expect("a folder");
     let here = folder.path();

@@ -48,6 +48,7 @@ fn a_net_that_recalls_is_trained_tested_at_other_lengths_shown_and_drawn() {
         shown.contains("curriculum: the task itself after step 40"),
         "{shown}"
     );
+    assert!(!shown.contains("still at its first value"), "{shown}");
     let printed = String::from_utf8(output.stdout).expect("text");
     for words in [
         "test error",
@@ -129,6 +130,71 @@ fn a_run_with_a_curriculum_that_was_killed_goes_on_with_the_same_numbers() {
     assert_eq!(numbers(&here.join("whole")), numbers(&here.join("killed")));
 }
 
+const RESTARTS: &str = "training.curriculum={ setting = 'steps', values = [2], until = { error = 0.0 }, restart_after = 30 }";
+
+/// It has not mastered its first value after 40 and 80 updates, which are the first evaluations behind 30.
+#[test]
+fn a_training_that_does_not_leave_its_first_value_begins_anew() {
+    let folder = TempDir::new().expect("a folder");
+    let here = folder.path();
+    let constant = "optimizer.schedule=constant";
+    let of_steps = |steps| ["--set", RESTARTS, "--set", constant, "--set", steps];
+    let settings = of_steps("training.steps=100");
+    let mut train = train_with(here, "whole", TINY_SAB, &settings);
+    let shown = super::stderr(&train.output().expect("the binary starts"));
+    let anew = "its first value is not mastered, so training begins anew after step";
+    for told in [
+        "40, with other start values (restart 1)",
+        "80, with other start values (restart 2)",
+    ] {
+        assert!(shown.contains(&format!("{anew} {told}")), "{told}: {shown}");
+    }
+    let result = json(here.join("whole/result.json"));
+    assert_eq!(
+        (&result["restarts"], &result["steps"]),
+        (&2.into(), &100.into())
+    );
+    // Other start values, each time others: the loss jumps where it has hardly moved before.
+    let (records, _) = numbers(&here.join("whole"));
+    let loss = |step: u64| {
+        let at = |record: &&Value| record["step"] == step && record["split"] == "train";
+        let record = records.iter().find(at).expect("a record");
+        record["loss"].as_f64().expect("a number")
+    };
+    let moved = |from: u64, to: u64| (loss(to) - loss(from)).abs();
+    assert!(moved(40, 50) > 5.0 * moved(30, 40), "{records:?}");
+    assert!(moved(80, 90) > 5.0 * moved(70, 80), "{records:?}");
+    assert!(moved(10, 50) > 0.01 && moved(50, 90) > 0.01, "{records:?}");
+    // Whenever it is stopped.
+    let mut killed = train_with(here, "killed", TINY_SAB, &settings);
+    killed.stdout(Stdio::null()).stderr(Stdio::null());
+    kill_after_first_checkpoint(&mut killed, &here.join("killed"));
+    succeed(fw_train(here).args(["train", "--resume", "killed"]));
+    assert_eq!(numbers(&here.join("whole")), numbers(&here.join("killed")));
+    for steps in ["training.steps=40", "training.steps=60"] {
+        succeed(&mut train_with(here, steps, TINY_SAB, &of_steps(steps)));
+        let short = json(here.join(steps).join("result.json"));
+        // One that was due after the last update has not been made.
+        let made = u64::from(steps.ends_with("60"));
+        assert_eq!(short["restarts"].as_u64().unwrap_or(0), made, "{steps}");
+        let further = ["train", "--resume", steps, "--set", "training.steps=100"];
+        succeed(fw_train(here).args(further));
+        assert_eq!(numbers(&here.join("whole")), numbers(&here.join(steps)));
+    }
+    let report = succeed(fw_train(here).args(["report", "whole", "--out", "report"]));
+    assert!(report.contains("report.md"), "{report}");
+    let text = std::fs::read_to_string(here.join("report/report.md")).expect("a report");
+    assert!(text.contains("| 100 (2 restarts) |"), "{text}");
+    // Weights that were given are not thrown away.
+    let from = ["train", "--from", "whole", "--out", "from"];
+    let shown = fw_train(here)
+        .args(from)
+        .output()
+        .expect("the binary starts");
+    assert!(shown.status.success() && !super::stderr(&shown).contains(anew));
+    assert_eq!(json(here.join("from/result.json"))["restarts"], Value::Null);
+}
+
 /// A stage that was mastered at the last step is the next one's beginning.
 #[test]
 fn a_run_that_ended_within_its_curriculum_is_trained_further_as_if_it_had_not() {
@@ -153,7 +219,12 @@ fn a_curriculum_that_is_never_mastered_is_tested_on_the_task_itself() {
     let folder = TempDir::new().expect("a folder");
     let here = folder.path();
     let hard = "training.curriculum={ setting = 'steps', values = [2], until = { error = 0.0 } }";
-    succeed(&mut train_with(here, "run", TINY_SAB, &["--set", hard]));
+    let mut train = train_with(here, "run", TINY_SAB, &["--set", hard]);
+    let shown = super::stderr(&train.output().expect("the binary starts"));
+    let stuck = "curriculum: still at its first value, task.steps = 2, after 40 of 80 updates: ";
+    assert_eq!(shown.matches(stuck).count(), 1, "{shown}");
+    let advice = "the next one comes at an error of 0 %. Most nets that learn a task have left it by now. Try optimizer.learning_rate";
+    assert!(shown.contains(advice), "{shown}");
     let result = json(here.join("run/result.json"));
     assert_eq!(
         (&result["best_step"], &result["steps"]),
@@ -347,6 +418,10 @@ fn what_cannot_be_is_refused_before_anything_is_written() {
         (
             "training.curriculum={ setting = 'steps', values = [2] }",
             "missing field `until`",
+        ),
+        (
+            "training.curriculum={ setting = 'steps', values = [2], until = { error = 0.1 }, restart_after = 19 }",
+            "training.curriculum.restart_after is 19; it must be at least training.evaluate_every (20)",
         ),
     ] {
         let message = fail(&mut train_with(here, "x", TINY_SAB, &["--set", setting]), 2);

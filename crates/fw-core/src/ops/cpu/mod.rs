@@ -3,6 +3,7 @@
 
 mod buffer;
 pub(crate) mod cell;
+mod instructions;
 mod lanes;
 mod packed;
 mod pairs;
@@ -11,6 +12,10 @@ mod product;
 mod rows;
 
 pub(crate) use buffer::{Buffer, with_scratch};
+pub(crate) use instructions::arch;
+#[cfg(test)]
+pub(crate) use instructions::architectures;
+pub use instructions::{InstructionSet, InstructionSetError};
 pub(crate) use lanes::{
     Real, activated, in_fours, load, prefetch, sigmoid, sigmoid_slope, splat, store, times_slope,
 };
@@ -21,14 +26,3 @@ pub(crate) use product::{Initial, Rows, RowsMut, Strided, add_product, product, 
 pub(crate) use rows::{Offsets, Row, clear, extend_trimmed, padded, transposed, trimmed};
 
 pub(crate) use macerator::{Arch, Simd, Vector, WithSimd};
-
-/// Every instruction set that this machine has; `Scalar` is the portable path.
-#[cfg(test)]
-pub(crate) fn architectures() -> alloc::vec::Vec<Arch> {
-    #[cfg(target_arch = "x86_64")]
-    let all = [Arch::Scalar, Arch::V2, Arch::V3, Arch::V4];
-    #[cfg(not(target_arch = "x86_64"))]
-    let all = [Arch::Scalar, Arch::detect()];
-    let best = Arch::detect() as u8;
-    all.into_iter().filter(|arch| *arch as u8 <= best).collect()
-}

@@ -11,7 +11,7 @@ use burn::tensor::Tensor;
 
 use super::cpu::{self, Cotangents, Outputs, Problem, Tape, Wanted};
 use super::{Form, Input, Memory, Options, State, Weights, Write};
-use crate::ops::cpu::{Arch, Real, SharedMut};
+use crate::ops::cpu::{Arch, Real, SharedMut, arch};
 use crate::ops::fused::{self, Kernel};
 
 /// Fast weights over a whole sequence by the kernel.
@@ -26,14 +26,7 @@ pub(super) fn fast_weights(
     let [_, seq_length, _] = input.tensor().dims();
     let [_, d_hidden] = state.hidden.dims();
     let chunk = cpu::chunk_length(seq_length, d_hidden, options.inner_steps);
-    run(
-        input,
-        state,
-        weights,
-        options,
-        form,
-        (Arch::detect(), chunk),
-    )
+    run(input, state, weights, options, form, (arch(), chunk))
 }
 
 /// The same with given instructions, which the machine must have, and chunks of a given length.

@@ -13,7 +13,7 @@ use super::cpu::{self, LayerKind, Problem, Tape, Wanted};
 use super::{Addressing, SlowWeights, State, StateSizes, output_and_state};
 use crate::error::expect_fits;
 use crate::ops::LstmState;
-use crate::ops::cpu::{Arch, Real, SharedMut};
+use crate::ops::cpu::{Arch, Real, SharedMut, arch};
 use crate::ops::fused::{self, Input, Kernel};
 use crate::ops::shapes::check;
 
@@ -39,7 +39,7 @@ impl Sequence {
 /// If a shape does not fit.
 #[track_caller]
 pub(crate) fn sequence(input: Sequence, state: State, weights: SlowWeights) -> (Tensor<3>, State) {
-    run_on(Arch::detect(), input, state, weights)
+    run_on(arch(), input, state, weights)
 }
 
 /// The same with given instructions, which the machine must have.

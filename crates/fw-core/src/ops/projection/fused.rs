@@ -9,7 +9,7 @@ use burn::backend::{Backend, Dispatch, ExtensionType, Flex, backend_extension};
 use burn::tensor::Tensor;
 
 use super::cpu::{self, Problem};
-use crate::ops::cpu::{Arch, Real};
+use crate::ops::cpu::{Arch, Real, arch};
 use crate::ops::fused::{self, Input, Kernel};
 
 /// Rows from which on the kernel is used: for fewer, to lay the weight out in panels costs as much as the product.
@@ -25,7 +25,7 @@ pub(super) fn project(
     let [_, d_output] = weight.dims();
     let is_enough = rows >= LEAST_ROWS && d_input > 0 && d_output > 0;
     let is_available = fused::is_available(&input.device(), input.dtype());
-    (is_enough && is_available).then(|| project_on(Arch::detect(), input, weight, bias))
+    (is_enough && is_available).then(|| project_on(arch(), input, weight, bias))
 }
 
 /// The same with given instructions, which the machine must have.

@@ -11,7 +11,7 @@ use burn::tensor::Tensor;
 
 use super::cpu::{self, Problem, Tape, Wanted};
 use super::{CellKind, FusedCell, Options, Run, Score, Scoring, check_shapes};
-use crate::ops::cpu::{Arch, Real, SharedMut};
+use crate::ops::cpu::{Arch, Real, SharedMut, arch};
 use crate::ops::fused::{self, Input, Kernel};
 
 /// The sequence by the kernel: the output `[batch_size, seq_length, d_hidden or twice that]`, and the last c of an LSTM.
@@ -27,15 +27,7 @@ pub(crate) fn sequence(
     options: &Options,
     run: Run,
 ) -> (Tensor<3>, Option<Tensor<2>>) {
-    run_on(
-        Arch::detect(),
-        projected,
-        cell,
-        memories,
-        scoring,
-        options,
-        run,
-    )
+    run_on(arch(), projected, cell, memories, scoring, options, run)
 }
 
 /// The same with given instructions, which the machine must have.

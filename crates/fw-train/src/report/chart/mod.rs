@@ -3,8 +3,6 @@
 mod draw;
 mod scale;
 
-pub use scale::tick_text;
-
 /// How many colours there are: those that colour-blind readers can tell apart (Okabe, Ito 2008), without the yellow, which is
 /// faint on white. `STYLE` has them.
 const COLORS: usize = 7;

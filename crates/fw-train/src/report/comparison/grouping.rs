@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::report::comparison::{Row, Run, Section, Threshold, numbers};
+use crate::report::comparison::{Row, Run, Section, numbers};
+use crate::training::Threshold;
 use crate::{Error, settings};
 
 /// The run folders among, or directly inside, some folders.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use crate::report::comparison::numbers::{duration, percent};
-use crate::report::comparison::table::Table;
+use crate::report::comparison::table::{Table, restarts_text};
 use crate::report::comparison::{Comparison, Row, Run, Section};
 use crate::report::figure::escaped;
 use crate::training::loss_number;
@@ -65,6 +65,9 @@ impl Section {
             .html(self, index, "Results, sizes and costs", body);
         for note in &self.notes {
             let _ = write!(body, r#"<p class="note">{}</p>"#, escaped(note));
+        }
+        if let Some(table) = self.goal_table() {
+            table.html(self, index, "Goals", body);
         }
         for (setting, table) in self.slice_tables() {
             let caption = format!("By {}", setting.replace('_', " "));
@@ -205,7 +208,11 @@ impl Run {
             Some(result) => [
                 percent(result.test.error),
                 loss_number(result.test.loss),
-                format!("step {} of {}", result.best_step, result.steps),
+                {
+                    let restarts = restarts_text(result.restarts);
+                    let restarts = restarts.map_or(String::new(), |text| format!(", {text}"));
+                    format!("step {} of {}{restarts}", result.best_step, result.steps)
+                },
                 duration(result.seconds),
             ],
             None => ["-", "-", "not finished", "-"].map(str::to_owned),
@@ -217,7 +224,7 @@ impl Run {
             loss,
             checkpoint,
             time,
-            format!("{}, {}", environment.devices, environment.system),
+            format!("{}, {}", environment.devices, environment.machine()),
             environment.threads.to_string(),
             version,
             environment.started.clone(),

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::report::comparison::table::Table;
 use crate::report::comparison::{Comparison, Row, Section};
+use crate::training::Environment;
 
 impl Comparison {
     /// `report.md`
@@ -25,6 +26,9 @@ impl Comparison {
             text.push_str(&section.table().markdown(section));
             for note in &section.notes {
                 let _ = writeln!(text, "{note}\n");
+            }
+            if let Some(table) = section.goal_table() {
+                text.push_str(&table.markdown(section));
             }
             for (_, table) in section.slice_tables() {
                 text.push_str(&table.markdown(section));
@@ -90,7 +94,7 @@ impl Section {
                 "1" => "a thread a run".to_owned(),
                 threads => format!("{threads} threads a run"),
             },
-            unique(environments().map(|of| of.system.clone()).collect()),
+            unique(environments().map(Environment::machine).collect()),
             super::numbers::duration(seconds)
         )
     }

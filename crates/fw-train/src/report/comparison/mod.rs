@@ -7,7 +7,6 @@ mod markdown;
 mod numbers;
 mod records;
 mod table;
-mod threshold;
 
 use std::path::{Path, PathBuf};
 
@@ -17,11 +16,10 @@ use crate::files::{name_of_run, write_atomically};
 use crate::settings;
 use crate::tasks::{Format, TaskConfig};
 use crate::training::{
-    Environment, KeptSample, Record, RecordSplit, RunFolder, RunResult, Session,
+    Environment, KeptSample, Record, RecordSplit, RunFolder, RunResult, Session, Threshold,
 };
 
 pub(super) use html::page;
-pub use threshold::Threshold;
 
 /// Runs beside each other: a section for each task, in it a row for each experiment, in it a run for each seed.
 #[derive(Clone, Debug)]
@@ -124,6 +122,13 @@ impl Run {
             record.split == RecordSplit::Validation
                 && record.stage.is_none_or(|stage| stage == last_stage)
         })
+    }
+
+    /// The step of the first evaluation that reaches a threshold.
+    fn step_to(&self, threshold: Threshold) -> Option<usize> {
+        let mut records = self.validation_records();
+        let reached = records.find(|record| threshold.is_reached_by(record.error, record.loss))?;
+        Some(reached.step)
     }
 
     /// Its settings without the seed, and without where its data lie, if it is known what they are.

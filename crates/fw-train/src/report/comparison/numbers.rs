@@ -49,6 +49,18 @@ pub(super) fn best(rows: &[Vec<f64>]) -> Option<usize> {
     })
 }
 
+/// The number in the middle, or between the two that are; nothing, of no numbers.
+pub(super) fn median(values: &[f64]) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    let upper = *sorted.get(middle)?;
+    Some(match sorted.len().is_multiple_of(2) {
+        true => (sorted[middle - 1] + upper) / 2.0,
+        false => upper,
+    })
+}
+
 pub(super) fn percent(share: f64) -> String {
     format!("{:.2}", 100.0 * share)
 }
@@ -90,6 +102,18 @@ pub(super) fn list(numbers: &[u64]) -> String {
     texts.join(", ")
 }
 
+/// `0 to 9`, or a [`list`] of numbers that do not follow one another.
+pub(super) fn range(numbers: &[u64]) -> String {
+    match numbers {
+        [first, .., last]
+            if numbers.len() > 2 && numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]) =>
+        {
+            format!("{first} to {last}")
+        }
+        _ => list(numbers),
+    }
+}
+
 /// What to sort names by: numbers in them by their size, `gru-9` before `gru-16`.
 pub(super) fn natural_order(name: &str) -> (Vec<(String, u64)>, String) {
     let mut parts: Vec<(String, u64)> = vec![(String::new(), 0)];
@@ -107,6 +131,25 @@ pub(super) fn natural_order(name: &str) -> (Vec<(String, u64)>, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert_eq!(median(&[]), None);
+        assert_eq!(median(&[3.0]), Some(3.0));
+        assert_eq!(median(&[9.0, 1.0, 2.0, 4.0]), Some(3.0));
+        assert_eq!(
+            median(&[9.0, f64::NAN, 1.0]),
+            Some(9.0),
+            "a loss that is no number is the worst"
+        );
+    }
+
+    #[test]
+    fn seeds_that_follow_one_another_are_a_range() {
+        assert_eq!(range(&[0, 1, 2, 3]), "0 to 3");
+        assert_eq!(range(&[3, 5, 8]), "3, 5, 8");
+        assert_eq!(range(&[7, 8]), "7, 8");
+    }
 
     #[test]
     fn the_best_is_best_with_every_seed_of_three() {

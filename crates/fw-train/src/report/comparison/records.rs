@@ -41,7 +41,7 @@ impl Comparison {
     }
 }
 
-const HEADER: [&str; 23] = [
+const HEADER: [&str; 24] = [
     "task",
     "name",
     "model",
@@ -52,6 +52,7 @@ const HEADER: [&str; 23] = [
     "threads",
     "started",
     "steps",
+    "restarts",
     "best_step",
     "batch_size",
     "test_error",
@@ -80,11 +81,17 @@ impl Row {
                 "seed": run.seed(),
                 "environment": run.environment,
                 "result": run.result,
-                "steps_to_threshold": section.threshold().and_then(|threshold| threshold.step_of(run)),
+                "steps_to_threshold": section.threshold().and_then(|threshold| run.step_to(threshold)),
             })
+        });
+        let goals = self.any().experiment.goals.iter().map(|goal| {
+            let reached = self.results().filter(|result| goal.is_reached_by(result));
+            let seeds = reached.map(|result| result.seed);
+            json!({ "goal": goal, "reached_by_seeds": seeds.collect::<Vec<u64>>() })
         });
         json!({
             "name": self.name,
+            "goals": goals.collect::<Vec<Value>>(),
             "model": self.any().experiment.model.layer.kind(),
             "experiment": self.any().experiment,
             "mean": summary.map(|summary| summary.mean),
@@ -111,6 +118,7 @@ impl Run {
             environment.threads.to_string(),
             environment.started.clone(),
             result.steps.to_string(),
+            result.restarts.to_string(),
             result.best_step.to_string(),
             self.experiment.training.batch_size.to_string(),
             result.test.error.to_string(),
@@ -123,7 +131,7 @@ impl Run {
             result.seconds.to_string(),
             or_empty(result.milliseconds_per_step),
             or_empty(result.peak_memory.map(|bytes| bytes as f64)),
-            or_empty(threshold.and_then(|threshold| Some(threshold.step_of(self)? as f64))),
+            or_empty(threshold.and_then(|threshold| Some(self.step_to(threshold)? as f64))),
         ];
         Some(fields.map(|field| quoted(&field)).join(","))
     }

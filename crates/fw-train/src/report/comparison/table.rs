@@ -1,8 +1,10 @@
 //! The tables of a report, whatever they are then written as.
 
-use crate::report::comparison::numbers::{Summary, best, count, duration, percent, short};
-use crate::report::comparison::{Row, Section, Threshold};
-use crate::training::{Evaluation, RunResult, SliceResult, loss_number};
+use crate::report::comparison::numbers::{
+    Summary, best, count, duration, median, percent, range, short,
+};
+use crate::report::comparison::{Row, Section};
+use crate::training::{Evaluation, Goal, RunResult, SliceResult, Threshold, loss_number};
 
 /// A table: a name, then cells, for each row.
 pub(super) struct Table {
@@ -131,7 +133,7 @@ impl Section {
             }
             cells.push(mean(&|result| Some(result.parameters as f64), &count));
             cells.push(mean(&|result| Some(result.state_size as f64), &count));
-            cells.push(mean(&|result| Some(result.steps as f64), &count));
+            cells.push(plain(updates(row)));
             if let Some(threshold) = threshold {
                 cells.push(plain(Some(steps_to(row, threshold))));
             }
@@ -157,6 +159,17 @@ impl Section {
             .flat_map(Row::results)
             .filter_map(|result| result.test.optimal)
             .collect();
+        if self
+            .rows
+            .iter()
+            .flat_map(Row::results)
+            .any(|result| result.restarts > 0)
+        {
+            legend.push(
+                "Restarts are of all seeds together; updates are those before them included."
+                    .to_owned(),
+            );
+        }
         if let Some(optimal) = Summary::of(&optimal) {
             let errors = self.rows.iter().flat_map(Row::results);
             let errors: Vec<f64> = errors
@@ -175,6 +188,54 @@ impl Section {
             rows,
             legend,
         }
+    }
+
+    /// Goals of the experiments, and how many seeds have reached them; nothing, where no row has one.
+    pub(super) fn goal_table(&self) -> Option<Table> {
+        let rows = self.rows.iter().enumerate().flat_map(|(index, row)| {
+            let goals = row.any().experiment.goals.iter();
+            goals.map(move |goal| (index, self.goal_cells(row, goal)))
+        });
+        let rows: Vec<(usize, Vec<Cell>)> = rows.collect();
+        let columns = [
+            "",
+            "goal",
+            "reached",
+            "median",
+            "worst",
+            "seeds",
+            "each seed",
+        ];
+        let has_goals = !rows.is_empty();
+        has_goals.then(|| Table {
+            columns: columns.map(str::to_owned).to_vec(),
+            rows,
+            legend: vec![
+                "What each experiment is to reach on the test split; errors in %.".to_owned(),
+            ],
+        })
+    }
+
+    fn goal_cells(&self, row: &Row, goal: &Goal) -> Vec<Cell> {
+        let measure = |result: &RunResult| Some(goal.reach.measure(goal.evaluation(result)?));
+        let write = |value: f64| match goal.reach {
+            Threshold::Error(_) => percent(value),
+            Threshold::Loss(_) => loss_number(value),
+        };
+        let reached = row.results().filter(|result| goal.is_reached_by(result));
+        let values: Vec<f64> = row.results().filter_map(measure).collect();
+        let worst = values.iter().max_by(|one, other| one.total_cmp(other));
+        let each = row.results().map(|result| measure(result).map(write));
+        let each: Vec<String> = each.map(text).collect();
+        let cells = [
+            Some(goal.to_string()),
+            Some(format!("{} of {}", reached.count(), row.runs.len())),
+            median(&values).map(write),
+            worst.copied().map(write),
+            Some(range(&row.seeds())),
+            Some(each.join(", ")),
+        ];
+        cells.map(plain).into()
     }
 
     /// For each setting that rows were tested along: its name, its values, and the score at each.
@@ -252,12 +313,32 @@ fn place_of(value: &toml::Value) -> f64 {
     }
 }
 
+/// Mean of the updates; how often trainings began anew, if any did.
+fn updates(row: &Row) -> Option<String> {
+    let steps: Vec<f64> = row.results().map(|result| result.steps as f64).collect();
+    let mean = count(Summary::of(&steps)?.mean);
+    let restarts = row.results().map(|result| result.restarts).sum();
+    Some(match restarts_text(restarts) {
+        None => mean,
+        Some(restarts) => format!("{mean} ({restarts})"),
+    })
+}
+
+/// `1 restart`, `2 restarts`; nothing, if there was none.
+pub(super) fn restarts_text(restarts: usize) -> Option<String> {
+    match restarts {
+        0 => None,
+        1 => Some("1 restart".to_owned()),
+        _ => Some(format!("{restarts} restarts")),
+    }
+}
+
 /// Mean over the seeds that reached it; how many, if not all did.
 fn steps_to(row: &Row, threshold: Threshold) -> String {
     let steps: Vec<f64> = row
         .runs
         .iter()
-        .filter_map(|run| Some(threshold.step_of(run)? as f64))
+        .filter_map(|run| Some(run.step_to(threshold)? as f64))
         .collect();
     let (reached, all) = (steps.len(), row.runs.len());
     match Summary::of(&steps) {
