@@ -256,6 +256,71 @@ fn every_link_in_the_documents_leads_somewhere() {
     assert!(links > 30, "{links} links");
 }
 
+/// What stands behind a row that is a headline.
+const HEADLINE: &str = "<!-- headline -->";
+
+/// The numbers of `10 of 10` and of `seeds 0 to 9` in a row.
+fn seeds_of(row: &str) -> Option<[u64; 4]> {
+    let words: Vec<&str> = row
+        .split(|character: char| !character.is_alphanumeric())
+        .collect();
+    let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
+    let number = |word: &str| word.parse::<u64>().ok();
+    let reached = words.windows(3).find_map(|words| match words {
+        [reached, "of", all] => Some((number(reached)?, number(all)?)),
+        _ => None,
+    });
+    let seeds = words.windows(4).find_map(|words| match words {
+        ["seeds", first, "to", last] => Some((number(first)?, number(last)?)),
+        _ => None,
+    });
+    let ((reached, all), (first, last)) = (reached?, seeds?);
+    Some([reached, all, first, last])
+}
+
+/// A headline says how many of ten seeds or more reach its goal, and which seeds they are; the list of headlines names all of them.
+#[test]
+fn every_headline_says_its_seeds_and_is_in_the_list() {
+    let list = repository().join("experiments/README.md");
+    let listed = std::fs::read_to_string(&list).expect("a list of headlines");
+    let names = |text: &str| -> Vec<String> {
+        let rows = text.lines().filter(|line| line.contains(HEADLINE));
+        rows.map(|row| row.replace(HEADLINE, ""))
+            .map(|row| {
+                row.split('|')
+                    .nth(1)
+                    .unwrap_or_default()
+                    .trim()
+                    .replace("**", "")
+            })
+            .collect()
+    };
+    let mut shown = Vec::new();
+    for path in files(&repository(), ".md") {
+        let text = std::fs::read_to_string(&path).expect("a document");
+        for row in text.lines().filter(|line| line.contains(HEADLINE)) {
+            let Some([reached, all, first, last]) = seeds_of(row) else {
+                panic!(
+                    "{}: say `n of m` and `seeds a to b` in {row}",
+                    path.display()
+                );
+            };
+            let what = format!("{}: {row}", path.display());
+            assert_eq!(last + 1 - first, all, "{what}");
+            assert!(reached <= all && all >= 10, "{what}");
+        }
+        if path != list {
+            shown.extend(names(&text));
+        }
+    }
+    let mut listed = names(&listed);
+    listed.sort();
+    shown.sort();
+    shown.dedup();
+    assert_eq!(listed, shown, "the list, and what the documents show");
+    assert!(listed.len() >= 10, "{listed:?}");
+}
+
 /// The README shows the table that `benches/peers/run` wrote.
 #[test]
 fn the_table_of_speeds_is_the_measured_one() {

@@ -33,9 +33,12 @@ pub struct Progress {
     /// How often training has begun anew.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub restarts: usize,
-    /// After which update it did so last.
+    /// After which update it came to the present task of the curriculum, or began anew.
     #[serde(default, skip_serializing_if = "is_zero")]
-    pub begun_at: usize,
+    pub stage_begun_at: usize,
+    /// Whether it begins anew with the next update: the weights and the optimiser's state are then of what is given up.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub begins_anew: bool,
     /// The best evaluation of the task itself so far, which comes after those of the curriculum.
     pub best: Option<Best>,
     /// Evaluations in a row without a better one.
@@ -48,6 +51,10 @@ pub struct Progress {
 /// Whether a count is what it is where nothing is written of it.
 pub(super) fn is_zero(count: &usize) -> bool {
     *count == 0
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// The best evaluation on the validation split.

@@ -86,10 +86,12 @@ pub struct Curriculum {
     pub values: Vec<toml::Value>,
     /// When a value is mastered: looked at after each evaluation on its validation split.
     pub until: Threshold,
-    /// Updates after which a training that has not mastered its first value begins anew, with other start values and a fresh optimiser; and
-    /// after as many again, once more. All count as updates of this training ([`TrainingConfig::steps`]), and its result says how often it
-    /// has begun anew. Of nets that begin to learn one way or another, this makes those that have begun in a way that leads nowhere begin
-    /// again. Default: never. A training that began with the weights of another run never does.
+    /// Updates that a value has, at least `evaluate_every`: a training that has not mastered it by then begins anew, at the first value, with
+    /// other start values and a fresh optimiser. All its updates count ([`TrainingConfig::steps`]), and its result says how often it has begun
+    /// anew. Default: never. A training that began with the weights of another run never does, nor does one that has come to the task itself.
+    ///
+    /// Nets that recall either find it within a thousand updates, or learn the easiest values some other way that leads no further; and some
+    /// lose it again when the sequences grow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart_after: Option<usize>,
 }

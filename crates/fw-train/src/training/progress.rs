@@ -92,10 +92,16 @@ impl ProgressDisplay {
     }
 
     /// Before training begins anew.
-    pub fn begins_anew(&self, progress: &Progress) {
+    pub fn begins_anew(&self, progress: &Progress, experiment: &Experiment) {
+        let Some(curriculum) = &experiment.training.curriculum else {
+            return;
+        };
         self.tell(&format!(
-            "  curriculum: its first value is not mastered, so training begins anew after step {}, with other start values (restart {})",
-            progress.step, progress.restarts
+            "  curriculum: task.{} = {} is not mastered in time, so training begins anew after step {}, with other start values (restart {})",
+            curriculum.setting,
+            curriculum.values[progress.stage],
+            progress.step,
+            progress.restarts + 1
         ));
     }
 

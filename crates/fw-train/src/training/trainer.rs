@@ -151,6 +151,7 @@ impl<'a> Session<'a> {
             });
             let model = team.leader.model();
             progress.step = step;
+            progress.begins_anew = false;
             let is_recorded = logged.is_some();
             let evaluates = is_last || step.is_multiple_of(config.evaluate_every);
 
@@ -194,6 +195,7 @@ impl<'a> Session<'a> {
                 display.evaluated(&progress, evaluation, latest);
                 if self.has_mastered(&progress, evaluation) {
                     progress.stage += 1;
+                    progress.stage_begun_at = step;
                     // After the last step for a run that is trained further.
                     if !is_last {
                         display.began_stage(&progress, self.experiment);
@@ -201,15 +203,15 @@ impl<'a> Session<'a> {
                 } else if self.is_late_at_first_stage(&progress) {
                     display.is_stuck(&progress, evaluation, self.experiment);
                 }
-                let begins_anew = self.has_failed(&progress);
-                if begins_anew {
-                    progress.restarts += 1;
-                    progress.begun_at = step;
+                if self.has_failed(&progress) {
+                    if !is_last {
+                        display.begins_anew(&progress, self.experiment);
+                    }
+                    progress.begin_anew();
                 }
                 self.write_checkpoint(&team, &progress)?;
                 // After the last step for a run that is trained further.
-                if begins_anew && !is_last {
-                    display.begins_anew(&progress);
+                if progress.begins_anew && !is_last {
                     display.finish();
                     return Ok(None);
                 }
@@ -286,7 +288,8 @@ impl<'a> Session<'a> {
                 peak_memory: None,
                 stage: 0,
                 restarts: 0,
-                begun_at: 0,
+                stage_begun_at: 0,
+                begins_anew: false,
                 best: None,
                 evaluations_without_improvement: 0,
                 data: self.digests(),
@@ -337,7 +340,7 @@ impl<'a> Session<'a> {
                 progress.forget_best();
             }
         }
-        let (model, optimizer) = match progress.has_just_begun_anew() {
+        let (model, optimizer) = match progress.begins_anew {
             true => (model, optimizer),
             false => (
                 checkpoint.load_model(model)?,
@@ -410,14 +413,15 @@ impl<'a> Session<'a> {
         config.curriculum.is_some() && progress.stage == 0 && is_first
     }
 
-    /// Whether training is to begin anew, since it has not mastered the first task.
+    /// Whether training is to begin anew, since it has not mastered an easier task in time.
     fn has_failed(&self, progress: &Progress) -> bool {
         let curriculum = self.experiment.training.curriculum.as_ref();
         let after = curriculum.and_then(|curriculum| curriculum.restart_after);
-        let is_due = after.is_some_and(|updates| progress.step - progress.begun_at >= updates);
+        let updates = progress.step - progress.stage_begun_at;
+        let is_due =
+            !self.is_at_last_stage(progress) && after.is_some_and(|after| updates >= after);
         let first = self.run.history().into_iter().next();
-        let is_from_another = || first.is_some_and(|session| session.from.is_some());
-        progress.stage == 0 && is_due && !is_from_another()
+        is_due && first.is_none_or(|session| session.from.is_none())
     }
 
     /// What this process held at most; nothing, where tensors lie on a device of their own.
@@ -491,7 +495,7 @@ impl<'a> Session<'a> {
             test,
             validation,
             steps: progress.step,
-            restarts: progress.restarts - usize::from(progress.has_just_begun_anew()),
+            restarts: progress.restarts - usize::from(progress.begins_anew),
             best_step: checkpoint.step,
             slices,
             seconds: progress.seconds,
@@ -512,9 +516,12 @@ impl<'a> Session<'a> {
 }
 
 impl Progress {
-    /// Whether the weights and the optimiser are yet to be made.
-    fn has_just_begun_anew(&self) -> bool {
-        self.restarts > 0 && self.begun_at == self.step
+    /// From the next update on.
+    fn begin_anew(&mut self) {
+        self.restarts += 1;
+        self.stage = 0;
+        self.stage_begun_at = self.step;
+        self.begins_anew = true;
     }
 
     /// The next evaluation is the best.

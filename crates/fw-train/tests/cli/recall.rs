@@ -142,7 +142,7 @@ fn a_training_that_does_not_leave_its_first_value_begins_anew() {
     let settings = of_steps("training.steps=100");
     let mut train = train_with(here, "whole", TINY_SAB, &settings);
     let shown = super::stderr(&train.output().expect("the binary starts"));
-    let anew = "its first value is not mastered, so training begins anew after step";
+    let anew = "task.steps = 2 is not mastered in time, so training begins anew after step";
     for told in [
         "40, with other start values (restart 1)",
         "80, with other start values (restart 2)",
@@ -193,6 +193,31 @@ fn a_training_that_does_not_leave_its_first_value_begins_anew() {
         .expect("the binary starts");
     assert!(shown.status.success() && !super::stderr(&shown).contains(anew));
     assert_eq!(json(here.join("from/result.json"))["restarts"], Value::Null);
+}
+
+/// Every value has a time of its own, and a training that begins anew does so with the first. Most of the loss of a long wait is of the blanks,
+/// which are learned at once, most of that of a short one of the symbols.
+#[test]
+fn a_training_that_does_not_get_beyond_a_later_value_begins_anew_with_the_first() {
+    let folder = TempDir::new().expect("a folder");
+    let here = folder.path();
+    let later = "training.curriculum={ setting = 'steps', values = [30, 2], until = { loss = 0.5 }, restart_after = 60 }";
+    let mut train = train_with(here, "run", TINY_SAB, &["--set", later]);
+    train.args([
+        "--set",
+        "training.steps=300",
+        "--set",
+        "optimizer.learning_rate=0.02",
+    ]);
+    let shown = super::stderr(&train.output().expect("the binary starts"));
+    let given_up = "task.steps = 2 is not mastered in time, so training begins anew";
+    let came = "curriculum: task.steps = 2 after step";
+    assert!(shown.contains(given_up), "{shown}");
+    assert!(shown.matches(came).count() > 1, "{shown}");
+    let (records, _) = numbers(&here.join("run"));
+    let stages = records.iter().filter_map(|record| record["stage"].as_u64());
+    let stages: Vec<u64> = stages.collect();
+    assert!(stages.windows(2).any(|two| two == [1, 0]), "{stages:?}");
 }
 
 /// A stage that was mastered at the last step is the next one's beginning.
