@@ -86,6 +86,10 @@ pub struct Curriculum {
     pub values: Vec<toml::Value>,
     /// When a value is mastered: looked at after each evaluation on its validation split.
     pub until: Threshold,
+    /// Factor of the learning rate from the second value on, above 0. Default 1. Below 1, what has been found with a high rate is kept while the
+    /// task grows.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub later_rate: f64,
     /// Updates that a value has, at least `evaluate_every`: a training that has not mastered it by then begins anew, at the first value, with
     /// other start values and a fresh optimiser. All its updates count ([`TrainingConfig::steps`]), and its result says how often it has begun
     /// anew. Default: never. A training that began with the weights of another run never does, nor does one that has come to the task itself.
@@ -94,6 +98,14 @@ pub struct Curriculum {
     /// lose it again when the sequences grow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart_after: Option<usize>,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+fn is_one(factor: &f64) -> bool {
+    *factor == 1.0
 }
 
 impl Curriculum {
@@ -199,6 +211,14 @@ impl TrainingConfig {
         self.seed.wrapping_add(STEP.wrapping_mul(restarts as u64))
     }
 
+    /// What the learning rate is multiplied with after so many tasks of the curriculum.
+    fn rate_factor(&self, stage: usize) -> f64 {
+        match &self.curriculum {
+            Some(curriculum) if stage > 0 => curriculum.later_rate,
+            _ => 1.0,
+        }
+    }
+
     pub(crate) fn from_section(section: Section) -> Result<Self, Error> {
         let config: TrainingConfig = section.parse()?;
         for (field, size) in [
@@ -240,6 +260,10 @@ impl TrainingConfig {
             let rule = "hold at least one value";
             require(n >= 1, "training.curriculum.values", "empty", rule)?;
             curriculum.until.validate("training.curriculum.until")?;
+            let factor = curriculum.later_rate;
+            let rule = "be a number above 0";
+            let holds = factor.is_finite() && factor > 0.0;
+            require(holds, "training.curriculum.later_rate", factor, rule)?;
             if let Some(updates) = curriculum.restart_after {
                 let field = "training.curriculum.restart_after";
                 let every = config.evaluate_every;

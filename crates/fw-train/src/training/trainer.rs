@@ -142,7 +142,8 @@ impl<'a> Session<'a> {
         while progress.step < config.steps && !self.should_stop(&progress) {
             let step = progress.step + 1;
             let is_last = step == config.steps;
-            let rate = self.experiment.optimizer.learning_rate(step, config.steps);
+            let scheduled = self.experiment.optimizer.learning_rate(step, config.steps);
+            let rate = scheduled * config.rate_factor(progress.stage);
             let logged = team.update(Update {
                 step,
                 stage: progress.stage,

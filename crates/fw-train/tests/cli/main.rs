@@ -27,6 +27,7 @@ const TINY: &[&str] = &[
     "task.test_samples=300",
     "model.d_hidden=8",
     "model.d_embedding=12",
+    "optimizer.warmup_steps=0",
     "model.d_head=0",
     "training.batch_size=16",
     "training.steps=60",

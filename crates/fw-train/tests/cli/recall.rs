@@ -20,6 +20,7 @@ const TINY_SAB: &[&str] = &[
     "model.d_hidden=8",
     "model.top_k=3",
     "model.truncation_length=4",
+    "optimizer.warmup_steps=0",
     "training.batch_size=8",
     "training.steps=80",
     "training.log_every=10",
@@ -69,6 +70,21 @@ fn a_net_that_recalls_is_trained_tested_at_other_lengths_shown_and_drawn() {
     assert_eq!(result["state_size"], 16 + 10 * 8);
     assert!(result["test"]["counted_loss"].is_number());
 
+    let later = "training.curriculum={ setting = 'steps', values = [2, 4], until = { error = 1.0 }, later_rate = 0.25 }";
+    let constant = ["--set", "optimizer.schedule=constant", "--set", later];
+    succeed(&mut train_with(here, "slower", TINY_SAB, &constant));
+    let rates = numbers(&here.join("slower")).0;
+    let rates = rates
+        .iter()
+        .filter_map(|record| record["learning_rate"].as_f64());
+    let rates: Vec<f64> = rates.collect();
+    let first = rates[0];
+    // The first value takes 20 updates, two records.
+    assert!(rates[..2].iter().all(|rate| *rate == first), "{rates:?}");
+    assert!(
+        rates[2..].iter().all(|rate| *rate == 0.25 * first),
+        "{rates:?}"
+    );
     // Each record says which task of the curriculum it is of.
     let (records, _) = numbers(&here.join("run"));
     let stages: Vec<u64> = records
@@ -138,7 +154,11 @@ fn a_training_that_does_not_leave_its_first_value_begins_anew() {
     let folder = TempDir::new().expect("a folder");
     let here = folder.path();
     let constant = "optimizer.schedule=constant";
-    let of_steps = |steps| ["--set", RESTARTS, "--set", constant, "--set", steps];
+    let rate = "optimizer.learning_rate=0.001";
+    let of_steps = |steps| {
+        let settings = [RESTARTS, constant, rate, steps];
+        settings.map(|setting| ["--set", setting]).concat()
+    };
     let settings = of_steps("training.steps=100");
     let mut train = train_with(here, "whole", TINY_SAB, &settings);
     let shown = super::stderr(&train.output().expect("the binary starts"));
@@ -447,6 +467,10 @@ fn what_cannot_be_is_refused_before_anything_is_written() {
         (
             "training.curriculum={ setting = 'steps', values = [2], until = { error = 0.1 }, restart_after = 19 }",
             "training.curriculum.restart_after is 19; it must be at least training.evaluate_every (20)",
+        ),
+        (
+            "training.curriculum={ setting = 'steps', values = [2], until = { error = 0.1 }, later_rate = 0.0 }",
+            "training.curriculum.later_rate is 0; it must be a number above 0",
         ),
     ] {
         let message = fail(&mut train_with(here, "x", TINY_SAB, &["--set", setting]), 2);
