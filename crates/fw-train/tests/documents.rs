@@ -1,5 +1,6 @@
 //! What the repository's documents and experiment files say holds.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
@@ -278,45 +279,29 @@ fn seeds_of(row: &str) -> Option<[u64; 4]> {
     Some([reached, all, first, last])
 }
 
-/// A headline says how many of ten seeds or more reach its goal, and which seeds they are; the list of headlines names all of them.
+/// A headline says how many of ten seeds or more reach its goal, and which seeds they are; wherever it is shown it says the same, and the
+/// list of headlines names all of them.
 #[test]
 fn every_headline_says_its_seeds_and_is_in_the_list() {
     let list = repository().join("experiments/README.md");
-    let listed = std::fs::read_to_string(&list).expect("a list of headlines");
-    let names = |text: &str| -> Vec<String> {
-        let rows = text.lines().filter(|line| line.contains(HEADLINE));
-        rows.map(|row| row.replace(HEADLINE, ""))
-            .map(|row| {
-                row.split('|')
-                    .nth(1)
-                    .unwrap_or_default()
-                    .trim()
-                    .replace("**", "")
-            })
-            .collect()
-    };
-    let mut shown = Vec::new();
+    let (mut listed, mut shown) = (BTreeMap::new(), BTreeMap::new());
     for path in files(&repository(), ".md") {
         let text = std::fs::read_to_string(&path).expect("a document");
         for row in text.lines().filter(|line| line.contains(HEADLINE)) {
-            let Some([reached, all, first, last]) = seeds_of(row) else {
-                panic!(
-                    "{}: say `n of m` and `seeds a to b` in {row}",
-                    path.display()
-                );
-            };
             let what = format!("{}: {row}", path.display());
+            let seeds = seeds_of(row).unwrap_or_else(|| panic!("`n of m`, `seeds a to b`? {what}"));
+            let [reached, all, first, last] = seeds;
             assert_eq!(last + 1 - first, all, "{what}");
             assert!(reached <= all && all >= 10, "{what}");
-        }
-        if path != list {
-            shown.extend(names(&text));
+            let name = row.replace(HEADLINE, "").replace("**", "");
+            let name = name.split('|').nth(1).unwrap_or_default().trim().to_owned();
+            let places = match path == list {
+                true => &mut listed,
+                false => &mut shown,
+            };
+            assert_eq!(*places.entry(name).or_insert(seeds), seeds, "{what}");
         }
     }
-    let mut listed = names(&listed);
-    listed.sort();
-    shown.sort();
-    shown.dedup();
     assert_eq!(listed, shown, "the list, and what the documents show");
     assert!(listed.len() >= 10, "{listed:?}");
 }

@@ -1,12 +1,12 @@
 //! Heads: from the controller's output to what is read and written.
 
 use burn::config::Config;
-use burn::module::{Module, Param, ParamId};
+use burn::module::Module;
 use burn::nn::{Initializer, Linear, LinearConfig};
-use burn::tensor::{Device, Shape, Tensor};
+use burn::tensor::{Device, Tensor};
 
 use crate::ConfigError;
-use crate::error::{expect_valid, require, require_finite, require_size};
+use crate::error::{expect_valid, require, require_size};
 use crate::ops::ntm::{Addressing, Writing, read, write};
 
 /// Configuration of a [`ReadHead`] or [`WriteHead`].
@@ -22,10 +22,6 @@ pub struct HeadConfig {
     /// Shifts that a head chooses from, odd: 3 (default) is one row forward, none, one row back.
     #[config(default = 3)]
     pub shift_width: usize,
-    /// Start value of the bias of g, the gate between what the key finds (1) and where the head was (0): any finite number. Default 0,
-    /// half of each.
-    #[config(default = 0.0)]
-    pub gate_bias: f64,
 }
 
 /// Heads that read: one linear map of the controller's output to the parameters of each head's addressing.
@@ -93,14 +89,13 @@ impl HeadConfig {
     /// Checks every field.
     ///
     /// # Errors
-    /// A size of 0, an even `shift_width`, or a `gate_bias` that is not finite.
+    /// A size of 0, or an even `shift_width`.
     pub fn validate(&self) -> Result<(), ConfigError> {
         require_size("d_controller", self.d_controller)?;
         require_size("word_size", self.word_size)?;
         require_size("n_heads", self.n_heads)?;
         let odd = self.shift_width % 2 == 1;
-        require(odd, "shift_width", self.shift_width, "be odd")?;
-        require_finite("gate_bias", self.gate_bias)
+        require(odd, "shift_width", self.shift_width, "be odd")
     }
 
     /// Heads that read, with fresh parameters on `device`.
@@ -112,7 +107,7 @@ impl HeadConfig {
         expect_valid(self.try_init_read(device))
     }
 
-    /// Heads that read, with fresh parameters on `device`: weights Xavier-uniform, biases 0 but for the gate's.
+    /// Heads that read, with fresh parameters on `device`: weights Xavier-uniform, biases 0.
     ///
     /// # Errors
     /// What [`validate`](Self::validate) finds.
@@ -134,7 +129,7 @@ impl HeadConfig {
         expect_valid(self.try_init_write(device))
     }
 
-    /// Heads that write, with fresh parameters on `device`: weights Xavier-uniform, biases 0 but for the gate's.
+    /// Heads that write, with fresh parameters on `device`: weights Xavier-uniform, biases 0.
     ///
     /// # Errors
     /// What [`validate`](Self::validate) finds.
@@ -156,22 +151,7 @@ impl HeadConfig {
         let mut linear = LinearConfig::new(self.d_controller, d_output)
             .with_initializer(Initializer::XavierUniform { gain: 1.0 })
             .init(device);
-        let d_head = Addressing::width(self.word_size, self.shift_width);
-        let (n_heads, gate, gate_bias) = (self.n_heads, self.word_size + 2, self.gate_bias);
-        linear.bias = Some(Param::uninitialized(
-            ParamId::new(),
-            move |device, require_grad| {
-                let zeros = Tensor::<1>::zeros([d_output], device);
-                let gates = (0..n_heads).map(|head| head * d_head + gate);
-                let bias = gates.fold(zeros, |bias, gate| {
-                    bias.slice_fill(gate..gate + 1, gate_bias)
-                });
-                bias.set_require_grad(require_grad)
-            },
-            device.clone(),
-            true,
-            Shape::from([d_output]),
-        ));
+        linear.bias = Some(Initializer::Zeros.init([d_output], device));
         linear
     }
 }

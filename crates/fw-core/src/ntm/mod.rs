@@ -61,9 +61,6 @@ pub struct NtmConfig {
     /// row back.
     #[config(default = 3)]
     pub shift_width: usize,
-    /// Start value of the bias of each head's gate: see [`HeadConfig::gate_bias`]. Default 0.
-    #[config(default = 0.0)]
-    pub gate_bias: f64,
     /// The memory before the first step. Default [`InitialMemory::Random`].
     #[config(default = "InitialMemory::Random")]
     pub initial_memory: InitialMemory,
@@ -279,7 +276,6 @@ impl NtmConfig {
         HeadConfig::new(self.d_controller, self.word_size)
             .with_n_heads(n_heads)
             .with_shift_width(self.shift_width)
-            .with_gate_bias(self.gate_bias)
     }
 }
 

@@ -169,7 +169,6 @@ settings! {
         n_read_heads: usize = 1,
         n_write_heads: usize = 1,
         shift_width: usize = 3,
-        gate_bias: f64 = 0.0,
         initial_memory: InitialMemory = InitialMemory::Random,
         initial_weights: InitialWeights = InitialWeights::OneHot,
         initial_reads: Start = Start::Learned,
@@ -189,7 +188,6 @@ settings! {
         n_read_heads: usize = 1,
         n_write_heads: usize = 1,
         shift_width: usize = 3,
-        gate_bias: f64 = 0.0,
         initial_memory: InitialMemory = InitialMemory::Random,
         initial_weights: InitialWeights = InitialWeights::OneHot,
         initial_reads: Start = Start::Learned,
@@ -411,7 +409,6 @@ macro_rules! machine {
             .with_n_read_heads($settings.n_read_heads)
             .with_n_write_heads($settings.n_write_heads)
             .with_shift_width($settings.shift_width)
-            .with_gate_bias($settings.gate_bias)
             .with_initial_memory($settings.initial_memory)
             .with_initial_weights($settings.initial_weights)
             .with_initial_reads($settings.initial_reads)

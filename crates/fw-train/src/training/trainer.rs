@@ -47,7 +47,7 @@ pub(super) struct Session<'a> {
     pub(super) next: Option<history::Session>,
 }
 
-/// Trains a model to its end, or until another has to be begun with.
+/// Trains a model to its end, or until it has to begin anew with another: nothing comes out then.
 impl WithModel for &Session<'_> {
     type Output = Option<RunResult>;
 
@@ -410,7 +410,7 @@ impl<'a> Session<'a> {
     fn is_late_at_first_stage(&self, progress: &Progress) -> bool {
         let config = &self.experiment.training;
         let late = (Curriculum::LATE * config.steps as f64).ceil() as usize;
-        let is_first = progress.step >= late && progress.step - config.evaluate_every < late;
+        let is_first = (late..late + config.evaluate_every).contains(&progress.step);
         config.curriculum.is_some() && progress.stage == 0 && is_first
     }
 
@@ -419,10 +419,12 @@ impl<'a> Session<'a> {
         let curriculum = self.experiment.training.curriculum.as_ref();
         let after = curriculum.and_then(|curriculum| curriculum.restart_after);
         let updates = progress.step - progress.stage_begun_at;
-        let is_due =
-            !self.is_at_last_stage(progress) && after.is_some_and(|after| updates >= after);
-        let first = self.run.history().into_iter().next();
-        is_due && first.is_none_or(|session| session.from.is_none())
+        let is_due = after.is_some_and(|after| updates >= after);
+        let is_fresh = || {
+            let first = self.run.history().into_iter().next();
+            first.is_none_or(|session| session.from.is_none())
+        };
+        !self.is_at_last_stage(progress) && is_due && is_fresh()
     }
 
     /// What this process held at most; nothing, where tensors lie on a device of their own.

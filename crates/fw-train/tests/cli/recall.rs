@@ -268,6 +268,9 @@ fn a_curriculum_that_is_never_mastered_is_tested_on_the_task_itself() {
     let shown = super::stderr(&train.output().expect("the binary starts"));
     let stuck = "curriculum: still at its first value, task.steps = 2, after 40 of 80 updates: ";
     assert_eq!(shown.matches(stuck).count(), 1, "{shown}");
+    // However few updates there are.
+    let few = ["--set", hard, "--set", "training.steps=5"];
+    succeed(&mut train_with(here, "few", TINY_SAB, &few));
     let advice = "the next one comes at an error of 0 %. Most nets that learn a task have left it by now. Try optimizer.learning_rate";
     assert!(shown.contains(advice), "{shown}");
     let result = json(here.join("run/result.json"));
