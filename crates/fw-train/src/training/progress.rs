@@ -105,8 +105,8 @@ impl ProgressDisplay {
         ));
     }
 
-    /// After an evaluation behind which a training that is still at the first task of its curriculum has mostly failed.
-    pub fn is_stuck(&self, progress: &Progress, evaluation: Evaluation, experiment: &Experiment) {
+    /// After an evaluation, late in the training, with the first task of the curriculum still not mastered.
+    pub fn stuck(&self, progress: &Progress, evaluation: Evaluation, experiment: &Experiment) {
         let Some(curriculum) = &experiment.training.curriculum else {
             return;
         };

@@ -202,7 +202,7 @@ impl<'a> Session<'a> {
                         display.began_stage(&progress, self.experiment);
                     }
                 } else if self.is_late_at_first_stage(&progress) {
-                    display.is_stuck(&progress, evaluation, self.experiment);
+                    display.stuck(&progress, evaluation, self.experiment);
                 }
                 if self.has_failed(&progress) {
                     if !is_last {
