@@ -75,14 +75,14 @@ def limit_memory():
 
 
 class Worker:
-    """A process that computes one variant at one size."""
+    """A process that computes one variant at one size. `program` is the worker for variants of ours."""
 
-    def __init__(self, variant, names, sizes, options):
+    def __init__(self, variant, names, sizes, options, program=None):
         kind = variant.split("-")[0]
         command = {
             "torch": [sys.executable, HERE / "worker_torch.py"],
             "jax": [sys.executable, HERE / "worker_jax.py"],
-        }.get(kind, [os.environ["FW_BENCH_WORKER"]])
+        }.get(kind) or [program or os.environ["FW_BENCH_WORKER"]]
         # PyTorch knows no wgpu: its way to the same GPU is CUDA.
         device = "cuda" if kind == "torch" and options.device == "wgpu" else options.device
         self.request = {"variant": variant, "sizes": dict(zip(names, sizes)), "device": device}
@@ -277,6 +277,18 @@ def markdown(rows):
     return "\n".join([text[0], "|---" + "|---:" * (len(rows[0]) - 1) + "|", *text[1:]]) + "\n"
 
 
+def read_grid(text, suite):
+    """The lines of a grid as lists of sizes."""
+    try:
+        grid = [[int(size) for size in line.split(",")] for line in text.split(";")]
+    except ValueError:
+        grid = [[]]
+    if any(len(line) != len(suite["sizes"]) for line in grid):
+        names = ",".join(suite["sizes"])
+        raise ValueError(f"--grid is {text!r}; it must be lines of {len(suite['sizes'])} whole numbers, {names};...")
+    return grid
+
+
 def main():
     parser = argparse.ArgumentParser(prog="benches/peers/run", description=__doc__)
     parser.add_argument("--suite", choices=SUITES, default="fast-weights")
@@ -302,11 +314,9 @@ def main():
                 "grid": ";".join(filter(None, [suite["grid"], suite.get("large")])),
                 "peers": [name for name in suite["peers"] if name.startswith(peers)],
             }
-        grid = [[int(size) for size in line.split(",")] for line in (options.grid or suite["grid"]).split(";")]
-        assert all(len(line) == len(suite["sizes"]) for line in grid)
-    except (ValueError, AssertionError):
-        names = ",".join(suite["sizes"])
-        parser.error(f"--grid is {options.grid!r}; it must be lines of {len(suite['sizes'])} whole numbers, {names};...")
+        grid = read_grid(options.grid or suite["grid"], suite)
+    except ValueError as error:
+        parser.error(str(error))
     if not (options.grid or options.variants):
         on_gpu = "" if options.device == "cpu" else f"-{options.device}"
         options.table = options.table or HERE / "results" / f"{options.suite}{on_gpu}.md"
