@@ -6,7 +6,7 @@ use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::{DType, Device, Tensor};
 
 use crate::error::{expect_valid, require, require_finite, require_size};
-use crate::ops::fast_weights as ops;
+use crate::ops::{Sequence, fast_weights as ops};
 use crate::recurrent::{check_input, empty_output, expect_state};
 use crate::{Activation, ConfigError, HiddenInitializer, Path, Recurrent, StateError};
 
@@ -374,7 +374,7 @@ impl Recurrent for FastWeights {
         state: Option<FastWeightsState>,
     ) -> (Tensor<3>, FastWeightsState) {
         check_input(&input, self.d_input());
-        self.sequence(ops::Input::Raw(input), state)
+        self.sequence(Sequence::Raw(input), state)
     }
 
     fn forward_projected(
@@ -382,7 +382,7 @@ impl Recurrent for FastWeights {
         projected: Tensor<3>,
         state: Option<FastWeightsState>,
     ) -> (Tensor<3>, FastWeightsState) {
-        self.sequence(ops::Input::Projected(projected), state)
+        self.sequence(Sequence::Projected(projected), state)
     }
 }
 
@@ -390,7 +390,7 @@ impl FastWeights {
     #[track_caller]
     fn sequence(
         &self,
-        input: ops::Input,
+        input: Sequence,
         state: Option<FastWeightsState>,
     ) -> (Tensor<3>, FastWeightsState) {
         let (device, [batch_size, seq_length, _]) =

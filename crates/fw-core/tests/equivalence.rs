@@ -403,7 +403,7 @@ fn inner(layer: &fw_core::LstmState) -> fw_core::LstmState {
 }
 
 #[test]
-#[should_panic(expected = "path is Fused; there is no kernel for this cell")]
+#[should_panic(expected = "path is Fused; there is no kernel for Sparse Attentive Backtracking")]
 fn a_cell_without_a_kernel_refuses_the_fused_path() {
     let device = Device::flex();
     let cell = ElmanConfig::new(D_INPUT, D_HIDDEN).with_layer_norm(true);

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{expect_valid, require, require_size};
 #[cfg(feature = "flex")]
-use crate::ops::fused;
-use crate::ops::{ntm, scan};
+use crate::ops::operation::is_available;
+use crate::ops::{Sequence, ntm, scan};
 use crate::recurrent::{check_input, empty_output, expect_state, state_or_initial};
 use crate::{Activation, ConfigError, LstmConfig, Path, Recurrent, StateError};
 
@@ -368,12 +368,6 @@ impl Ntm {
         }
     }
 
-    /// Whether a sequence goes to the kernel.
-    #[cfg(feature = "flex")]
-    fn has_kernel(&self, input: &Tensor<3>) -> bool {
-        self.path != Path::Composed && fused::is_available(&input.device(), input.dtype())
-    }
-
     /// The weights, laid out for steps.
     fn weights(&self) -> ntm::Weights {
         let d_reads = self.initial_reads.lazy_shape().num_elements();
@@ -453,18 +447,7 @@ impl Recurrent for Ntm {
     /// The whole sequence: fused into one operation where there is a kernel for the device, step by step elsewhere.
     fn forward(&self, input: Tensor<3>, state: Option<NtmState>) -> (Tensor<3>, NtmState) {
         check_input(&input, self.d_input);
-        let [batch_size, ..] = input.dims();
-        let state = state_or_initial(self, &input, state);
-        #[cfg(feature = "flex")]
-        if batch_size > 0 && self.has_kernel(&input) {
-            let input = ntm::fused::Sequence::Raw(input);
-            return ntm::fused::sequence(input, state, self.slow_weights());
-        }
-        let projected = match batch_size {
-            0 => input,
-            _ => self.project(input),
-        };
-        self.forward_projected(projected, Some(state))
+        self.sequence(Sequence::Raw(input), state)
     }
 
     fn forward_projected(
@@ -472,33 +455,54 @@ impl Recurrent for Ntm {
         projected: Tensor<3>,
         state: Option<NtmState>,
     ) -> (Tensor<3>, NtmState) {
-        let state = state_or_initial(self, &projected, state);
-        if projected.dims()[0] == 0 {
-            return (empty_output(self, &projected), state);
+        self.sequence(Sequence::Projected(projected), state)
+    }
+}
+
+impl Ntm {
+    #[track_caller]
+    fn sequence(&self, input: Sequence, state: Option<NtmState>) -> (Tensor<3>, NtmState) {
+        let state = state_or_initial(self, input.tensor(), state);
+        let [batch_size, ..] = input.tensor().dims();
+        if batch_size == 0 {
+            return (empty_output(self, input.tensor()), state);
         }
+        let (device, dtype) = (input.tensor().device(), input.tensor().dtype());
+        self.path.choose(
+            "a Neural Turing Machine",
+            (&device, dtype),
+            (input, state),
+            |(input, state)| self.by_kernel(input, state),
+            |(input, state)| {
+                let projected = input.projected(|input| self.project(input));
+                // Laid out once, not for every step.
+                let weights = self.weights();
+                scan(projected, state, |projected_t, state| {
+                    let step = ntm::step(projected_t, state, &weights);
+                    (step.output, step.state)
+                })
+            },
+        )
+    }
+
+    /// The sequence by a kernel of this device, if it has one for the type and the sizes.
+    #[allow(
+        unused_variables,
+        reason = "without a backend that has kernels there is none"
+    )]
+    #[track_caller]
+    fn by_kernel(&self, input: &Sequence, state: &NtmState) -> Option<(Tensor<3>, NtmState)> {
         #[cfg(feature = "flex")]
-        if self.has_kernel(&projected) {
-            let projected = ntm::fused::Sequence::Projected(projected);
-            return ntm::fused::sequence(projected, state, self.slow_weights());
+        if is_available(&input.tensor().device(), input.tensor().dtype()) {
+            let (input, state) = (input.clone(), state.clone());
+            return Some(ntm::fused::sequence(input, state, self.slow_weights()));
         }
-        // Laid out once, not for every step.
-        let weights = self.weights();
         #[cfg(feature = "cube")]
-        if self.path != Path::Composed
-            && let Some(result) = ntm::cube::sequence(&projected, &state, &weights)
+        if let Some(result) =
+            ntm::cube::sequence(input, state, &self.weights(), |input| self.project(input))
         {
-            return result;
+            return Some(result);
         }
-        assert!(
-            self.path != Path::Fused,
-            "path is Fused; there is no kernel for {:?} on {:?}: it needs Flex, f32 or f64, and the cargo feature flex, or \
-             a GPU with room for the machine, f32, f16 or bf16, and the cargo feature wgpu or cuda",
-            projected.dtype(),
-            projected.device()
-        );
-        scan(projected, state, |projected_t, state| {
-            let step = ntm::step(projected_t, state, &weights);
-            (step.output, step.state)
-        })
+        None
     }
 }

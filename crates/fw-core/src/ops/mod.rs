@@ -10,15 +10,16 @@ mod cpu;
 #[cfg(feature = "cube")]
 mod cube;
 pub mod fast_weights;
-#[cfg(feature = "flex")]
-pub(crate) mod fused;
 pub mod holographic;
 pub mod ntm;
+#[cfg(any(feature = "flex", feature = "cube"))]
+pub(crate) mod operation;
 mod path;
 mod precision;
 mod projection;
 pub mod sab;
 mod scan;
+mod sequence;
 pub(crate) mod shapes;
 
 pub use activation::Activation;
@@ -29,3 +30,4 @@ pub use cpu::{InstructionSet, InstructionSetError};
 pub use path::Path;
 pub use projection::{project, project_linear};
 pub use scan::scan;
+pub(crate) use sequence::Sequence;

@@ -1,5 +1,6 @@
 //! The way an operation is computed.
 
+use burn::tensor::{DType, Device};
 use serde::{Deserialize, Serialize};
 
 /// How an operation over a whole sequence is computed. Both ways give the same numbers up to rounding.
@@ -14,4 +15,34 @@ pub enum Path {
     /// One operation with a backward pass of its own: on Flex with the cargo feature `flex`, in f32 and f64, and on
     /// GPUs with the cargo features `wgpu` and `cuda`, in f32, f16 and bf16, where what units share has room for it.
     Fused,
+}
+
+impl Path {
+    /// Computes by the kernel or composed, as this path asks for. The kernel yields nothing where there is none; `what` is computed
+    /// of `operands`, in the type and on the device of `like`.
+    ///
+    /// # Panics
+    /// If the path is [`Path::Fused`] and there is no kernel.
+    #[track_caller]
+    pub(crate) fn choose<I, O>(
+        self,
+        what: &str,
+        like: (&Device, DType),
+        operands: I,
+        by_kernel: impl FnOnce(&I) -> Option<O>,
+        composed: impl FnOnce(I) -> O,
+    ) -> O {
+        if self != Path::Composed
+            && let Some(output) = by_kernel(&operands)
+        {
+            return output;
+        }
+        let (device, dtype) = like;
+        assert!(
+            self != Path::Fused,
+            "path is Fused; there is no kernel for {what} in {dtype:?} on {device:?}: it needs Flex, f32 or f64, and the cargo \
+             feature flex, or a GPU with room for a sample, f32, f16 or bf16, and the cargo feature wgpu or cuda"
+        );
+        composed(operands)
+    }
 }

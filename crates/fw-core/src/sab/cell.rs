@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 
 use crate::ops::sab::{CellKind, FusedCell};
 use crate::recurrent::{forward_composed, state_or_initial};
-use crate::{Elman, FastWeights, FastWeightsState, Gru, Lstm, LstmState, Recurrent};
+use crate::{Elman, FastWeights, FastWeightsState, Gru, Lstm, LstmState, Path, Recurrent};
 
 /// A recurrent layer whose output is its hidden state h, which can be replaced between two steps.
 ///
@@ -139,22 +139,24 @@ pub(crate) fn forward_bare<C: Cell>(
     state: Option<C::State>,
 ) -> (Tensor<3>, C::State) {
     let state = state_or_initial(cell, &projected, state);
-    #[cfg(any(feature = "flex", feature = "cube"))]
-    if let Some(result) = forward_fused(cell, &projected, &state) {
-        return result;
-    }
-    forward_composed(cell, projected, state)
+    let (device, dtype) = (projected.device(), projected.dtype());
+    Path::Auto.choose(
+        "this cell",
+        (&device, dtype),
+        (projected, state),
+        |(projected, state)| by_kernel(cell, projected, state),
+        |(projected, state)| forward_composed(cell, projected, state),
+    )
 }
 
 /// The whole sequence by the kernel, if there is one.
-#[cfg(any(feature = "flex", feature = "cube"))]
 #[track_caller]
-fn forward_fused<C: Cell>(
+fn by_kernel<C: Cell>(
     cell: &C,
     projected: &Tensor<3>,
     state: &C::State,
 ) -> Option<(Tensor<3>, C::State)> {
-    use crate::ops::sab::{Combination, Options, Run, Sparsifier, by_kernel};
+    use crate::ops::sab::{Combination, Options, Run, Sparsifier};
 
     let [batch_size, seq_length, _] = projected.dims();
     if batch_size == 0 {
@@ -174,7 +176,8 @@ fn forward_fused<C: Cell>(
         first_step: 0,
         yields_summary: false,
     };
-    let (output, last) = by_kernel(projected, &start, None, None, &nothing_recalled, run)?;
+    let (output, last) =
+        crate::ops::sab::by_kernel(projected, &start, None, None, &nothing_recalled, run)?;
     let hidden = output.clone().narrow(1, seq_length - 1, 1).squeeze_dim(1);
     Some((output, C::after_fused(state.clone(), hidden, last)))
 }

@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{expect_valid, require_size};
 use crate::ops::sab::{Attended, Memories, Options, Scoring, combine};
-#[cfg(any(feature = "flex", feature = "cube"))]
 use crate::ops::sab::{Run, by_kernel};
 use crate::ops::scan;
 use crate::ops::shapes::fits;
@@ -332,16 +331,12 @@ impl<C: Cell> Sab<C> {
     }
 
     /// The whole sequence by the kernel, if there is one for the cell, the device and the type.
-    #[cfg(any(feature = "flex", feature = "cube"))]
-    fn fused(
+    fn by_kernel(
         &self,
         projected: &Tensor<3>,
         state: &SabState<C::State>,
         scoring: Option<&Scoring>,
     ) -> Option<(Tensor<3>, SabState<C::State>)> {
-        if self.config.path == Path::Composed {
-            return None;
-        }
         let [_, seq_length, _] = projected.dims();
         let cell = self.cell.fused(&state.cell)?;
         let (options, d_hidden) = (self.config.options(), self.d_hidden());
@@ -364,7 +359,6 @@ impl<C: Cell> Sab<C> {
     }
 
     /// The memories after a sequence with the given hidden states.
-    #[cfg(any(feature = "flex", feature = "cube"))]
     fn memories_after(&self, state: &SabState<C::State>, hidden: Tensor<3>) -> Option<Tensor<3>> {
         let interval = self.config.attention_interval;
         let first = interval - 1 - state.step % interval;
@@ -481,23 +475,20 @@ impl<C: Cell> Recurrent for Sab<C> {
         }
         let scoring = self.attention.as_ref().map(SparseAttention::scoring);
         state.memories = state.memories.map(|memories| self.newest(memories));
-        #[cfg(any(feature = "flex", feature = "cube"))]
-        if let Some(result) = self.fused(&projected, &state, scoring.as_ref()) {
-            return result;
-        }
-        assert!(
-            self.config.path != Path::Fused,
-            "path is Fused; there is no kernel for this cell on {:?} in {:?}: it needs an LSTM, a GRU or an Elman network, without \
-             layer normalisation, on Flex, in f32 or f64, and the cargo feature flex, or on a GPU, in f32, f16 or bf16, and the \
-             cargo feature wgpu or cuda",
-            projected.device(),
-            projected.dtype()
-        );
-        let walk = self.walk_from(state, scoring.as_ref());
-        let (output, walk) = scan(projected, walk, |projected_t, walk| {
-            let step = self.step_traced(projected_t, walk, scoring.as_ref());
-            (step.output, step.walk)
-        });
-        (output, walk.into())
+        let (device, dtype) = (projected.device(), projected.dtype());
+        self.config.path.choose(
+            "Sparse Attentive Backtracking (over an LSTM, a GRU or an Elman network, without layer normalisation)",
+            (&device, dtype),
+            (projected, state),
+            |(projected, state)| self.by_kernel(projected, state, scoring.as_ref()),
+            |(projected, state)| {
+                let walk = self.walk_from(state, scoring.as_ref());
+                let (output, walk) = scan(projected, walk, |projected_t, walk| {
+                    let step = self.step_traced(projected_t, walk, scoring.as_ref());
+                    (step.output, step.walk)
+                });
+                (output, walk.into())
+            },
+        )
     }
 }

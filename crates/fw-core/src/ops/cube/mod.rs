@@ -3,7 +3,6 @@
 //! One cube (a workgroup) computes one sample for the whole sequence. Its units stand in `parts` rows of `lanes`: a
 //! lane computes every `lanes`-th number of a result, and the rows share the terms of each sum.
 
-mod autodiff;
 mod functions;
 mod layout;
 mod products;
@@ -11,7 +10,6 @@ mod reductions;
 mod rows;
 mod tensors;
 
-pub(crate) use autodiff::{Operation, run_tracked};
 pub(crate) use functions::{activate, activate_slope, sigmoid};
 pub(crate) use layout::{Layout, UNITS, hardware, room};
 pub(crate) use products::{place, product, sum_of_parts, sync, terms, times};

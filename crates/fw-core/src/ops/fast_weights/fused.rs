@@ -3,21 +3,19 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use burn::backend::autodiff::{Autodiff, checkpoint::strategy::CheckpointStrategy};
-use burn::backend::flex::FlexTensor;
-use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, ExtensionType, Flex, backend_extension};
+use burn::backend::{Dispatch, ExtensionType};
 use burn::tensor::Tensor;
 
-use super::cpu::{self, Cotangents, Outputs, Problem, Tape, Wanted};
-use super::{Form, Input, Memory, Options, State, Weights, Write};
+use super::cpu::{self, Cotangents, Outputs, Problem, Tape};
+use super::{Form, Memory, Options, State, Weights, Write};
+use crate::ops::Sequence;
 use crate::ops::cpu::{Arch, Real, SharedMut, arch};
-use crate::ops::fused::{self, Kernel};
+use crate::ops::operation::{self, Kernel, on_flex, operands};
 
 /// Fast weights over a whole sequence by the kernel.
 #[track_caller]
 pub(super) fn fast_weights(
-    input: Input,
+    input: Sequence,
     state: State,
     weights: &Weights,
     options: &Options,
@@ -32,7 +30,7 @@ pub(super) fn fast_weights(
 /// The same with given instructions, which the machine must have, and chunks of a given length.
 #[track_caller]
 fn run(
-    input: Input,
+    input: Sequence,
     state: State,
     weights: &Weights,
     options: &Options,
@@ -54,7 +52,7 @@ fn run(
         options: *options,
         epsilon: weights.norm.as_ref().map(|norm| norm.epsilon),
         has_start: start.is_some(),
-        is_projected: matches!(input, Input::Projected(_)),
+        is_projected: matches!(input, Sequence::Projected(_)),
         arch,
         chunk,
         more: match (form, options.write) {
@@ -73,11 +71,11 @@ fn run(
         None => (nothing(), nothing()),
     };
     let (w_input, bias) = match &input {
-        Input::Raw(_) => (
+        Sequence::Raw(_) => (
             weights.input.clone().into_dispatch(),
             weights.bias.clone().into_dispatch(),
         ),
-        Input::Projected(_) => (nothing(), nothing()),
+        Sequence::Projected(_) => (nothing(), nothing()),
     };
     let inputs = Inputs {
         start: start.clone().map_or_else(nothing, Tensor::into_dispatch),
@@ -89,7 +87,7 @@ fn run(
         norm_bias,
         input: input.into_tensor().into_dispatch(),
     };
-    let results = <Dispatch as FusedFastWeights>::fast_weights(inputs, plan);
+    let results = <Dispatch as FusedFastWeights>::run(inputs, plan);
 
     let shape = [batch_size, seq_length, d_hidden];
     let numbers = batch_size * seq_length * d_hidden;
@@ -156,94 +154,48 @@ enum More {
     Memory,
 }
 
-/// The tensors that the operation reads; those that are not there have no elements.
-#[derive(ExtensionType)]
-pub struct Inputs<B: Backend> {
-    input: FloatTensor<B>,
-    hidden: FloatTensor<B>,
-    start: FloatTensor<B>,
-    w_input: FloatTensor<B>,
-    bias: FloatTensor<B>,
-    w_hidden: FloatTensor<B>,
-    gain: FloatTensor<B>,
-    norm_bias: FloatTensor<B>,
+operands! {
+    /// The tensors that the operation reads; those that are not there have no elements.
+    #[derive(ExtensionType)]
+    pub struct Inputs { input, hidden, start, w_input, bias, w_hidden, gain, norm_bias }
 }
 
-/// The operation, for each backend that has a kernel.
-#[backend_extension(Autodiff, Flex)]
-pub trait FusedFastWeights: Backend {
-    /// Every h_t, `[batch_size, seq_length, d_hidden]`; if the plan asks for more, that in one row of numbers
-    /// with what follows.
-    fn fast_weights(#[extension_type] inputs: Inputs<Self>, plan: Plan) -> FloatTensor<Self>;
-}
-
-impl FusedFastWeights for Flex {
-    fn fast_weights(inputs: Inputs<Self>, plan: Plan) -> FlexTensor {
-        fused::run(&plan, inputs.into_array())
-    }
-}
-
-impl<C: CheckpointStrategy> FusedFastWeights for Autodiff<Flex, C> {
-    fn fast_weights(inputs: Inputs<Self>, plan: Plan) -> FloatTensor<Self> {
-        fused::run_tracked::<_, C, 8>(plan, inputs.into_array())
-    }
-}
-
-impl<B: Backend> Inputs<B> {
-    fn into_array(self) -> [FloatTensor<B>; 8] {
-        [
-            self.input,
-            self.hidden,
-            self.start,
-            self.w_input,
-            self.bias,
-            self.w_hidden,
-            self.gain,
-            self.norm_bias,
-        ]
-    }
+on_flex! {
+    /// Every h_t, `[batch_size, seq_length, d_hidden]`; if the plan asks for more, that in one row of numbers with what follows.
+    FusedFastWeights: Plan
 }
 
 impl Plan {
-    fn problem<'a, T: Real>(&'a self, inputs: [fused::Input<'a, T>; 8]) -> Problem<'a, T> {
-        let [batch_size, seq_length] = [0, 1].map(|dimension| inputs[0].dim(dimension));
-        let d_hidden = inputs[1].dim(1);
-        let [
-            input,
-            hidden,
-            start,
-            w_input,
-            bias,
-            w_hidden,
-            gain,
-            norm_bias,
-        ] = inputs.map(|input| input.numbers);
+    fn problem<'a, T: Real>(&'a self, inputs: &Each<operation::Input<'a, T>>) -> Problem<'a, T> {
+        let projection = (inputs.w_input.numbers, inputs.bias.numbers);
+        let norm = |epsilon| (inputs.gain.numbers, inputs.norm_bias.numbers, epsilon);
         Problem {
-            batch_size,
-            seq_length,
-            d_hidden,
+            batch_size: inputs.input.dim(0),
+            seq_length: inputs.input.dim(1),
+            d_hidden: inputs.hidden.dim(1),
             options: &self.options,
             chunk: self.chunk,
-            input,
-            hidden,
-            start: self.has_start.then_some(start),
-            projection: (!self.is_projected).then_some((w_input, bias)),
-            w_hidden,
-            norm: self.epsilon.map(|epsilon| (gain, norm_bias, epsilon)),
+            input: inputs.input.numbers,
+            hidden: inputs.hidden.numbers,
+            start: self.has_start.then_some(inputs.start.numbers),
+            projection: (!self.is_projected).then_some(projection),
+            w_hidden: inputs.w_hidden.numbers,
+            norm: self.epsilon.map(norm),
         }
     }
 }
 
-impl Kernel<8> for Plan {
+impl Kernel<COUNT> for Plan {
+    type Operands = Names;
     const READS_OUTPUT: bool = true;
     type Tape<T: Real> = Tape<T>;
 
     fn forward<T: Real>(
         &self,
-        inputs: [fused::Input<T>; 8],
+        inputs: Each<operation::Input<T>>,
         keep: bool,
     ) -> (Vec<T>, Vec<usize>, Option<Tape<T>>) {
-        let problem = self.problem(inputs);
+        let problem = self.problem(&inputs);
         let Problem {
             batch_size,
             seq_length,
@@ -281,13 +233,13 @@ impl Kernel<8> for Plan {
 
     fn backward<T: Real>(
         &self,
-        inputs: [fused::Input<T>; 8],
+        inputs: Each<operation::Input<T>>,
         tape: &Tape<T>,
         output: Option<&[T]>,
         slopes: &[T],
-        is_wanted: [bool; 8],
-    ) -> [Vec<T>; 8] {
-        let problem = self.problem(inputs);
+        wanted: Each<bool>,
+    ) -> Each<Vec<T>> {
+        let problem = self.problem(&inputs);
         let states = problem.batch_size * problem.seq_length * problem.d_hidden;
         let (hidden, more) = slopes.split_at(states);
         let output = &output.expect("asked for")[..states];
@@ -296,21 +248,11 @@ impl Kernel<8> for Plan {
             writes: (self.more == More::Writes).then_some(more),
             memory: (self.more == More::Memory).then_some(more),
         };
-        let wanted = Wanted {
-            input: is_wanted[0],
-            start: self.has_start && is_wanted[2],
+        let wanted = Each {
+            start: self.has_start && wanted.start,
+            ..wanted
         };
-        let gradients = cpu::backward(&problem, tape, output, cotangents, wanted);
-        [
-            gradients.input,
-            gradients.hidden,
-            gradients.start,
-            gradients.w_input,
-            gradients.bias,
-            gradients.w_hidden,
-            gradients.gain,
-            gradients.norm_bias,
-        ]
+        cpu::backward(&problem, tape, output, cotangents, wanted)
     }
 }
 

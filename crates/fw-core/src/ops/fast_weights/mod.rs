@@ -71,7 +71,9 @@ pub use composed::step;
 pub use memory::Memory;
 use shapes::{check_sequence, check_step};
 
-use super::{Activation, Path, project, scan};
+#[cfg(feature = "flex")]
+use super::operation::is_available;
+use super::{Activation, Path, Sequence, project, scan};
 
 /// When the fast weights are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -187,7 +189,7 @@ pub fn fast_weights(
     form: Form,
     path: Path,
 ) -> (Tensor<3>, State) {
-    sequence(Input::Raw(input), state, weights, options, form, path)
+    sequence(Sequence::Raw(input), state, weights, options, form, path)
 }
 
 /// [`fast_weights`] from the projected input, `x_t C + b` for every step: `[batch_size, seq_length, d_hidden]`.
@@ -204,7 +206,7 @@ pub fn fast_weights_projected(
     path: Path,
 ) -> (Tensor<3>, State) {
     sequence(
-        Input::Projected(projected),
+        Sequence::Projected(projected),
         state,
         weights,
         options,
@@ -213,41 +215,10 @@ pub fn fast_weights_projected(
     )
 }
 
-/// What a sequence begins with.
-pub(crate) enum Input {
-    /// x, `[batch_size, seq_length, d_input]`.
-    Raw(Tensor<3>),
-    /// `x C + b`, `[batch_size, seq_length, d_hidden]`.
-    Projected(Tensor<3>),
-}
-
-impl Input {
-    pub(crate) fn tensor(&self) -> &Tensor<3> {
-        match self {
-            Input::Raw(tensor) | Input::Projected(tensor) => tensor,
-        }
-    }
-
-    /// `x C + b` in either case.
-    fn projected(self, weights: &Weights) -> Tensor<3> {
-        match self {
-            Input::Raw(input) => weights.project(input),
-            Input::Projected(projected) => projected,
-        }
-    }
-
-    #[cfg(feature = "flex")]
-    fn into_tensor(self) -> Tensor<3> {
-        match self {
-            Input::Raw(tensor) | Input::Projected(tensor) => tensor,
-        }
-    }
-}
-
 /// [`fast_weights`] from either input.
 #[track_caller]
 pub(crate) fn sequence(
-    input: Input,
+    input: Sequence,
     state: State,
     weights: &Weights,
     options: &Options,
@@ -256,25 +227,44 @@ pub(crate) fn sequence(
 ) -> (Tensor<3>, State) {
     check_sequence(&input, &state, weights, options);
     let (device, dtype) = (input.tensor().device(), input.tensor().dtype());
+    path.choose(
+        "fast weights",
+        (&device, dtype),
+        (input, state),
+        |(input, state)| by_kernel(input, state, weights, options, form),
+        |(input, state)| {
+            let state = state.in_form(form, input.tensor().dims()[1], options);
+            let projected = input.projected(|input| weights.project(input));
+            scan(projected, state, |projected_t, state| {
+                composed::advance(projected_t, state, weights, options).output_and_state()
+            })
+        },
+    )
+}
+
+/// The sequence by a kernel of this device, if it has one for the type.
+#[allow(
+    unused_variables,
+    reason = "without a backend that has kernels there is none"
+)]
+#[track_caller]
+fn by_kernel(
+    input: &Sequence,
+    state: &State,
+    weights: &Weights,
+    options: &Options,
+    form: Form,
+) -> Option<(Tensor<3>, State)> {
     #[cfg(feature = "flex")]
-    if path != Path::Composed && crate::ops::fused::is_available(&device, dtype) {
-        return fused::fast_weights(input, state, weights, options, form);
+    if is_available(&input.tensor().device(), input.tensor().dtype()) {
+        let (input, state) = (input.clone(), state.clone());
+        return Some(fused::fast_weights(input, state, weights, options, form));
     }
     #[cfg(feature = "cube")]
-    if path != Path::Composed
-        && let Some(result) = cube::fast_weights(&input, &state, weights, options, form)
-    {
-        return result;
+    if let Some(result) = cube::fast_weights(input, state, weights, options, form) {
+        return Some(result);
     }
-    assert!(
-        path != Path::Fused,
-        "path is Fused; there is no kernel for {dtype:?} on {device:?}: it needs Flex, f32 or f64, and the cargo \
-         feature flex, or a GPU, f32, f16 or bf16, and the cargo feature wgpu or cuda"
-    );
-    let state = state.in_form(form, input.tensor().dims()[1], options);
-    scan(input.projected(weights), state, |projected_t, state| {
-        composed::advance(projected_t, state, weights, options).output_and_state()
-    })
+    None
 }
 
 /// [`fast_weights`] in its attention form, with the attention that each step paid to each write.
@@ -294,12 +284,13 @@ pub fn fast_weights_traced(
     options: &Options,
 ) -> (Tensor<3>, State, Tensor<3>) {
     let [batch_size, seq_length, _] = input.dims();
-    let input = Input::Raw(input);
+    let input = Sequence::Raw(input);
     check_sequence(&input, &state, weights, options);
     let state = state.in_form(Form::Attention, seq_length, options);
     let earlier = state.memory.written();
     let mut queries = Vec::with_capacity(seq_length);
-    let (output, state) = scan(input.projected(weights), state, |projected_t, state| {
+    let projected = input.projected(|input| weights.project(input));
+    let (output, state) = scan(projected, state, |projected_t, state| {
         let step = composed::advance(projected_t, state, weights, options);
         queries.extend(step.query.clone());
         step.output_and_state()

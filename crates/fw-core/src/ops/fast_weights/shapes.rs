@@ -2,14 +2,20 @@
 
 use burn::tensor::{DType, Tensor};
 
-use super::{Input, MOST_INNER_STEPS, Memory, Options, State, Weights};
+use super::{MOST_INNER_STEPS, Memory, Options, State, Weights};
 use crate::StateError;
 use crate::error::expect_fits;
+use crate::ops::Sequence;
 use crate::ops::shapes::{check, fits};
 
 /// Panics unless every tensor of a sequence has the shape and the type that it must have.
 #[track_caller]
-pub(super) fn check_sequence(input: &Input, state: &State, weights: &Weights, options: &Options) {
+pub(super) fn check_sequence(
+    input: &Sequence,
+    state: &State,
+    weights: &Weights,
+    options: &Options,
+) {
     let [batch_size, seq_length, width] = input.tensor().dims();
     let d_hidden = weights.hidden.dims()[0];
     assert!(
@@ -18,13 +24,13 @@ pub(super) fn check_sequence(input: &Input, state: &State, weights: &Weights, op
     );
     let dtype = input.tensor().dtype();
     match input {
-        Input::Raw(_) => check(
+        Sequence::Raw(_) => check(
             "the input's weight",
             &weights.input,
             [width, d_hidden],
             dtype,
         ),
-        Input::Projected(projected) => {
+        Sequence::Projected(projected) => {
             let expected = [batch_size, seq_length, d_hidden];
             check("the projected input", projected, expected, dtype);
         }
@@ -125,7 +131,7 @@ mod tests {
         let Leaves { input, weights, .. } =
             Leaves::new(2, Start::Nothing, true, &device, DType::F64);
         for path in [Path::Composed, Path::Fused] {
-            let (input, state) = (Input::Raw(input.clone()), state.clone());
+            let (input, state) = (Sequence::Raw(input.clone()), state.clone());
             let run = || drop(sequence(input, state, &weights, options, Form::Auto, path));
             assert_eq!(refusal(run), expected, "{path:?}");
         }
@@ -196,7 +202,7 @@ mod tests {
         let Leaves { input, weights, .. } =
             Leaves::new(2, Start::Nothing, true, &device, DType::F64);
         let state = state([BATCH_SIZE, D_HIDDEN], Memory::empty());
-        let input = Input::Projected(input);
+        let input = Sequence::Projected(input);
         sequence(input, state, &weights, &options(1), Form::Auto, Path::Auto);
     }
 }

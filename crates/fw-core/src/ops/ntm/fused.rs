@@ -3,35 +3,16 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use burn::backend::autodiff::{Autodiff, checkpoint::strategy::CheckpointStrategy};
-use burn::backend::flex::FlexTensor;
-use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, ExtensionType, Flex, backend_extension};
+use burn::backend::{Dispatch, ExtensionType};
 use burn::tensor::Tensor;
 
-use super::cpu::{self, LayerKind, Problem, Tape, Wanted};
+use super::cpu::{self, LayerKind, Problem, Tape};
 use super::{Addressing, SlowWeights, State, StateSizes, output_and_state};
 use crate::error::expect_fits;
-use crate::ops::LstmState;
 use crate::ops::cpu::{Arch, Real, SharedMut, arch};
-use crate::ops::fused::{self, Input, Kernel};
+use crate::ops::operation::{Input, Kernel, on_flex, operands};
 use crate::ops::shapes::check;
-
-/// What a sequence is read from.
-pub(crate) enum Sequence {
-    /// `[batch_size, seq_length, d_input]`
-    Raw(Tensor<3>),
-    /// What the first layer's projection yields, `[batch_size, seq_length, G d_hidden]`.
-    Projected(Tensor<3>),
-}
-
-impl Sequence {
-    fn tensor(&self) -> &Tensor<3> {
-        match self {
-            Sequence::Raw(input) | Sequence::Projected(input) => input,
-        }
-    }
-}
+use crate::ops::{LstmState, Sequence};
 
 /// The sequence by the kernel: every `[h_t ; r_t]`, and the state after the last step.
 ///
@@ -48,7 +29,7 @@ fn run_on(arch: Arch, input: Sequence, state: State, weights: SlowWeights) -> (T
     let [batch_size, seq_length, _] = input.tensor().dims();
     let like = state.clone();
     let (inputs, plan) = operands(arch, input, state, weights);
-    let results = Tensor::<1>::from_dispatch(<Dispatch as FusedNtm>::ntm(inputs, plan));
+    let results = Tensor::<1>::from_dispatch(<Dispatch as FusedNtm>::run(inputs, plan));
 
     output_and_state(results, [batch_size, seq_length], &like, plan.d_hidden)
 }
@@ -80,7 +61,7 @@ fn operands(
     };
     check_shapes(&input, &state, &weights, &plan);
 
-    let (Sequence::Raw(input) | Sequence::Projected(input)) = input;
+    let input = input.into_tensor();
     let like = (input.device(), input.dtype());
     let nothing = || Tensor::<1>::empty([0], (&like.0, like.1));
     // The first layer as it is, since most controllers have no other.
@@ -219,127 +200,66 @@ pub struct Plan {
     arch: Arch,
 }
 
-/// The tensors that the operation reads; those that are not there have no elements.
-#[derive(ExtensionType)]
-pub struct Inputs<B: Backend> {
-    input: FloatTensor<B>,
-    first: FloatTensor<B>,
-    first_bias: FloatTensor<B>,
-    recurrent: FloatTensor<B>,
-    upper: FloatTensor<B>,
-    read_weight: FloatTensor<B>,
-    read_bias: FloatTensor<B>,
-    write_weight: FloatTensor<B>,
-    write_bias: FloatTensor<B>,
-    hidden: FloatTensor<B>,
-    cell: FloatTensor<B>,
-    memory: FloatTensor<B>,
-    reads: FloatTensor<B>,
-    weights: FloatTensor<B>,
-}
-
-impl<B: Backend> Inputs<B> {
-    fn into_array(self) -> [FloatTensor<B>; 14] {
-        [
-            self.input,
-            self.first,
-            self.first_bias,
-            self.recurrent,
-            self.upper,
-            self.read_weight,
-            self.read_bias,
-            self.write_weight,
-            self.write_bias,
-            self.hidden,
-            self.cell,
-            self.memory,
-            self.reads,
-            self.weights,
-        ]
+operands! {
+    /// The tensors that the operation reads; those that are not there have no elements.
+    #[derive(ExtensionType)]
+    pub struct Inputs {
+        input, first, first_bias, recurrent, upper, read_weight, read_bias, write_weight, write_bias,
+        hidden, cell, memory, reads, weights,
     }
 }
 
-/// The operation, for each backend that has a kernel.
-#[backend_extension(Autodiff, Flex)]
-pub trait FusedNtm: Backend {
+on_flex! {
     /// Every output row, the memory, the weightings, and h and c of the controller, in one row of numbers.
-    fn ntm(#[extension_type] inputs: Inputs<Self>, plan: Plan) -> FloatTensor<Self>;
-}
-
-impl FusedNtm for Flex {
-    fn ntm(inputs: Inputs<Self>, plan: Plan) -> FlexTensor {
-        fused::run(&plan, inputs.into_array())
-    }
-}
-
-impl<C: CheckpointStrategy> FusedNtm for Autodiff<Flex, C> {
-    fn ntm(inputs: Inputs<Self>, plan: Plan) -> FloatTensor<Self> {
-        fused::run_tracked::<_, C, 14>(plan, inputs.into_array())
-    }
+    FusedNtm: Plan
 }
 
 impl Plan {
-    fn problem<'a, T: Real>(&self, inputs: [Input<'a, T>; 14]) -> Problem<'a, T> {
-        let [sequence, .., memory, reads, _] = inputs;
-        let [
-            input,
-            first,
-            first_bias,
-            recurrent,
-            upper,
-            read_weight,
-            read_bias,
-            write_weight,
-            write_bias,
-            hidden,
-            cell,
-            memory_numbers,
-            reads_numbers,
-            weights,
-        ] = inputs.map(|input| input.numbers);
+    fn problem<'a, T: Real>(&self, inputs: &Each<Input<'a, T>>) -> Problem<'a, T> {
         Problem {
-            batch_size: sequence.dim(0),
-            seq_length: sequence.dim(1),
+            batch_size: inputs.input.dim(0),
+            seq_length: inputs.input.dim(1),
             d_input: if self.is_projected {
                 0
             } else {
-                sequence.dim(2)
+                inputs.input.dim(2)
             },
             d_hidden: self.d_hidden,
             n_layers: self.n_layers,
-            memory_size: memory.dim(1),
-            word_size: memory.dim(2),
-            n_read: reads.dim(1),
+            memory_size: inputs.memory.dim(1),
+            word_size: inputs.memory.dim(2),
+            n_read: inputs.reads.dim(1),
             n_write: self.n_write,
             shift_width: self.shift_width,
             controller: self.controller,
-            input,
-            first,
-            first_bias,
-            recurrent,
-            upper,
-            read_weight,
-            read_bias,
-            write_weight,
-            write_bias,
-            hidden,
-            cell,
-            memory: memory_numbers,
-            reads: reads_numbers,
-            weights,
+            input: inputs.input.numbers,
+            first: inputs.first.numbers,
+            first_bias: inputs.first_bias.numbers,
+            recurrent: inputs.recurrent.numbers,
+            upper: inputs.upper.numbers,
+            read_weight: inputs.read_weight.numbers,
+            read_bias: inputs.read_bias.numbers,
+            write_weight: inputs.write_weight.numbers,
+            write_bias: inputs.write_bias.numbers,
+            hidden: inputs.hidden.numbers,
+            cell: inputs.cell.numbers,
+            memory: inputs.memory.numbers,
+            reads: inputs.reads.numbers,
+            weights: inputs.weights.numbers,
         }
     }
 }
 
-impl Kernel<14> for Plan {
+impl Kernel<COUNT> for Plan {
+    type Operands = Names;
     type Tape<T: Real> = Tape<T>;
 
     fn forward<T: Real>(
         &self,
-        inputs: [Input<T>; 14],
+        inputs: Each<Input<T>>,
         keep: bool,
     ) -> (Vec<T>, Vec<usize>, Option<Tape<T>>) {
-        let problem = self.problem(inputs);
+        let problem = self.problem(&inputs);
         let [.., len] = problem.results();
         let mut results: Vec<T> = Vec::with_capacity(len);
         // SAFETY: the architecture is one that the machine has; all of the results are written.
@@ -354,33 +274,13 @@ impl Kernel<14> for Plan {
 
     fn backward<T: Real>(
         &self,
-        inputs: [Input<T>; 14],
+        inputs: Each<Input<T>>,
         tape: &Tape<T>,
         _output: Option<&[T]>,
         slopes: &[T],
-        is_wanted: [bool; 14],
-    ) -> [Vec<T>; 14] {
-        let wanted = Wanted {
-            input: is_wanted[0],
-            memory: is_wanted[11],
-        };
-        let gradients = cpu::backward(&self.problem(inputs), tape, slopes, wanted);
-        [
-            gradients.input,
-            gradients.first,
-            gradients.first_bias,
-            gradients.recurrent,
-            gradients.upper,
-            gradients.read_weight,
-            gradients.read_bias,
-            gradients.write_weight,
-            gradients.write_bias,
-            gradients.hidden,
-            gradients.cell,
-            gradients.memory,
-            gradients.reads,
-            gradients.weights,
-        ]
+        wanted: Each<bool>,
+    ) -> Each<Vec<T>> {
+        cpu::backward(&self.problem(&inputs), tape, slopes, wanted)
     }
 }
 

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use super::fused::Each;
 use crate::ops::cpu::{
     Arch, BlockSums, Buffer, Initial, Packed, Parts, Real, Row, Rows, RowsMut, SharedMut, Simd,
     Strided, WithSimd, add_product, add_rows, at_once, padded, transposed, trimmed, with_scratch,
@@ -64,12 +65,12 @@ pub(super) unsafe fn backward<T: Real>(
     arch: Arch,
     problem: &Problem<T>,
     slopes: &[T],
-    is_wanted: [bool; 3],
-) -> [Vec<T>; 3] {
+    wanted: Each<bool>,
+) -> Each<Vec<T>> {
     let call = Backward {
         problem,
         slopes,
-        is_wanted,
+        wanted,
     };
     // SAFETY: as the caller promises.
     unsafe { arch.dispatch(call) }
@@ -78,31 +79,34 @@ pub(super) unsafe fn backward<T: Real>(
 struct Backward<'a, T> {
     problem: &'a Problem<'a, T>,
     slopes: &'a [T],
-    is_wanted: [bool; 3],
+    wanted: Each<bool>,
 }
 
 impl<T: Real> WithSimd for Backward<'_, T> {
-    type Output = [Vec<T>; 3];
+    type Output = Each<Vec<T>>;
 
-    fn with_simd<S: Simd>(self) -> [Vec<T>; 3] {
+    fn with_simd<S: Simd>(self) -> Each<Vec<T>> {
         let Problem {
             d_input, d_output, ..
         } = *self.problem;
         let lanes = T::lanes::<S>();
-        let [of_input, of_weight, of_bias] = self.is_wanted;
-        let mut gradients = [const { Vec::new() }; 3];
-        if of_input {
+        let mut gradients = Each {
+            input: Vec::new(),
+            weight: Vec::new(),
+            bias: Vec::new(),
+        };
+        if self.wanted.input {
             let turned = transposed(self.problem.weight, d_output, d_input);
             let row = Row::new(d_input, lanes);
             let weight = Packed::new(&turned, row, 1);
-            gradients[0] = multiply::<S, T>(self.problem, self.slopes, &weight, &[], row);
+            gradients.input = multiply::<S, T>(self.problem, self.slopes, &weight, &[], row);
         }
         let sums = Sums {
             problem: self.problem,
             slopes: self.slopes,
             row: Row::new(d_output, lanes),
-            of_weight: if of_weight { d_input } else { 0 },
-            of_bias: of_bias && !self.problem.bias.is_empty(),
+            of_weight: if self.wanted.weight { d_input } else { 0 },
+            of_bias: self.wanted.bias && !self.problem.bias.is_empty(),
         };
         let n_rows = sums.of_weight + usize::from(sums.of_bias);
         if n_rows > 0 {
@@ -110,8 +114,8 @@ impl<T: Real> WithSimd for Backward<'_, T> {
             // SAFETY: that many sums were made.
             let joined = unsafe { joined.first(n_rows * sums.row.width) };
             let (weight, bias) = joined.split_at(sums.of_weight * sums.row.width);
-            gradients[1] = trimmed(weight, sums.of_weight, sums.row);
-            gradients[2] = trimmed(bias, usize::from(sums.of_bias), sums.row);
+            gradients.weight = trimmed(weight, sums.of_weight, sums.row);
+            gradients.bias = trimmed(bias, usize::from(sums.of_bias), sums.row);
         }
         gradients
     }

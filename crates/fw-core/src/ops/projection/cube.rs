@@ -9,9 +9,8 @@ use burn::tensor::{DType, Shape, Tensor};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
-use crate::ops::cube::{
-    Operation, hardware, nothing, over_rows, products_over_rows, run_tracked, spec,
-};
+use crate::ops::cube::{hardware, nothing, over_rows, products_over_rows, spec};
+use crate::ops::operation::{Operation, operands, run_tracked_on_cube};
 
 /// `x W + b` of every row, `[rows, d_output]`; nothing, unless this is a GPU that tracks gradients, and f32.
 pub(super) fn project(
@@ -35,13 +34,11 @@ pub(super) fn project(
     Some(Tensor::from_dispatch(output))
 }
 
-/// The tensors that the operation reads; a bias that is not there has one element.
-#[derive(Clone, Debug, ExtensionType)]
-#[extension_type(fusion)]
-pub struct Inputs<B: Backend> {
-    input: FloatTensor<B>,
-    weight: FloatTensor<B>,
-    bias: FloatTensor<B>,
+operands! {
+    /// The tensors that the operation reads; a bias that is not there has one element.
+    #[derive(Clone, Debug, ExtensionType)]
+    #[extension_type(fusion)]
+    pub struct Inputs { input, weight, bias }
 }
 
 /// The operation.
@@ -64,8 +61,7 @@ impl ProjectOnCube for CubeBackend {
 
 impl<C: CheckpointStrategy> ProjectOnCube for Autodiff<Cube, C> {
     fn project(inputs: Inputs<Self>, has_bias: bool) -> FloatTensor<Self> {
-        let inputs = [inputs.input, inputs.weight, inputs.bias];
-        run_tracked::<_, C, 3>(Map { has_bias }, inputs)
+        run_tracked_on_cube::<_, C, COUNT>(Map { has_bias }, inputs.into())
     }
 }
 
@@ -89,28 +85,29 @@ struct Map {
     has_bias: bool,
 }
 
-impl Operation<3> for Map {
+impl Operation<COUNT> for Map {
+    type Operands = Names;
     type Kept = [FloatTensor<Cube>; 2];
 
-    fn run(self, [input, weight, bias]: [FloatTensor<Cube>; 3]) -> FloatTensor<Cube> {
-        map::<Cube>(input, weight, self.has_bias.then_some(bias))
+    fn run(self, each: Each<FloatTensor<Cube>>) -> FloatTensor<Cube> {
+        map::<Cube>(each.input, each.weight, self.has_bias.then_some(each.bias))
     }
 
-    fn run_keeping(self, inputs: [FloatTensor<Cube>; 3]) -> (FloatTensor<Cube>, Self::Kept) {
-        let [input, weight, _] = inputs.clone();
-        (self.run(inputs), [input, weight])
+    fn run_keeping(self, each: Each<FloatTensor<Cube>>) -> (FloatTensor<Cube>, Self::Kept) {
+        let kept = [each.input.clone(), each.weight.clone()];
+        (self.run(each), kept)
     }
 
     fn backward(
         [input, weight]: Self::Kept,
         slopes: FloatTensor<Cube>,
-        [of_input, of_weight, of_bias]: [bool; 3],
-    ) -> [Option<FloatTensor<Cube>>; 3] {
+        wanted: Each<bool>,
+    ) -> Each<Option<FloatTensor<Cube>>> {
         let transposed = || Cube::float_swap_dims(weight.clone(), 0, 1);
-        [
-            of_input.then(|| Cube::float_matmul(slopes.clone(), transposed())),
-            of_weight.then(|| products_over_rows(input, slopes.clone())),
-            of_bias.then(|| over_rows(slopes)),
-        ]
+        Each {
+            input: (wanted.input).then(|| Cube::float_matmul(slopes.clone(), transposed())),
+            weight: (wanted.weight).then(|| products_over_rows(input, slopes.clone())),
+            bias: wanted.bias.then(|| over_rows(slopes)),
+        }
     }
 }

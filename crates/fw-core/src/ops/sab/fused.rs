@@ -3,16 +3,13 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use burn::backend::autodiff::{Autodiff, checkpoint::strategy::CheckpointStrategy};
-use burn::backend::flex::FlexTensor;
-use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, ExtensionType, Flex, backend_extension};
+use burn::backend::{Dispatch, ExtensionType};
 use burn::tensor::Tensor;
 
-use super::cpu::{self, Problem, Tape, Wanted};
+use super::cpu::{self, Problem, Tape};
 use super::{CellKind, FusedCell, Options, Run, Score, Scoring, check_shapes};
 use crate::ops::cpu::{Arch, Real, SharedMut, arch};
-use crate::ops::fused::{self, Input, Kernel};
+use crate::ops::operation::{Input, Kernel, on_flex, operands};
 
 /// The sequence by the kernel: the output `[batch_size, seq_length, d_hidden or twice that]`, and the last c of an LSTM.
 ///
@@ -70,7 +67,7 @@ fn run_on(
         run,
         arch,
     };
-    let results = <Dispatch as FusedSab>::sab(inputs, plan);
+    let results = <Dispatch as FusedSab>::run(inputs, plan);
 
     let width = d_hidden * (1 + usize::from(run.yields_summary));
     let shape = [batch_size, seq_length, width];
@@ -97,102 +94,52 @@ pub struct Plan {
     arch: Arch,
 }
 
-/// The tensors that the operation reads; those that are not there have no elements.
-#[derive(ExtensionType)]
-pub struct Inputs<B: Backend> {
-    projected: FloatTensor<B>,
-    hidden: FloatTensor<B>,
-    cell: FloatTensor<B>,
-    memories: FloatTensor<B>,
-    w_hidden: FloatTensor<B>,
-    bias: FloatTensor<B>,
-    w_query: FloatTensor<B>,
-    w_key: FloatTensor<B>,
-    v: FloatTensor<B>,
+operands! {
+    /// The tensors that the operation reads; those that are not there have no elements.
+    #[derive(ExtensionType)]
+    pub struct Inputs { projected, hidden, cell, memories, w_hidden, bias, w_query, w_key, v }
 }
 
-/// The operation, for each backend that has a kernel.
-#[backend_extension(Autodiff, Flex)]
-pub trait FusedSab: Backend {
+on_flex! {
     /// Every output row, `[batch_size, seq_length, width]`; for an LSTM that and the last c in one row of numbers.
-    fn sab(#[extension_type] inputs: Inputs<Self>, plan: Plan) -> FloatTensor<Self>;
-}
-
-impl FusedSab for Flex {
-    fn sab(inputs: Inputs<Self>, plan: Plan) -> FlexTensor {
-        fused::run(&plan, inputs.into_array())
-    }
-}
-
-impl<C: CheckpointStrategy> FusedSab for Autodiff<Flex, C> {
-    fn sab(inputs: Inputs<Self>, plan: Plan) -> FloatTensor<Self> {
-        fused::run_tracked::<_, C, 9>(plan, inputs.into_array())
-    }
-}
-
-impl<B: Backend> Inputs<B> {
-    fn into_array(self) -> [FloatTensor<B>; 9] {
-        [
-            self.projected,
-            self.hidden,
-            self.cell,
-            self.memories,
-            self.w_hidden,
-            self.bias,
-            self.w_query,
-            self.w_key,
-            self.v,
-        ]
-    }
+    FusedSab: Plan
 }
 
 impl Plan {
-    fn problem<'a, T: Real>(&'a self, inputs: [Input<'a, T>; 9]) -> Problem<'a, T> {
-        let [batch_size, seq_length] = [0, 1].map(|dimension| inputs[0].dim(dimension));
-        let d_hidden = inputs[1].dim(1);
-        let [
-            projected,
-            hidden,
-            cell,
-            memories,
-            w_hidden,
-            bias,
-            w_query,
-            w_key,
-            v,
-        ] = inputs.map(|input| input.numbers);
+    fn problem<'a, T: Real>(&'a self, inputs: &Each<Input<'a, T>>) -> Problem<'a, T> {
         Problem {
-            batch_size,
-            seq_length,
-            d_hidden,
+            batch_size: inputs.projected.dim(0),
+            seq_length: inputs.projected.dim(1),
+            d_hidden: inputs.hidden.dim(1),
             d_attention: self.d_attention,
             kind: self.kind,
             score: self.score,
             options: &self.options,
             first_step: self.run.first_step,
             yields_summary: self.run.yields_summary,
-            projected,
-            hidden,
-            cell,
-            memories,
-            w_hidden,
-            bias,
-            w_query,
-            w_key,
-            v,
+            projected: inputs.projected.numbers,
+            hidden: inputs.hidden.numbers,
+            cell: inputs.cell.numbers,
+            memories: inputs.memories.numbers,
+            w_hidden: inputs.w_hidden.numbers,
+            bias: inputs.bias.numbers,
+            w_query: inputs.w_query.numbers,
+            w_key: inputs.w_key.numbers,
+            v: inputs.v.numbers,
         }
     }
 }
 
-impl Kernel<9> for Plan {
+impl Kernel<COUNT> for Plan {
+    type Operands = Names;
     type Tape<T: Real> = Tape<T>;
 
     fn forward<T: Real>(
         &self,
-        inputs: [Input<T>; 9],
+        inputs: Each<Input<T>>,
         keep: bool,
     ) -> (Vec<T>, Vec<usize>, Option<Tape<T>>) {
-        let problem = self.problem(inputs);
+        let problem = self.problem(&inputs);
         let width = problem.d_hidden * (1 + usize::from(problem.yields_summary));
         let rows = problem.batch_size * problem.seq_length * width;
         let len = rows + problem.cell.len();
@@ -213,28 +160,13 @@ impl Kernel<9> for Plan {
 
     fn backward<T: Real>(
         &self,
-        inputs: [Input<T>; 9],
+        inputs: Each<Input<T>>,
         tape: &Tape<T>,
         _output: Option<&[T]>,
         slopes: &[T],
-        is_wanted: [bool; 9],
-    ) -> [Vec<T>; 9] {
-        let wanted = Wanted {
-            projected: is_wanted[0],
-            memories: is_wanted[3],
-        };
-        let gradients = cpu::backward(&self.problem(inputs), tape, slopes, wanted);
-        [
-            gradients.projected,
-            gradients.hidden,
-            gradients.cell,
-            gradients.memories,
-            gradients.w_hidden,
-            gradients.bias,
-            gradients.w_query,
-            gradients.w_key,
-            gradients.v,
-        ]
+        wanted: Each<bool>,
+    ) -> Each<Vec<T>> {
+        cpu::backward(&self.problem(&inputs), tape, slopes, wanted).0
     }
 }
 

@@ -169,8 +169,11 @@ pub struct FusedCell {
 }
 
 /// Where a sequence begins, and what is put out.
-#[cfg(any(feature = "flex", feature = "cube"))]
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(
+    not(any(feature = "flex", feature = "cube")),
+    allow(dead_code, reason = "only kernels read it")
+)]
 pub(crate) struct Run {
     /// Steps before this sequence.
     pub first_step: usize,
@@ -183,7 +186,10 @@ pub(crate) struct Run {
 ///
 /// # Panics
 /// If a shape does not fit.
-#[cfg(any(feature = "flex", feature = "cube"))]
+#[allow(
+    unused_variables,
+    reason = "without a backend that has kernels there is none"
+)]
 #[track_caller]
 pub(crate) fn by_kernel(
     projected: &Tensor<3>,
@@ -194,13 +200,14 @@ pub(crate) fn by_kernel(
     run: Run,
 ) -> Option<(Tensor<3>, Option<Tensor<2>>)> {
     #[cfg(feature = "flex")]
-    if super::fused::is_available(&projected.device(), projected.dtype()) {
+    if super::operation::is_available(&projected.device(), projected.dtype()) {
         let (projected, cell) = (projected.clone(), cell.clone());
         let result = fused::sequence(projected, cell, memories.cloned(), scoring, options, run);
         return Some(result);
     }
     #[cfg(feature = "cube")]
-    return cube::sequence(projected, cell, memories, scoring, options, run);
-    #[cfg(not(feature = "cube"))]
+    if let Some(result) = cube::sequence(projected, cell, memories, scoring, options, run) {
+        return Some(result);
+    }
     None
 }

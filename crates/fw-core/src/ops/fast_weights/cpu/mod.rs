@@ -36,6 +36,6 @@ mod forward;
 mod layout;
 mod rows;
 
-pub(super) use backward::{Cotangents, Wanted, backward};
+pub(super) use backward::{Cotangents, backward};
 pub(super) use forward::{Outputs, forward};
 pub(super) use layout::{Problem, Tape, chunk_length};

@@ -2,102 +2,38 @@
 
 use alloc::vec::Vec;
 
-use burn::backend::autodiff::{Autodiff, checkpoint::strategy::CheckpointStrategy};
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Cube, TensorMetadata};
 use burn::tensor::{DType, Shape, Slice, TensorData};
 
-use super::{FastWeightsOnCube, FastWeightsPasses, Inputs, Request, Tape};
-use crate::ops::cube::{Operation, before, over_rows, products_over_rows, run_tracked};
+use super::{Each, Gradients, Inputs, Request, Tape};
+use crate::ops::cube::{before, over_rows, products_over_rows};
 use crate::ops::fast_weights::Write;
 
-impl<C: CheckpointStrategy> FastWeightsOnCube for Autodiff<Cube, C> {
-    fn fast_weights(inputs: Inputs<Self>, request: Request) -> FloatTensor<Self> {
-        let inputs = [
-            inputs.projected,
-            inputs.hidden,
-            inputs.start,
-            inputs.w_hidden,
-            inputs.gain,
-            inputs.norm_bias,
-        ];
-        run_tracked::<_, C, 6>(request, inputs)
-    }
-}
-
-/// What the backward pass reads.
-#[derive(Clone, Debug)]
-pub struct Kept {
-    inputs: Inputs<Cube>,
-    tape: Tape<Cube>,
+/// The gradients of the operands, of those that the launch yields; nothing where they are zero or not wanted.
+pub(super) fn of_operands(
+    inputs: &Inputs<Cube>,
+    tape: &Tape<Cube>,
+    passed: &Gradients<Cube>,
     request: Request,
-}
-
-impl Operation<6> for Request {
-    type Kept = Kept;
-
-    fn run(self, inputs: [FloatTensor<Cube>; 6]) -> FloatTensor<Cube> {
-        Cube::fast_weights(named(inputs), self)
-    }
-
-    fn run_keeping(mut self, inputs: [FloatTensor<Cube>; 6]) -> (FloatTensor<Cube>, Kept) {
-        self.plan.keeps = true;
-        let inputs = named(inputs);
-        let tape = Cube::forward_pass(inputs.clone(), self);
-        let outputs = tape.outputs.clone();
-        let request = self;
-        (
-            outputs,
-            Kept {
-                inputs,
-                tape,
-                request,
-            },
-        )
-    }
-
-    fn backward(
-        kept: Kept,
-        slopes: FloatTensor<Cube>,
-        is_wanted: [bool; 6],
-    ) -> [Option<FloatTensor<Cube>>; 6] {
-        let Kept {
-            inputs,
-            tape,
-            request,
-        } = kept;
-        let plan = request.plan;
-        let hidden = inputs.hidden.clone();
-        let passed = Cube::backward_pass(inputs, tape.clone(), slopes, request);
-        let [_, _, start, w_hidden, gain, norm_bias] = is_wanted;
-        let start = (start && plan.has_start && plan.inner_steps > 0)
-            .then(|| of_start(&tape, &passed.reads, &request));
-        let w_hidden =
-            w_hidden.then(|| of_w_hidden(hidden, tape.outputs, passed.projected.clone()));
-        let of_norm = |is_wanted: bool, gradient: FloatTensor<Cube>| {
-            (is_wanted && plan.is_normalized).then(|| over_rows(gradient))
-        };
-        [
-            Some(passed.projected),
-            Some(passed.hidden),
-            start,
-            w_hidden,
-            of_norm(gain, passed.gain),
-            of_norm(norm_bias, passed.norm_bias),
-        ]
-    }
-}
-
-fn named(inputs: [FloatTensor<Cube>; 6]) -> Inputs<Cube> {
-    let [projected, hidden, start, w_hidden, gain, norm_bias] = inputs;
-    Inputs {
-        projected,
-        hidden,
-        start,
-        w_hidden,
-        gain,
-        norm_bias,
+    wanted: Each<bool>,
+) -> Each<Option<FloatTensor<Cube>>> {
+    let plan = request.plan;
+    let has_start = plan.has_start && plan.inner_steps > 0;
+    let of_norm = |is_wanted: bool, gradient: &FloatTensor<Cube>| {
+        (is_wanted && plan.is_normalized).then(|| over_rows(gradient.clone()))
+    };
+    Each {
+        projected: Some(passed.projected.clone()),
+        hidden: Some(passed.hidden.clone()),
+        start: (wanted.start && has_start).then(|| of_start(tape, &passed.reads, &request)),
+        w_hidden: wanted.w_hidden.then(|| {
+            let (hidden, outputs) = (inputs.hidden.clone(), tape.outputs.clone());
+            of_w_hidden(hidden, outputs, passed.projected.clone())
+        }),
+        gain: of_norm(wanted.gain, &passed.gain),
+        norm_bias: of_norm(wanted.norm_bias, &passed.norm_bias),
     }
 }
 

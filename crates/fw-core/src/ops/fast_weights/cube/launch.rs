@@ -13,7 +13,7 @@ use super::forward::forward as forward_kernel;
 use super::{Gradients, Inputs, Request, Tape};
 use crate::ops::cube::{empty, from_numbers, transposed};
 
-pub(super) fn forward(inputs: Inputs<CubeBackend>, request: &Request) -> Tape<CubeBackend> {
+pub(super) fn forward(inputs: Inputs<CubeBackend>, request: Request) -> Tape<CubeBackend> {
     let plan = request.plan;
     let projected = into_contiguous(inputs.projected);
     let [batch_size, seq_length, _] = projected.shape().dims();
@@ -61,7 +61,7 @@ pub(super) fn backward(
     inputs: Inputs<CubeBackend>,
     tape: Tape<CubeBackend>,
     slopes: CubeTensor,
-    request: &Request,
+    request: Request,
 ) -> Gradients<CubeBackend> {
     let plan = request.plan;
     let [batch_size, seq_length, d_hidden] = inputs.projected.shape().dims();

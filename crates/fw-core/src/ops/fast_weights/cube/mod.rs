@@ -9,21 +9,21 @@ mod steps;
 
 use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, ExtensionType, backend_extension};
+use burn::backend::{Backend, Dispatch, ExtensionType};
 use burn::tensor::Tensor;
-use burn_cubecl::CubeBackend;
 use burn_cubecl::cubecl::ir::HardwareProperties;
-use burn_cubecl::tensor::CubeTensor;
 
-use super::{Form, Input, Memory, Options, State, Weights, Write};
+use super::{Form, Memory, Options, State, Weights, Write};
+use crate::ops::Sequence;
 use crate::ops::cube::{hardware, nothing, single, spec};
+use crate::ops::operation::{on_cube, operands};
 use plan::Plan;
 
 /// Fast weights over a whole sequence by the kernel; nothing, where there is none. Everything is computed in f32, and comes back
 /// in the input's type.
 #[track_caller]
 pub(super) fn fast_weights(
-    input: &Input,
+    input: &Sequence,
     state: &State,
     weights: &Weights,
     options: &Options,
@@ -37,7 +37,7 @@ pub(super) fn fast_weights(
 /// The same within given limits, and in chunks of a given length.
 #[track_caller]
 fn run(
-    input: &Input,
+    input: &Sequence,
     state: &State,
     weights: &Weights,
     options: &Options,
@@ -69,10 +69,7 @@ fn run(
         fast_learning_rate: options.fast_learning_rate,
         epsilon: weights.norm.as_ref().map_or(0.0, |norm| norm.epsilon),
     };
-    let projected = match input {
-        Input::Raw(input) => weights.project(input.clone()),
-        Input::Projected(projected) => projected.clone(),
-    };
+    let projected = input.clone().projected(|input| weights.project(input));
     let (gain, norm_bias) = match &weights.norm {
         Some(norm) => (single(&norm.gain), single(&norm.bias)),
         None => (nothing(&device), nothing(&device)),
@@ -117,16 +114,19 @@ pub struct Request {
     epsilon: f64,
 }
 
-/// The tensors that the operation reads; those that are not there have one element.
-#[derive(Clone, Debug, ExtensionType)]
-#[extension_type(fusion)]
-pub struct Inputs<B: Backend> {
-    projected: FloatTensor<B>,
-    hidden: FloatTensor<B>,
-    start: FloatTensor<B>,
-    w_hidden: FloatTensor<B>,
-    gain: FloatTensor<B>,
-    norm_bias: FloatTensor<B>,
+impl Request {
+    /// The same, keeping what the backward pass reads.
+    fn keeping(mut self) -> Self {
+        self.plan.keeps = true;
+        self
+    }
+}
+
+operands! {
+    /// The tensors that the operation reads; those that are not there have one element.
+    #[derive(Clone, Debug, ExtensionType)]
+    #[extension_type(fusion)]
+    pub struct Inputs { projected, hidden, start, w_hidden, gain, norm_bias }
 }
 
 /// What the forward pass leaves for the backward pass; what is not needed has one element.
@@ -159,55 +159,9 @@ pub struct Gradients<B: Backend> {
     norm_bias: FloatTensor<B>,
 }
 
-/// The operation.
-#[backend_extension(Autodiff, Cube, Fusion)]
-pub trait FastWeightsOnCube: Backend {
-    /// Every h_t, `[1, batch_size, seq_length, d_hidden]`, and every s_0 where those are written:
-    /// `[2, batch_size, seq_length, d_hidden]`.
-    #[fusion(meta = output_spec)]
-    fn fast_weights(#[extension_type] inputs: Inputs<Self>, request: Request) -> FloatTensor<Self>;
-}
-
-/// Its two passes.
-#[backend_extension(Cube, Fusion)]
-pub trait FastWeightsPasses: Backend {
-    /// The operation, with what the backward pass reads.
-    #[fusion(meta = tape_spec)]
-    fn forward_pass(#[extension_type] inputs: Inputs<Self>, request: Request) -> Tape<Self>;
-
-    /// The gradients, from that of the outputs.
-    #[fusion(meta = gradients_spec)]
-    fn backward_pass(
-        #[extension_type] inputs: Inputs<Self>,
-        #[extension_type] tape: Tape<Self>,
-        slopes: FloatTensor<Self>,
-        request: Request,
-    ) -> Gradients<Self>;
-}
-
-impl FastWeightsOnCube for CubeBackend {
-    fn fast_weights(inputs: Inputs<Self>, request: Request) -> CubeTensor {
-        launch::forward(inputs, &request).outputs
-    }
-}
-
-impl FastWeightsPasses for CubeBackend {
-    fn forward_pass(inputs: Inputs<Self>, request: Request) -> Tape<Self> {
-        launch::forward(inputs, &request)
-    }
-
-    fn backward_pass(
-        inputs: Inputs<Self>,
-        tape: Tape<Self>,
-        slopes: CubeTensor,
-        request: Request,
-    ) -> Gradients<Self> {
-        launch::backward(inputs, tape, slopes, &request)
-    }
-}
-
-fn output_spec(inputs: &InputsMetadata, request: &Request) -> TensorSpec {
-    tape_spec(inputs, request).outputs
+on_cube! {
+    /// Every h_t, `[1, batch_size, seq_length, d_hidden]`, and every s_0 where those are written: `[2, batch_size, seq_length, d_hidden]`.
+    FastWeightsOnCube::fast_weights, FastWeightsPasses::{fast_weights_forward, fast_weights_backward}: Request, outputs
 }
 
 fn tape_spec(inputs: &InputsMetadata, request: &Request) -> TapeMetadata {

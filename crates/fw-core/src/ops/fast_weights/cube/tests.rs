@@ -34,7 +34,7 @@ fn check(options: Options, is_normalised: bool) {
                 // 9 x 9 numbers do not fit beside the others.
                 hardware.max_shared_memory_size = 6_000;
             }
-            let (input, how) = (Input::Raw(input), (&hardware, Some(chunk)));
+            let (input, how) = (Sequence::Raw(input), (&hardware, Some(chunk)));
             run(&input, &state, weights, &options, form, how).expect("a kernel for the GPU")
         });
         let case =

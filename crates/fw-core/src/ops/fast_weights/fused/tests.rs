@@ -22,7 +22,7 @@ fn check(options: Options, is_normalised: bool) {
                 for arch in architectures() {
                     for &chunk in chunks {
                         let actual = results(&leaves, &options, form, |input, state, weights| {
-                            let input = Input::Raw(input);
+                            let input = Sequence::Raw(input);
                             run(input, state, weights, &options, form, (arch, chunk))
                         });
                         let case = alloc::format!(
@@ -161,7 +161,7 @@ fn sequences_of_5000_steps_have_the_same_gradients_in_chunks_of_other_lengths() 
         results(&leaves, &options, Form::Matrix, |input, state, weights| {
             let how = (Arch::detect(), chunk);
             run(
-                Input::Raw(input),
+                Sequence::Raw(input),
                 state,
                 weights,
                 &options,
@@ -190,7 +190,7 @@ fn a_nan_in_the_input_is_a_nan_in_the_output() {
             hidden: leaves.hidden,
             memory: Memory::empty(),
         };
-        let input = Input::Raw(leaves.input * f64::NAN);
+        let input = Sequence::Raw(leaves.input * f64::NAN);
         let (output, _) = fast_weights(input, state, &leaves.weights, &options, Form::Auto);
         assert!(output.is_nan().all().into_scalar::<bool>());
     }

@@ -33,6 +33,6 @@ mod parameters;
 mod resemblance;
 mod weights;
 
-pub(super) use backward::{Wanted, backward};
+pub(super) use backward::backward;
 pub(super) use forward::forward;
 pub(super) use layout::{LayerKind, Problem, Tape};

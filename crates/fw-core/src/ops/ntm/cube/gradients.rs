@@ -2,133 +2,62 @@
 
 use alloc::vec;
 
-use burn::backend::autodiff::{Autodiff, checkpoint::strategy::CheckpointStrategy};
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Cube, TensorMetadata};
 use burn::tensor::{Shape, Slice};
 
 use super::plan::{Plan, Sizes};
-use super::{Inputs, NtmOnCube, NtmPasses, Tape};
-use crate::ops::cube::{Operation, before, over_rows, part, products_over_rows, run_tracked};
+use super::{Each, Gradients, Inputs, Tape};
+use crate::ops::cube::{before, over_rows, part, products_over_rows};
 
-impl<C: CheckpointStrategy> NtmOnCube for Autodiff<Cube, C> {
-    fn ntm(inputs: Inputs<Self>, plan: Plan) -> FloatTensor<Self> {
-        let inputs = [
-            inputs.projected,
-            inputs.layers,
-            inputs.biases,
-            inputs.heads_weight,
-            inputs.heads_bias,
-            inputs.hidden,
-            inputs.cell,
-            inputs.memory,
-            inputs.reads,
-            inputs.weights,
-        ];
-        run_tracked::<_, C, 10>(plan, inputs)
-    }
-}
-
-/// What the backward pass reads.
-#[derive(Clone, Debug)]
-pub struct Kept {
-    inputs: Inputs<Cube>,
-    tape: Tape<Cube>,
+/// The gradients of the operands, of those that the launch yields; nothing where they are zero or not wanted.
+pub(super) fn of_operands(
+    inputs: &Inputs<Cube>,
+    tape: &Tape<Cube>,
+    passed: &Gradients<Cube>,
     plan: Plan,
-}
-
-impl Operation<10> for Plan {
-    type Kept = Kept;
-
-    fn run(self, inputs: [FloatTensor<Cube>; 10]) -> FloatTensor<Cube> {
-        Cube::ntm(named(inputs), self)
-    }
-
-    fn run_keeping(mut self, inputs: [FloatTensor<Cube>; 10]) -> (FloatTensor<Cube>, Kept) {
-        self.keeps = true;
-        let inputs = named(inputs);
-        let tape = Cube::ntm_forward(inputs.clone(), self);
-        let results = tape.results.clone();
-        let plan = self;
-        (results, Kept { inputs, tape, plan })
-    }
-
-    fn backward(
-        kept: Kept,
-        slopes: FloatTensor<Cube>,
-        is_wanted: [bool; 10],
-    ) -> [Option<FloatTensor<Cube>>; 10] {
-        let Kept { inputs, tape, plan } = kept;
-        let sizes = plan.sizes;
-        let passed = Cube::ntm_backward(inputs.clone(), tape.clone(), slopes, plan);
-        let steps = Steps::new(&inputs, &tape, sizes);
-        let of_gates = |layer: usize| {
-            let first = layer * sizes.d_gates();
-            part(&passed.rows, first..first + sizes.d_gates())
-        };
-        let raw = sizes.n_layers * sizes.d_gates()..sizes.d_row();
-        let of_raw = part(&passed.rows, raw);
-        let [_, layers, biases, heads_weight, heads_bias, ..] = is_wanted;
-        let layers = layers.then(|| {
-            let layers = (0..sizes.n_layers).map(|layer| {
-                let weights = products_over_rows(steps.read_by(layer), of_gates(layer));
-                let numbers = sizes.d_layer(layer) * sizes.d_gates();
-                Cube::float_reshape(weights, Shape::new([numbers]))
-            });
-            Cube::float_cat(layers.collect(), 0)
+    wanted: Each<bool>,
+) -> Each<Option<FloatTensor<Cube>>> {
+    let sizes = plan.sizes;
+    let steps = Steps::new(inputs, tape, sizes);
+    let of_gates = |layer: usize| {
+        let first = layer * sizes.d_gates();
+        part(&passed.rows, first..first + sizes.d_gates())
+    };
+    let raw = sizes.n_layers * sizes.d_gates()..sizes.d_row();
+    let of_raw = part(&passed.rows, raw);
+    let layers = wanted.layers.then(|| {
+        let layers = (0..sizes.n_layers).map(|layer| {
+            let weights = products_over_rows(steps.read_by(layer), of_gates(layer));
+            let numbers = sizes.d_layer(layer) * sizes.d_gates();
+            Cube::float_reshape(weights, Shape::new([numbers]))
         });
-        let biases = (biases && sizes.n_layers > 1).then(|| {
-            let upper = (1..sizes.n_layers).map(|layer| over_rows(of_gates(layer)));
-            Cube::float_cat(upper.collect(), 0)
-        });
-        let heads_weight = heads_weight
-            .then(|| products_over_rows(steps.hidden(sizes.n_layers - 1), of_raw.clone()));
-        let heads_bias = heads_bias.then(|| over_rows(of_raw));
+        Cube::float_cat(layers.collect(), 0)
+    });
+    let biases = (wanted.biases && sizes.n_layers > 1).then(|| {
+        let upper = (1..sizes.n_layers).map(|layer| over_rows(of_gates(layer)));
+        Cube::float_cat(upper.collect(), 0)
+    });
+    let heads_weight = wanted
+        .heads_weight
+        .then(|| products_over_rows(steps.hidden(sizes.n_layers - 1), of_raw.clone()));
+    let heads_bias = wanted.heads_bias.then(|| over_rows(of_raw));
 
-        let mut first = 0;
-        let mut start = |like: &FloatTensor<Cube>, width: usize| {
-            let taken = (width > 0).then(|| {
-                Cube::float_reshape(part(&passed.start, first..first + width), like.shape())
-            });
-            first += width;
-            taken
-        };
-        let memory = start(&inputs.memory, sizes.memory_numbers());
-        let weights = start(&inputs.weights, sizes.n_weights());
-        let reads = start(&inputs.reads, sizes.d_reads());
-        let hidden = start(&inputs.hidden, sizes.d_states());
-        let cell = start(&inputs.cell, sizes.d_states());
-        [
-            Some(of_gates(0)),
-            layers,
-            biases,
-            heads_weight,
-            heads_bias,
-            hidden,
-            cell,
-            memory,
-            reads,
-            weights,
-        ]
-    }
-}
-
-fn named(inputs: [FloatTensor<Cube>; 10]) -> Inputs<Cube> {
-    let [
-        projected,
-        layers,
-        biases,
-        heads_weight,
-        heads_bias,
-        hidden,
-        cell,
-        memory,
-        reads,
-        weights,
-    ] = inputs;
-    Inputs {
-        projected,
+    let mut first = 0;
+    let mut start = |like: &FloatTensor<Cube>, width: usize| {
+        let taken = (width > 0)
+            .then(|| Cube::float_reshape(part(&passed.start, first..first + width), like.shape()));
+        first += width;
+        taken
+    };
+    let memory = start(&inputs.memory, sizes.memory_numbers());
+    let weights = start(&inputs.weights, sizes.n_weights());
+    let reads = start(&inputs.reads, sizes.d_reads());
+    let hidden = start(&inputs.hidden, sizes.d_states());
+    let cell = start(&inputs.cell, sizes.d_states());
+    Each {
+        projected: Some(of_gates(0)),
         layers,
         biases,
         heads_weight,

@@ -11,38 +11,41 @@ use alloc::vec::Vec;
 
 use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, ExtensionType, backend_extension};
+use burn::backend::{Backend, Dispatch, ExtensionType};
 use burn::tensor::Tensor;
-use burn_cubecl::CubeBackend;
-use burn_cubecl::tensor::CubeTensor;
 
 use super::composed::{Controller, Weights};
 use super::{Addressing, State, StateSizes, output_and_state};
 use crate::error::expect_fits;
-use crate::ops::Activation;
 use crate::ops::cube::{hardware, nothing, single, spec};
+use crate::ops::operation::{on_cube, operands};
 use crate::ops::shapes::check;
+use crate::ops::{Activation, Sequence};
 use plan::{Plan, Sizes};
 
-/// The sequence by the kernel, from what the first layer makes of the input: every `[h_t ; r_t]`, and the state after the last
-/// step; nothing, where there is no kernel. Everything is computed in f32, and comes back in the input's type.
+/// The sequence by the kernel, from what the first layer makes of the input by `project`: every `[h_t ; r_t]`, and the state after the
+/// last step; nothing, where there is no kernel. Everything is computed in f32, and comes back in the input's type.
 ///
 /// # Panics
 /// If a shape does not fit.
 #[track_caller]
 pub(crate) fn sequence(
-    projected: &Tensor<3>,
+    input: &Sequence,
     state: &State,
     weights: &Weights,
+    project: impl FnOnce(Tensor<3>) -> Tensor<3>,
 ) -> Option<(Tensor<3>, State)> {
-    let hardware = hardware(&projected.device(), projected.dtype(), projected.dims()[0])?;
-    if projected.dims()[1] == 0 {
+    let tensor = input.tensor();
+    let [batch_size, seq_length, _] = tensor.dims();
+    let hardware = hardware(&tensor.device(), tensor.dtype(), batch_size)?;
+    if seq_length == 0 {
         return None;
     }
     let sizes = sizes(state, weights);
-    check_shapes(projected, state, weights, &sizes);
     let plan = Plan::new(sizes, &hardware)?;
-    Some(run(projected, state, weights, plan))
+    let projected = input.clone().projected(project);
+    check_shapes(&projected, state, weights, &sizes);
+    Some(run(&projected, state, weights, plan))
 }
 
 /// The same by a given plan.
@@ -146,20 +149,11 @@ fn check_shapes(projected: &Tensor<3>, state: &State, weights: &Weights, sizes: 
     expect_fits(state.check(sizes, dtype));
 }
 
-/// The tensors that the operation reads; those that are not there have one element.
-#[derive(Clone, Debug, ExtensionType)]
-#[extension_type(fusion)]
-pub struct Inputs<B: Backend> {
-    projected: FloatTensor<B>,
-    layers: FloatTensor<B>,
-    biases: FloatTensor<B>,
-    heads_weight: FloatTensor<B>,
-    heads_bias: FloatTensor<B>,
-    hidden: FloatTensor<B>,
-    cell: FloatTensor<B>,
-    memory: FloatTensor<B>,
-    reads: FloatTensor<B>,
-    weights: FloatTensor<B>,
+operands! {
+    /// The tensors that the operation reads; those that are not there have one element.
+    #[derive(Clone, Debug, ExtensionType)]
+    #[extension_type(fusion)]
+    pub struct Inputs { projected, layers, biases, heads_weight, heads_bias, hidden, cell, memory, reads, weights }
 }
 
 /// What the forward pass leaves for the backward pass.
@@ -183,54 +177,9 @@ pub struct Gradients<B: Backend> {
     start: FloatTensor<B>,
 }
 
-/// The operation.
-#[backend_extension(Autodiff, Cube, Fusion)]
-pub trait NtmOnCube: Backend {
+on_cube! {
     /// Every output row, the memory, the weightings, and h and c of the controller, in one row of numbers.
-    #[fusion(meta = results_spec)]
-    fn ntm(#[extension_type] inputs: Inputs<Self>, plan: Plan) -> FloatTensor<Self>;
-}
-
-/// Its two passes.
-#[backend_extension(Cube, Fusion)]
-pub trait NtmPasses: Backend {
-    /// The operation, with what the backward pass reads.
-    #[fusion(meta = tape_spec)]
-    fn ntm_forward(#[extension_type] inputs: Inputs<Self>, plan: Plan) -> Tape<Self>;
-
-    /// The gradients, from that of the results.
-    #[fusion(meta = gradients_spec)]
-    fn ntm_backward(
-        #[extension_type] inputs: Inputs<Self>,
-        #[extension_type] tape: Tape<Self>,
-        slopes: FloatTensor<Self>,
-        plan: Plan,
-    ) -> Gradients<Self>;
-}
-
-impl NtmOnCube for CubeBackend {
-    fn ntm(inputs: Inputs<Self>, plan: Plan) -> CubeTensor {
-        launch::forward(inputs, plan).results
-    }
-}
-
-impl NtmPasses for CubeBackend {
-    fn ntm_forward(inputs: Inputs<Self>, plan: Plan) -> Tape<Self> {
-        launch::forward(inputs, plan)
-    }
-
-    fn ntm_backward(
-        inputs: Inputs<Self>,
-        tape: Tape<Self>,
-        slopes: CubeTensor,
-        plan: Plan,
-    ) -> Gradients<Self> {
-        launch::backward(inputs, tape, slopes, plan)
-    }
-}
-
-fn results_spec(inputs: &InputsMetadata, plan: &Plan) -> TensorSpec {
-    tape_spec(inputs, plan).results
+    NtmOnCube::ntm, NtmPasses::{ntm_forward, ntm_backward}: Plan, results
 }
 
 fn tape_spec(inputs: &InputsMetadata, plan: &Plan) -> TapeMetadata {

@@ -191,6 +191,12 @@ impl Sizes {
 }
 
 impl Plan {
+    /// The same, keeping what the backward pass reads.
+    pub(super) fn keeping(mut self) -> Self {
+        self.keeps = true;
+        self
+    }
+
     /// The plan for a device; nothing, if its cubes share too little memory, or see too few buffers.
     pub(super) fn new(sizes: Sizes, hardware: &HardwareProperties) -> Option<Plan> {
         let layout = |width| Layout::new(width, hardware);

@@ -1,5 +1,6 @@
 //! The kernel on every instruction set, what it keeps, and what it refuses.
 
+use burn::backend::flex::FlexTensor;
 use burn::tensor::{DType, Device, TensorData};
 
 use super::super::trials::{
@@ -8,6 +9,7 @@ use super::super::trials::{
 use super::*;
 use crate::ops::Activation;
 use crate::ops::cpu::architectures;
+use crate::ops::operation::{Operands, input_of};
 
 #[test]
 fn every_instruction_set_computes_the_same() {
@@ -46,12 +48,12 @@ fn the_tape_keeps_a_memory_for_every_sixteen_steps() {
             state,
             weights,
         );
-        let inputs = inputs.into_array().map(Tensor::<1>::from_dispatch);
+        let inputs = Names::listed(inputs.into()).map(Tensor::<1>::from_dispatch);
         let inputs = inputs.map(|input| {
             let (shape, values) = (input.shape(), values(input));
             FlexTensor::from_data(TensorData::new(values, shape))
         });
-        let (.., tape) = plan.forward::<f64>(inputs.each_ref().map(fused::input), true);
+        let (.., tape) = plan.forward::<f64>(Names::named(inputs.each_ref().map(input_of)), true);
         tape.expect("a tape").bytes()
     };
     // In f64, widths rounded up to 16 numbers at most: of each step two layers of gates, c and h, what was read, what the heads

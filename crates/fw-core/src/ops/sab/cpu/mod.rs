@@ -32,6 +32,6 @@ mod recall;
 
 #[cfg(test)]
 pub(super) use backward::Visits;
-pub(super) use backward::{Wanted, backward};
+pub(super) use backward::backward;
 pub(super) use forward::forward;
 pub(super) use layout::{Problem, Tape};

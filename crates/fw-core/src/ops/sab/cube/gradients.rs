@@ -2,143 +2,58 @@
 
 use alloc::vec::Vec;
 
-use burn::backend::autodiff::{Autodiff, checkpoint::strategy::CheckpointStrategy};
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Cube, TensorMetadata};
 use burn::tensor::{Shape, Slice};
 
-use super::{Inputs, Request, SabOnCube, SabPasses, Tape};
-use crate::ops::cube::{Operation, before, over_rows, part, products_over_rows, run_tracked};
+use super::{Each, Gradients, Inputs, Request, Tape};
+use crate::ops::cube::{before, over_rows, part, products_over_rows};
 use crate::ops::sab::Score;
 
-impl<C: CheckpointStrategy> SabOnCube for Autodiff<Cube, C> {
-    fn sab(inputs: Inputs<Self>, request: Request) -> FloatTensor<Self> {
-        let inputs = [
-            inputs.projected,
-            inputs.hidden,
-            inputs.cell,
-            inputs.memories,
-            inputs.w_hidden,
-            inputs.bias,
-            inputs.w_query,
-            inputs.w_key,
-            inputs.v,
-        ];
-        run_tracked::<_, C, 9>(request, inputs)
-    }
-}
-
-/// What the backward pass reads.
-#[derive(Clone, Debug)]
-pub struct Kept {
-    inputs: Inputs<Cube>,
-    tape: Tape<Cube>,
+/// The gradients of the operands, of those that the launch yields; nothing where they are zero or not wanted.
+pub(super) fn of_operands(
+    inputs: &Inputs<Cube>,
+    tape: &Tape<Cube>,
+    passed: &Gradients<Cube>,
     request: Request,
-}
-
-impl Operation<9> for Request {
-    type Kept = Kept;
-
-    fn run(self, inputs: [FloatTensor<Cube>; 9]) -> FloatTensor<Cube> {
-        Cube::sab(named(inputs), self)
-    }
-
-    fn run_keeping(mut self, inputs: [FloatTensor<Cube>; 9]) -> (FloatTensor<Cube>, Kept) {
-        self.plan.keeps = true;
-        let inputs = named(inputs);
-        let tape = Cube::sab_forward(inputs.clone(), self);
-        let results = tape.results.clone();
-        let request = self;
-        (
-            results,
-            Kept {
-                inputs,
-                tape,
-                request,
-            },
-        )
-    }
-
-    fn backward(
-        kept: Kept,
-        slopes: FloatTensor<Cube>,
-        is_wanted: [bool; 9],
-    ) -> [Option<FloatTensor<Cube>>; 9] {
-        let Kept {
-            inputs,
-            tape,
-            request,
-        } = kept;
-        let plan = request.plan;
-        let passed = Cube::sab_backward(inputs.clone(), tape.clone(), slopes, request);
-        let row = plan.slope_row();
-        let from_hidden = part(
-            &passed.rows,
-            row.from_hidden..row.from_hidden + plan.d_gates(),
-        );
-        let [_, _, _, memories, w_hidden, bias, w_query, w_key, v] = is_wanted;
-        let steps = Steps {
-            inputs: &inputs,
-            tape: &tape,
-            request,
-        };
-        let w_hidden =
-            w_hidden.then(|| products_over_rows(steps.hidden_before(), from_hidden.clone()));
-        let bias = (bias && plan.kind.has_bias()).then(|| over_rows(from_hidden));
-        let w_query = (w_query && plan.recalls).then(|| {
-            let slopes = part(&passed.rows, row.query..row.width);
-            products_over_rows(steps.candidates_seen(), slopes)
-        });
-        let w_key = (w_key && plan.recalls && request.n_memories > 0)
-            .then(|| products_over_rows(steps.memories_seen(), passed.keys.clone()));
-        let v = (v && plan.recalls && plan.attention.score == Score::Mlp)
-            .then(|| Cube::float_reshape(over_rows(passed.v.clone()), inputs.v.shape()));
-        let replays = plan.recalls && plan.attention.replay && request.n_given > 0;
-        let memories = (memories && replays).then(|| {
+    wanted: Each<bool>,
+) -> Each<Option<FloatTensor<Cube>>> {
+    let plan = request.plan;
+    let row = plan.slope_row();
+    let from_hidden = part(
+        &passed.rows,
+        row.from_hidden..row.from_hidden + plan.d_gates(),
+    );
+    let steps = Steps {
+        inputs,
+        tape,
+        request,
+    };
+    let has_v = plan.recalls && plan.attention.score == Score::Mlp;
+    let has_keys = plan.recalls && request.n_memories > 0;
+    let replays = plan.recalls && plan.attention.replay && request.n_given > 0;
+    let d_hidden = plan.d_hidden;
+    Each {
+        projected: Some(part(&passed.rows, 0..plan.d_gates())),
+        hidden: Some(part(&passed.start, 0..d_hidden)),
+        cell: (plan.kind.has_cell()).then(|| part(&passed.start, d_hidden..2 * d_hidden)),
+        memories: (wanted.memories && replays).then(|| {
             let [batch_size, _, d_hidden] = passed.memories.shape().dims();
             let given = [0..batch_size, 0..request.n_given, 0..d_hidden];
             Cube::float_slice(passed.memories.clone(), &given.map(Slice::from))
-        });
-        let d_hidden = plan.d_hidden;
-        [
-            Some(part(&passed.rows, 0..plan.d_gates())),
-            Some(part(&passed.start, 0..d_hidden)),
-            plan.kind
-                .has_cell()
-                .then(|| part(&passed.start, d_hidden..2 * d_hidden)),
-            memories,
-            w_hidden,
-            bias,
-            w_query,
-            w_key,
-            v,
-        ]
-    }
-}
-
-fn named(inputs: [FloatTensor<Cube>; 9]) -> Inputs<Cube> {
-    let [
-        projected,
-        hidden,
-        cell,
-        memories,
-        w_hidden,
-        bias,
-        w_query,
-        w_key,
-        v,
-    ] = inputs;
-    Inputs {
-        projected,
-        hidden,
-        cell,
-        memories,
-        w_hidden,
-        bias,
-        w_query,
-        w_key,
-        v,
+        }),
+        w_hidden: (wanted.w_hidden)
+            .then(|| products_over_rows(steps.hidden_before(), from_hidden.clone())),
+        bias: (wanted.bias && plan.kind.has_bias()).then(|| over_rows(from_hidden.clone())),
+        w_query: (wanted.w_query && plan.recalls).then(|| {
+            let slopes = part(&passed.rows, row.query..row.width);
+            products_over_rows(steps.candidates_seen(), slopes)
+        }),
+        w_key: (wanted.w_key && has_keys)
+            .then(|| products_over_rows(steps.memories_seen(), passed.keys.clone())),
+        v: (wanted.v && has_v)
+            .then(|| Cube::float_reshape(over_rows(passed.v.clone()), inputs.v.shape())),
     }
 }
 

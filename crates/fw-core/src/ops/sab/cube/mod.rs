@@ -9,13 +9,12 @@ mod steps;
 
 use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, ExtensionType, backend_extension};
+use burn::backend::{Backend, Dispatch, ExtensionType};
 use burn::tensor::Tensor;
-use burn_cubecl::CubeBackend;
-use burn_cubecl::tensor::CubeTensor;
 
 use super::{FusedCell, Options, Run, Scoring, check_shapes};
 use crate::ops::cube::{hardware, nothing, single, spec};
+use crate::ops::operation::{on_cube, operands};
 use plan::{Lengths, Plan};
 
 /// The sequence by the kernel: the output `[batch_size, seq_length, d_hidden or twice that]`, and the last c of an LSTM; nothing,
@@ -104,6 +103,12 @@ pub struct Request {
 }
 
 impl Request {
+    /// The same, keeping what the backward pass reads.
+    fn keeping(mut self) -> Self {
+        self.plan.keeps = true;
+        self
+    }
+
     fn lengths(&self, batch_size: usize, seq_length: usize) -> Lengths {
         Lengths {
             batch_size,
@@ -114,19 +119,11 @@ impl Request {
     }
 }
 
-/// The tensors that the operation reads; those that are not there have one element.
-#[derive(Clone, Debug, ExtensionType)]
-#[extension_type(fusion)]
-pub struct Inputs<B: Backend> {
-    projected: FloatTensor<B>,
-    hidden: FloatTensor<B>,
-    cell: FloatTensor<B>,
-    memories: FloatTensor<B>,
-    w_hidden: FloatTensor<B>,
-    bias: FloatTensor<B>,
-    w_query: FloatTensor<B>,
-    w_key: FloatTensor<B>,
-    v: FloatTensor<B>,
+operands! {
+    /// The tensors that the operation reads; those that are not there have one element.
+    #[derive(Clone, Debug, ExtensionType)]
+    #[extension_type(fusion)]
+    pub struct Inputs { projected, hidden, cell, memories, w_hidden, bias, w_query, w_key, v }
 }
 
 /// What the forward pass leaves for the backward pass.
@@ -157,54 +154,9 @@ pub struct Gradients<B: Backend> {
     start: FloatTensor<B>,
 }
 
-/// The operation.
-#[backend_extension(Autodiff, Cube, Fusion)]
-pub trait SabOnCube: Backend {
+on_cube! {
     /// Every output row, then the last c of an LSTM, in one row of numbers.
-    #[fusion(meta = results_spec)]
-    fn sab(#[extension_type] inputs: Inputs<Self>, request: Request) -> FloatTensor<Self>;
-}
-
-/// Its two passes.
-#[backend_extension(Cube, Fusion)]
-pub trait SabPasses: Backend {
-    /// The operation, with what the backward pass reads.
-    #[fusion(meta = tape_spec)]
-    fn sab_forward(#[extension_type] inputs: Inputs<Self>, request: Request) -> Tape<Self>;
-
-    /// The gradients, from that of the results.
-    #[fusion(meta = gradients_spec)]
-    fn sab_backward(
-        #[extension_type] inputs: Inputs<Self>,
-        #[extension_type] tape: Tape<Self>,
-        slopes: FloatTensor<Self>,
-        request: Request,
-    ) -> Gradients<Self>;
-}
-
-impl SabOnCube for CubeBackend {
-    fn sab(inputs: Inputs<Self>, request: Request) -> CubeTensor {
-        launch::forward(inputs, request).results
-    }
-}
-
-impl SabPasses for CubeBackend {
-    fn sab_forward(inputs: Inputs<Self>, request: Request) -> Tape<Self> {
-        launch::forward(inputs, request)
-    }
-
-    fn sab_backward(
-        inputs: Inputs<Self>,
-        tape: Tape<Self>,
-        slopes: CubeTensor,
-        request: Request,
-    ) -> Gradients<Self> {
-        launch::backward(inputs, tape, slopes, request)
-    }
-}
-
-fn results_spec(inputs: &InputsMetadata, request: &Request) -> TensorSpec {
-    tape_spec(inputs, request).results
+    SabOnCube::sab, SabPasses::{sab_forward, sab_backward}: Request, results
 }
 
 fn tape_spec(inputs: &InputsMetadata, request: &Request) -> TapeMetadata {

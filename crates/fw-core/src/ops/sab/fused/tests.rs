@@ -1,11 +1,13 @@
 //! The kernel on every instruction set, what it visits, and what it keeps.
 
+use burn::backend::flex::FlexTensor;
 use burn::tensor::{DType, Device, Gradients as TensorGradients, TensorData};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::ops::cpu::architectures;
+use crate::ops::operation::{Operands, input_of};
 use crate::ops::sab::{Combination, Score, Sparsifier};
 use crate::{Activation, Cell, Lstm, LstmConfig, Recurrent, Sab, SabConfig};
 
@@ -142,7 +144,7 @@ fn every_instruction_set_computes_the_same() {
 fn problem_of(
     config: &SabConfig,
     seq_length: usize,
-) -> (Sab<Lstm>, Tensor<3>, [FlexTensor; 9], Plan) {
+) -> (Sab<Lstm>, Tensor<3>, [FlexTensor; COUNT], Plan) {
     let device = Device::flex();
     device.seed(3);
     let cell = LstmConfig::new(D_INPUT, D_HIDDEN).init(&device);
@@ -152,7 +154,7 @@ fn problem_of(
     let state = layer.initial_state(2, &device);
     let cell = layer.cell.fused(&state.cell).expect("a known cell");
     let attention = layer.attention.as_ref().expect("an attention");
-    let inputs = Inputs::<Flex> {
+    let inputs = Each {
         projected: primitive(layer.project(input.clone())),
         hidden: primitive(cell.hidden),
         cell: primitive(cell.cell.expect("of an LSTM")),
@@ -178,7 +180,7 @@ fn problem_of(
         },
         arch: Arch::detect(),
     };
-    (layer, input, inputs.into_array(), plan)
+    (layer, input, Names::listed(inputs), plan)
 }
 
 fn primitive<const D: usize>(tensor: Tensor<D>) -> FlexTensor {
@@ -195,7 +197,7 @@ fn the_backward_pass_visits_what_receives_gradient_and_nothing_else() {
             .with_top_k(Some(top_k))
             .with_truncation_length(Some(truncation_length));
         let (layer, input, inputs, plan) = problem_of(&config, STEPS);
-        let problem = plan.problem::<f32>(inputs.each_ref().map(fused::input));
+        let problem = plan.problem::<f32>(&Names::named(inputs.each_ref().map(input_of)));
         let trace = layer.forward_traced(input, None);
         let mut output = alloc::vec![0.0_f32; 2 * STEPS * 2 * D_HIDDEN + 2 * D_HIDDEN];
         let place = SharedMut::new(output.as_mut_ptr());
@@ -206,16 +208,16 @@ fn the_backward_pass_visits_what_receives_gradient_and_nothing_else() {
         let mut cotangents = alloc::vec![0.0_f32; output.len()];
         let last = (STEPS - 1) * 2 * D_HIDDEN;
         cotangents[last..last + 2 * D_HIDDEN].fill(1.0);
-        let wanted = Wanted {
-            projected: true,
+        let wanted = Each {
             memories: false,
+            ..Names::named([true; COUNT])
         };
-        let gradients = cpu::backward(&problem, &tape, &cotangents, wanted);
+        let (gradients, visits) = cpu::backward(&problem, &tape, &cotangents, wanted);
         let reached = trace.gradient_reaches(0, STEPS - 1);
         let steps: Vec<usize> = (0..STEPS).filter(|step| reached[*step]).collect();
         let memories = steps.iter().map(|step| top_k.min(*step)).sum();
         assert_eq!(
-            gradients.visits,
+            visits,
             cpu::Visits {
                 steps: steps.len(),
                 memories
@@ -239,7 +241,7 @@ fn the_tape_grows_with_the_steps_times_the_width_and_the_memories_recalled() {
     let bytes = |top_k: usize, seq_length: usize| {
         let config = SabConfig::new().with_top_k(Some(top_k));
         let (_, _, inputs, plan) = problem_of(&config, seq_length);
-        let problem = plan.problem::<f32>(inputs.each_ref().map(fused::input));
+        let problem = plan.problem::<f32>(&Names::named(inputs.each_ref().map(input_of)));
         let mut output = alloc::vec![0.0_f32; 2 * (seq_length * 2 + 1) * D_HIDDEN];
         let place = SharedMut::new(output.as_mut_ptr());
         // SAFETY: the output has the size that the kernel fills.

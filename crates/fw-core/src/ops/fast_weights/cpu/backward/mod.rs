@@ -6,19 +6,13 @@ mod step;
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use super::super::fused::Each;
 use super::forward::is_symmetric;
 use super::layout::{Layout, Problem, Shared, Tape};
 use crate::ops::cpu::{
     BlockSums, Initial, Offsets, Real, Row, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd,
     clear, product, transposed, trimmed,
 };
-
-/// Which gradients are asked for; those of the slow weights always are.
-#[derive(Clone, Copy, Debug)]
-pub(in super::super) struct Wanted {
-    pub(in super::super) input: bool,
-    pub(in super::super) start: bool,
-}
 
 /// Gradients with respect to what a forward pass returned.
 #[derive(Clone, Copy)]
@@ -31,26 +25,15 @@ pub(in super::super) struct Cotangents<'a, T> {
     pub(in super::super) memory: Option<&'a [T]>,
 }
 
-/// Gradients with respect to the inputs of a call, in their shapes; empty where not wanted or not there.
-pub(in super::super) struct Gradients<T> {
-    pub(in super::super) input: Vec<T>,
-    pub(in super::super) hidden: Vec<T>,
-    pub(in super::super) start: Vec<T>,
-    pub(in super::super) w_input: Vec<T>,
-    pub(in super::super) bias: Vec<T>,
-    pub(in super::super) w_hidden: Vec<T>,
-    pub(in super::super) gain: Vec<T>,
-    pub(in super::super) norm_bias: Vec<T>,
-}
-
-/// Runs the sequence backward. `output` is every h_t, as the forward pass gave it.
+/// Runs the sequence backward: the gradients of the operands, in their shapes; empty where there is no such operand, or, of those that cost
+/// most, where it is not wanted. `output` is every h_t, as the forward pass gave it.
 pub(in super::super) fn backward<T: Real>(
     problem: &Problem<T>,
     tape: &Tape<T>,
     output: &[T],
     cotangents: Cotangents<T>,
-    wanted: Wanted,
-) -> Gradients<T> {
+    wanted: Each<bool>,
+) -> Each<Vec<T>> {
     let call = Call {
         problem,
         tape,
@@ -67,13 +50,13 @@ struct Call<'a, T> {
     tape: &'a Tape<T>,
     output: &'a [T],
     cotangents: Cotangents<'a, T>,
-    wanted: Wanted,
+    wanted: Each<bool>,
 }
 
 impl<T: Real> WithSimd for Call<'_, T> {
-    type Output = Gradients<T>;
+    type Output = Each<Vec<T>>;
 
-    fn with_simd<S: Simd>(self) -> Gradients<T> {
+    fn with_simd<S: Simd>(self) -> Each<Vec<T>> {
         let (problem, layout) = (self.problem, self.tape.layout);
         let batch_size = problem.batch_size;
         let (d_input, d_hidden) = (layout.d_input, layout.d_hidden);
@@ -139,7 +122,7 @@ impl<T: Real> WithSimd for Call<'_, T> {
         let bias = trimmed(pass.sums.bias, bias.len() / d_hidden);
         let gain = trimmed(pass.sums.gain, norms);
         let norm_bias = trimmed(pass.sums.norm_bias, norms);
-        Gradients {
+        Each {
             input,
             hidden,
             start,

@@ -6,6 +6,7 @@ mod room;
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use super::super::fused::Each;
 use super::addressing::{self, Ring, Slopes, address_back, ring_width};
 use super::layout::{Layout, Problem, Tape};
 use super::memory::{self, AccessSlopes, Heads};
@@ -17,38 +18,14 @@ use crate::ops::cpu::{
 };
 use room::{Room, Sums};
 
-/// Which of the gradients that cost most are asked for; all others always are.
-#[derive(Clone, Copy, Debug)]
-pub(in super::super) struct Wanted {
-    pub(in super::super) input: bool,
-    pub(in super::super) memory: bool,
-}
-
-/// Gradients with respect to the inputs of a call, in their shapes; empty where there is no such input, or [it is not wanted](Wanted).
-pub(in super::super) struct Gradients<T> {
-    pub(in super::super) input: Vec<T>,
-    pub(in super::super) first: Vec<T>,
-    pub(in super::super) first_bias: Vec<T>,
-    pub(in super::super) recurrent: Vec<T>,
-    pub(in super::super) upper: Vec<T>,
-    pub(in super::super) read_weight: Vec<T>,
-    pub(in super::super) read_bias: Vec<T>,
-    pub(in super::super) write_weight: Vec<T>,
-    pub(in super::super) write_bias: Vec<T>,
-    pub(in super::super) hidden: Vec<T>,
-    pub(in super::super) cell: Vec<T>,
-    pub(in super::super) memory: Vec<T>,
-    pub(in super::super) reads: Vec<T>,
-    pub(in super::super) weights: Vec<T>,
-}
-
-/// Runs the sequence backward. `cotangents` is the gradient of what the forward pass put out.
+/// Runs the sequence backward: the gradients of the operands, in their shapes; empty where there is no such operand, or, of those that cost
+/// most, where it is not wanted. `cotangents` is the gradient of what the forward pass put out.
 pub(in super::super) fn backward<T: Real>(
     problem: &Problem<T>,
     tape: &Tape<T>,
     cotangents: &[T],
-    wanted: Wanted,
-) -> Gradients<T> {
+    wanted: Each<bool>,
+) -> Each<Vec<T>> {
     let call = Call {
         problem,
         tape,
@@ -63,13 +40,13 @@ struct Call<'a, T> {
     problem: &'a Problem<'a, T>,
     tape: &'a Tape<T>,
     cotangents: &'a [T],
-    wanted: Wanted,
+    wanted: Each<bool>,
 }
 
 impl<T: Real> WithSimd for Call<'_, T> {
-    type Output = Gradients<T>;
+    type Output = Each<Vec<T>>;
 
-    fn with_simd<S: Simd>(self) -> Gradients<T> {
+    fn with_simd<S: Simd>(self) -> Each<Vec<T>> {
         let (problem, layout) = (self.problem, self.tape.layout);
         let room = |like: &[T], wanted: bool| match wanted {
             true => alloc::vec![T::zero(); like.len()],
@@ -157,7 +134,7 @@ impl<T: Real> WithSimd for Call<'_, T> {
         }
         // SAFETY: all steps of all samples have written theirs, if they were wanted.
         unsafe { input.set_len(n_input) };
-        Gradients {
+        Each {
             input,
             first,
             first_bias,

@@ -6,34 +6,13 @@ mod pairs;
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use super::super::fused::Each;
 use super::layout::{Layout, MOST_SAMPLES, Problem, Tape, Transposed, query_scale};
 use crate::ops::cpu::cell::{self, SlopeRows};
 use crate::ops::cpu::{
     BlockSums, Initial, Offsets, Pairs, Real, Row, RowsMut, SharedMut, Simd, Strided, WithSimd,
     clear, trimmed,
 };
-
-/// Which gradients are asked for; those of the weights always are.
-#[derive(Clone, Copy, Debug)]
-pub(in super::super) struct Wanted {
-    pub(in super::super) projected: bool,
-    pub(in super::super) memories: bool,
-}
-
-/// Gradients with respect to the inputs of a call, in their shapes; empty where not wanted or not there.
-pub(in super::super) struct Gradients<T> {
-    pub(in super::super) projected: Vec<T>,
-    pub(in super::super) hidden: Vec<T>,
-    pub(in super::super) cell: Vec<T>,
-    pub(in super::super) memories: Vec<T>,
-    pub(in super::super) w_hidden: Vec<T>,
-    pub(in super::super) bias: Vec<T>,
-    pub(in super::super) w_query: Vec<T>,
-    pub(in super::super) w_key: Vec<T>,
-    pub(in super::super) v: Vec<T>,
-    #[cfg_attr(not(test), allow(dead_code, reason = "the tests count"))]
-    pub(in super::super) visits: Visits,
-}
 
 /// What a backward pass did, summed over the batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,13 +23,14 @@ pub(in super::super) struct Visits {
     pub(in super::super) memories: usize,
 }
 
-/// Runs the sequence backward. `cotangents` is the gradient of what the forward pass put out.
+/// Runs the sequence backward: the gradients of the operands, in their shapes; empty where there is no such operand, or, of those that cost
+/// most, where it is not wanted. `cotangents` is the gradient of what the forward pass put out.
 pub(in super::super) fn backward<T: Real>(
     problem: &Problem<T>,
     tape: &Tape<T>,
     cotangents: &[T],
-    wanted: Wanted,
-) -> Gradients<T> {
+    wanted: Each<bool>,
+) -> (Each<Vec<T>>, Visits) {
     let call = Call {
         problem,
         tape,
@@ -65,13 +45,13 @@ struct Call<'a, T> {
     problem: &'a Problem<'a, T>,
     tape: &'a Tape<T>,
     cotangents: &'a [T],
-    wanted: Wanted,
+    wanted: Each<bool>,
 }
 
 impl<T: Real> WithSimd for Call<'_, T> {
-    type Output = Gradients<T>;
+    type Output = (Each<Vec<T>>, Visits);
 
-    fn with_simd<S: Simd>(self) -> Gradients<T> {
+    fn with_simd<S: Simd>(self) -> (Each<Vec<T>>, Visits) {
         let (problem, layout) = (self.problem, self.tape.layout);
         // Zeros where no gradient arrives.
         let zeros = |like: &[T], wanted: bool| match wanted {
@@ -137,7 +117,7 @@ impl<T: Real> WithSimd for Call<'_, T> {
         let sums = &pass.sums;
         let scale = query_scale(problem);
         let w_query = trimmed(sums.w_query, units, attention);
-        Gradients {
+        let gradients = Each {
             w_hidden: trimmed(sums.w_hidden, units * gates, layout.hidden),
             bias: trimmed(sums.bias, problem.bias.len() / units, layout.hidden),
             w_query: w_query.iter().map(|&slope| slope * scale).collect(),
@@ -147,11 +127,12 @@ impl<T: Real> WithSimd for Call<'_, T> {
             hidden,
             cell,
             memories,
-            visits: visits.iter().fold(Visits::default(), |sum, part| Visits {
-                steps: sum.steps + part.steps,
-                memories: sum.memories + part.memories,
-            }),
-        }
+        };
+        let visits = visits.iter().fold(Visits::default(), |sum, part| Visits {
+            steps: sum.steps + part.steps,
+            memories: sum.memories + part.memories,
+        });
+        (gradients, visits)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What every fused operation is: a kernel for the numbers, and one node on the graph of the gradients.
+//! An operation on the CPU: a kernel for the numbers, and one node on the graph of the gradients.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -16,7 +16,8 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{DispatchDevice, Flex, TensorMetadata};
 use burn::tensor::{DType, Device, TensorData};
 
-use super::cpu::Real;
+use super::Operands;
+use crate::ops::cpu::Real;
 
 /// Whether there are kernels for this device and type.
 pub(crate) fn is_available(device: &Device, dtype: DType) -> bool {
@@ -26,6 +27,9 @@ pub(crate) fn is_available(device: &Device, dtype: DType) -> bool {
 
 /// An operation of N tensors, all of one type; the first is never empty. Those that are not there have no elements.
 pub(crate) trait Kernel<const N: usize>: Clone + Debug + Send + Sync + 'static {
+    /// What it reads.
+    type Operands: Operands<N>;
+
     /// Whether the backward pass reads what the forward pass yielded: it is kept only then.
     const READS_OUTPUT: bool = false;
 
@@ -35,7 +39,7 @@ pub(crate) trait Kernel<const N: usize>: Clone + Debug + Send + Sync + 'static {
     /// The result and its shape; the tape, with `keep`.
     fn forward<T: Real>(
         &self,
-        inputs: [Input<T>; N],
+        inputs: Each<Self, Input<T>, N>,
         keep: bool,
     ) -> (Vec<T>, Vec<usize>, Option<Self::Tape<T>>);
 
@@ -43,13 +47,44 @@ pub(crate) trait Kernel<const N: usize>: Clone + Debug + Send + Sync + 'static {
     /// `output` is what the forward pass yielded, and `slopes` its gradient.
     fn backward<T: Real>(
         &self,
-        inputs: [Input<T>; N],
+        inputs: Each<Self, Input<T>, N>,
         tape: &Self::Tape<T>,
         output: Option<&[T]>,
         slopes: &[T],
-        is_wanted: [bool; N],
-    ) -> [Vec<T>; N];
+        wanted: Each<Self, bool, N>,
+    ) -> Each<Self, Vec<T>, N>;
 }
+
+/// Something of each operand of a kernel.
+pub(crate) type Each<K, V, const N: usize> = <<K as Kernel<N>>::Operands as Operands<N>>::Each<V>;
+
+/// Declares an operation on flex, with and without a graph: `on_flex! { /// What it yields. FusedMap: Map }` makes the trait `FusedMap`,
+/// whose function `run` takes the `Inputs` that [`operands!`](super::operands) has declared beside it, and the kernel `Map`.
+macro_rules! on_flex {
+    ($(#[$attribute:meta])* $name:ident: $kernel:ident) => {
+        $(#[$attribute])*
+        #[burn::backend::backend_extension(Autodiff, Flex)]
+        pub trait $name: burn::backend::Backend {
+            /// The operation.
+            fn run(#[extension_type] inputs: Inputs<Self>, kernel: $kernel) -> burn::backend::tensor::FloatTensor<Self>;
+        }
+
+        impl $name for burn::backend::Flex {
+            fn run(inputs: Inputs<Self>, kernel: $kernel) -> burn::backend::flex::FlexTensor {
+                $crate::ops::operation::run(&kernel, inputs.into())
+            }
+        }
+
+        impl<C: burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy> $name
+            for burn::backend::autodiff::Autodiff<burn::backend::Flex, C>
+        {
+            fn run(inputs: Inputs<Self>, kernel: $kernel) -> burn::backend::tensor::FloatTensor<Self> {
+                $crate::ops::operation::run_tracked::<_, C, COUNT>(kernel, inputs.into())
+            }
+        }
+    };
+}
+pub(crate) use on_flex;
 
 /// A tensor's numbers, in the order of its dimensions.
 #[derive(Clone, Copy)]
@@ -66,16 +101,20 @@ impl<T> Input<'_, T> {
 }
 
 /// The operation without a graph.
-pub(crate) fn run<K: Kernel<N>, const N: usize>(kernel: &K, inputs: [FlexTensor; N]) -> FlexTensor {
-    let inputs = inputs.map(|input| input.to_contiguous());
+pub(crate) fn run<K: Kernel<N>, const N: usize>(
+    kernel: &K,
+    inputs: Each<K, FlexTensor, N>,
+) -> FlexTensor {
+    let inputs = K::Operands::listed(inputs).map(|input| input.to_contiguous());
     forward(kernel, &inputs, false).0
 }
 
 /// The operation on the graph.
 pub(crate) fn run_tracked<K: Kernel<N>, C: CheckpointStrategy, const N: usize>(
     kernel: K,
-    inputs: [FloatTensor<Autodiff<Flex, C>>; N],
+    inputs: Each<K, FloatTensor<Autodiff<Flex, C>>, N>,
 ) -> FloatTensor<Autodiff<Flex, C>> {
+    let inputs = K::Operands::listed(inputs);
     let nodes = inputs.each_ref().map(|input| input.node());
     let inputs = inputs.map(|input| input.into_primitive().to_contiguous());
     let node = KernelBackward::<K>(PhantomData).prepare::<C>(nodes);
@@ -151,11 +190,11 @@ impl<K: Kernel<N>, const N: usize> Kept<K, N> {
     ) -> [Option<FlexTensor>; N] {
         let inputs = self.inputs.each_ref();
         let (output, slopes) = (self.output.as_ref().map(numbers), numbers(slopes));
-        let gradients =
-            self.kernel
-                .backward(inputs.map(input::<T>), tape, output, slopes, is_wanted);
+        let named = K::Operands::named(inputs.map(input_of::<T>));
+        let wanted = K::Operands::named(is_wanted);
+        let gradients = self.kernel.backward(named, tape, output, slopes, wanted);
         let mut inputs = inputs.into_iter();
-        gradients.map(|gradient| {
+        K::Operands::listed(gradients).map(|gradient| {
             let like = inputs.next().expect("an input for each gradient");
             (!gradient.is_empty())
                 .then(|| FlexTensor::from_data(TensorData::new(gradient, like.shape())))
@@ -173,7 +212,7 @@ fn forward<K: Kernel<N>, const N: usize>(
         inputs: &[FlexTensor; N],
         keep: bool,
     ) -> (FlexTensor, Option<K::Tape<T>>) {
-        let inputs = inputs.each_ref().map(input::<T>);
+        let inputs = K::Operands::named(inputs.each_ref().map(input_of::<T>));
         let (numbers, shape, tape) = kernel.forward(inputs, keep);
         (FlexTensor::from_data(TensorData::new(numbers, shape)), tape)
     }
@@ -190,7 +229,7 @@ fn forward<K: Kernel<N>, const N: usize>(
 }
 
 /// What a kernel sees of a contiguous tensor.
-pub(crate) fn input<T: Real>(tensor: &FlexTensor) -> Input<'_, T> {
+pub(crate) fn input_of<T: Real>(tensor: &FlexTensor) -> Input<'_, T> {
     let mut shape = [1; 4];
     for (to, from) in shape.iter_mut().zip(tensor.shape().iter()) {
         *to = *from;
