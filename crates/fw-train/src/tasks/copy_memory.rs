@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::error::require;
-use crate::tasks::generated::{Generator, below};
+use crate::tasks::generated::{Generator, Range, below};
 use crate::tasks::{Answer, AnswerFormat, Format, Input, InputFormat, Sample, Split, StepClass};
 
 /// Copy memory (Hochreiter, Schmidhuber 1997; as in Arjovsky et al. 2016 and Ke et al. 2018).
@@ -22,8 +22,9 @@ use crate::tasks::{Answer, AnswerFormat, Format, Input, InputFormat, Sample, Spl
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CopyMemory {
-    /// T, the steps between the last symbol and the first answer: 1 to 100,000. Default 100.
-    pub steps: usize,
+    /// T, the steps between the last symbol and the first answer, 1 to 100,000: a number, or `[least, most]` for samples of unequal lengths,
+    /// which keep a model from counting on one of them. Default 100.
+    pub steps: Range,
     /// Symbols to remember: 1 to 1,000. Default 10, as in the papers.
     pub symbols: usize,
 }
@@ -31,7 +32,7 @@ pub struct CopyMemory {
 impl Default for CopyMemory {
     fn default() -> Self {
         CopyMemory {
-            steps: 100,
+            steps: Range::Exactly(100),
             symbols: 10,
         }
     }
@@ -45,8 +46,7 @@ impl Generator for CopyMemory {
     type Drawn = Sample;
 
     fn validate(&self) -> Result<(), Error> {
-        let steps = (1..=100_000).contains(&self.steps);
-        require(steps, "task.steps", self.steps, "lie between 1 and 100,000")?;
+        self.steps.validate("task.steps", 1, 100_000)?;
         let symbols = (1..=1_000).contains(&self.symbols);
         let rule = "lie between 1 and 1,000";
         require(symbols, "task.symbols", self.symbols, rule)
@@ -64,20 +64,22 @@ impl Generator for CopyMemory {
     }
 
     fn longest(&self) -> usize {
-        2 * self.symbols + self.steps
+        2 * self.symbols + self.steps.most()
     }
 
     fn source_length(&self) -> Option<usize> {
-        Some(self.symbols + self.steps)
+        let [least, most] = self.steps.bounds();
+        (least == most).then_some(self.symbols + most)
     }
 
     fn draw(&self, _split: Split, rng: &mut ChaCha8Rng) -> Sample {
         let symbols: Vec<u32> = (0..self.symbols).map(|_| below(rng, N_SYMBOLS)).collect();
+        let steps = self.steps.draw(rng);
         let blanks = |n| std::iter::repeat_n(BLANK, n);
         let tokens = symbols.iter().copied();
-        let tokens = tokens.chain(blanks(self.steps - 1)).chain([MARKER]);
+        let tokens = tokens.chain(blanks(steps - 1)).chain([MARKER]);
         let tokens = tokens.chain(blanks(self.symbols));
-        let silence = blanks(self.symbols + self.steps).map(|class| StepClass {
+        let silence = blanks(self.symbols + steps).map(|class| StepClass {
             class,
             counts: false,
         });
@@ -139,6 +141,21 @@ mod tests {
             ["02076.....?.....", "...........02076", "           xxxxx"]
         );
         assert_eq!(drawn(&task, Split::Train, 0)[0].len(), task.seq_length());
+    }
+
+    #[test]
+    fn steps_of_a_range_are_drawn_alike_for_each_sample() {
+        let task = task("symbols = 2\nsteps = [3, 6]").expect("a task");
+        assert_eq!((task.seq_length(), task.source_length()), (10, None));
+        let mut counts = [0; 4];
+        for index in 0..400 {
+            let [input, target, _] = drawn(&task, Split::Train, index);
+            let steps = input.find('?').expect("a marker") - 1;
+            assert_eq!(input[..2], target[2 + steps..]);
+            counts[steps - 3] += 1;
+        }
+        // 100 of each, give or take five standard deviations.
+        assert!(counts.iter().all(|n| (57..=143).contains(n)), "{counts:?}");
     }
 
     #[test]

@@ -230,7 +230,7 @@ pub struct Batch {
 /// What a model reads.
 #[derive(Clone, Debug)]
 pub enum Inputs {
-    /// `[batch_size, seq_length]`; all sequences of a task of tokens are of one length.
+    /// `[batch_size, seq_length]`, the token 0 behind the end of a shorter sequence
     Tokens(Tensor<2, Int>),
     /// `[batch_size, seq_length, d_input]`, zeros behind the end of a shorter sequence
     Vectors(Tensor<3>),
@@ -275,12 +275,17 @@ impl Batch {
         let size = samples.len();
         let inputs = match format.input {
             InputFormat::Tokens { .. } => {
-                let tokens = samples.iter().flat_map(|sample| match &sample.input {
-                    Input::Tokens(tokens) => tokens.iter().map(|&token| token as i32),
-                    Input::Vectors(_) => unreachable!("a task of tokens has samples of tokens"),
-                });
-                let tokens = TensorData::new(tokens.collect::<Vec<_>>(), [size, seq_length]);
-                Inputs::Tokens(Tensor::from_data(tokens, device))
+                let mut ids = vec![0; size * seq_length];
+                for (row, sample) in samples.iter().enumerate() {
+                    let Input::Tokens(tokens) = &sample.input else {
+                        unreachable!("a task of tokens has samples of tokens");
+                    };
+                    for (id, &token) in ids[row * seq_length..].iter_mut().zip(tokens) {
+                        *id = token as i32;
+                    }
+                }
+                let ids = TensorData::new(ids, [size, seq_length]);
+                Inputs::Tokens(Tensor::from_data(ids, device))
             }
             InputFormat::Vectors { d_input } => {
                 let mut numbers = vec![0.0; size * seq_length * d_input];

@@ -2,7 +2,7 @@
 
 use burn::optim::decay::WeightDecayConfig;
 use burn::optim::momentum::MomentumConfig;
-use burn::optim::{AdamConfig, ModuleOptimizer, RmsPropConfig, SgdConfig};
+use burn::optim::{AdamConfig, AdamWConfig, ModuleOptimizer, RmsPropConfig, SgdConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -35,7 +35,8 @@ pub struct CommonSettings {
     pub decay_steps: usize,
     /// How gradients are limited. Default `"none"`.
     pub clip: Clip,
-    /// L2 penalty, at least 0. Default 0.
+    /// Weight decay, at least 0: an L2 penalty, which adds so many times a weight to its gradient; with `adam-w` each update takes
+    /// `learning_rate * weight_decay` of a weight away. Default 0.
     pub weight_decay: f64,
 }
 
@@ -69,13 +70,15 @@ impl CommonSettings {
 pub enum OptimizerKind {
     /// Kingma, Ba 2015.
     Adam(AdamSettings),
+    /// Loshchilov, Hutter 2019: Adam whose weight decay does not pass through its moments.
+    AdamW(AdamSettings),
     /// Hinton 2012, with momentum.
     RmsProp(RmsPropSettings),
     /// Stochastic gradient descent, with momentum if it is above 0.
     Sgd(SgdSettings),
 }
 
-/// Settings of Adam.
+/// Settings of Adam and AdamW.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdamSettings {
@@ -167,7 +170,7 @@ impl OptimizerKind {
             )
         };
         match self {
-            OptimizerKind::Adam(settings) => {
+            OptimizerKind::Adam(settings) | OptimizerKind::AdamW(settings) => {
                 share("optimizer.beta_1", settings.beta_1.into())?;
                 share("optimizer.beta_2", settings.beta_2.into())?;
                 positive("optimizer.epsilon", settings.epsilon)
@@ -196,6 +199,10 @@ impl OptimizerConfig {
     /// Each kind's name and a line about it.
     pub const KINDS: &[(&str, &str)] = &[
         ("adam", "Kingma, Ba 2015"),
+        (
+            "adam-w",
+            "Adam with decoupled weight decay: Loshchilov, Hutter 2019",
+        ),
         ("rms-prop", "Hinton 2012, with momentum"),
         ("sgd", "stochastic gradient descent with momentum"),
     ];
@@ -205,6 +212,7 @@ impl OptimizerConfig {
         let common: CommonSettings = section.take_keys(CommonSettings::FIELDS).parse()?;
         let kind = match kind.as_str() {
             "adam" => OptimizerKind::Adam(section.parse()?),
+            "adam-w" => OptimizerKind::AdamW(section.parse()?),
             "rms-prop" => OptimizerKind::RmsProp(section.parse()?),
             "sgd" => OptimizerKind::Sgd(section.parse()?),
             _ => return Err(unknown_kind("optimizer", &kind, Self::KINDS)),
@@ -249,6 +257,12 @@ impl OptimizerConfig {
                 .with_beta_2(settings.beta_2)
                 .with_epsilon(settings.epsilon)
                 .with_weight_decay(decay)
+                .init(),
+            OptimizerKind::AdamW(settings) => AdamWConfig::new()
+                .with_beta_1(settings.beta_1)
+                .with_beta_2(settings.beta_2)
+                .with_epsilon(settings.epsilon)
+                .with_weight_decay(self.common.weight_decay as f32)
                 .init(),
             OptimizerKind::RmsProp(settings) => RmsPropConfig::new()
                 .with_alpha(settings.alpha)

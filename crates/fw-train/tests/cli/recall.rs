@@ -457,7 +457,7 @@ fn what_cannot_be_is_refused_before_anything_is_written() {
         ("model.d_hidden=0", "d_hidden is 0; it must be at least 1"),
         (
             "task.steps=0",
-            "task.steps is 0; it must lie between 1 and 100,000",
+            "task.steps is 0; it must be a number, or [least, most], from 1 to 100000",
         ),
         (
             "training.curriculum={ setting = 'step', values = [2], until = { error = 0.1 } }",
