@@ -16,7 +16,7 @@ use crate::{CheckpointChoice, Error, settings};
 
 /// Train a model, or continue a run that was stopped.
 ///
-/// Without a file the default experiment is trained: fast weights, 20 units, on associative retrieval
+/// Without a file the default experiment is trained: fast weights, 50 units, on associative retrieval
 /// with 4 pairs. The run's folder then holds all that `test`, `sample` and `plot` need. Ctrl-C stops after the next record, with a
 /// checkpoint to continue from; pressed twice, at once. Other signals that ask to stop do the same: SIGTERM, SIGHUP (a closed terminal),
 /// SIGUSR1, SIGUSR2 and SIGXCPU (batch systems).
