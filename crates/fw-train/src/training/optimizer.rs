@@ -316,10 +316,18 @@ impl OptimizerConfig {
 
 #[cfg(test)]
 mod tests {
+    use burn::nn::{Initializer, LinearConfig};
+    use burn::optim::GradientsParams;
+    use burn::tensor::{Device, Tensor};
+
     use super::*;
 
     fn config(text: &str) -> OptimizerConfig {
-        let text = format!("[optimizer]\nkind = 'sgd'\n{text}");
+        of_kind("sgd", text)
+    }
+
+    fn of_kind(kind: &str, text: &str) -> OptimizerConfig {
+        let text = format!("[optimizer]\nkind = '{kind}'\n{text}");
         let mut document = text.parse().expect("valid TOML");
         let section = Section::take(&mut document, "optimizer").expect("a section");
         OptimizerConfig::from_section(section).expect("valid settings")
@@ -358,5 +366,35 @@ mod tests {
             5,
         );
         assert_eq!(late, [1.0, 1.0, 1.0, 1.0, 0.5]);
+    }
+
+    #[test]
+    fn weight_decay_is_a_gradient_for_all_but_adam_w_which_shrinks_weights() {
+        // A gradient of 0, so that nothing but the decay moves the weight, which is 1.
+        let after_an_update = |kind: &str, decay: &str| {
+            let device = Device::flex().autodiff();
+            let config = LinearConfig::new(1, 1).with_bias(false);
+            let linear = config.with_initializer(Initializer::Ones).init(&device);
+            let loss = linear.forward(Tensor::<2>::zeros([1, 1], &device)).sum();
+            let gradients = GradientsParams::from_grads(loss.backward(), &linear);
+            let mut optimizer = of_kind(kind, decay).init();
+            let weight = optimizer.step(0.1, linear, gradients).weight;
+            weight.val().into_scalar::<f32>()
+        };
+        for (kind, decay, expected) in [
+            ("sgd", "", 1.0),
+            ("sgd", "weight_decay = 0.5", 0.95),
+            // Adam divides a gradient by its size: however small the penalty, the step is the learning rate.
+            ("adam", "weight_decay = 0.5", 0.9),
+            ("adam", "weight_decay = 0.001", 0.9),
+            ("adam-w", "weight_decay = 0.5", 0.95),
+            ("adam-w", "", 1.0),
+        ] {
+            let weight = after_an_update(kind, decay);
+            assert!(
+                (weight - expected).abs() < 1e-4,
+                "{kind}, {decay}: {weight}, not {expected}"
+            );
+        }
     }
 }

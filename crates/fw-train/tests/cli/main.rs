@@ -214,7 +214,7 @@ fn a_run_that_was_killed_goes_on_with_the_same_numbers() {
     ];
     for (kind, optimizer, clip) in [
         ("fast-weights", "adam", "{ norm = 1.0 }"),
-        ("a-lstm", "adam", "none"),
+        ("a-lstm", "adam-w", "none"),
         ("lstm", "rms-prop", "none"),
         ("gru", "sgd", "{ value = 0.1 }"),
         ("rnn", "sgd", "none"),
@@ -517,6 +517,7 @@ fn list_names_what_this_build_has() {
         "fast-weights",
         "a-lstm",
         "gru",
+        "adam-w",
         "rms-prop",
         "flex",
         "FW_INSTRUCTIONS: one of scalar",

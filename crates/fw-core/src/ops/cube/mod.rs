@@ -19,7 +19,7 @@ pub(crate) use reductions::{
 };
 pub(crate) use rows::{over_rows, products_over_rows};
 pub(crate) use tensors::{
-    before, empty, from_numbers, nothing, part, single, spec, transposed, wanted,
+    before, empty, from_numbers, operand, part, single, spec, transposed, wanted,
 };
 
 /// The GPU that tests run on.

@@ -20,9 +20,16 @@ pub(crate) fn single<const D: usize>(tensor: &Tensor<D>) -> DispatchTensor {
     tensor.clone().cast(DType::F32).into_dispatch()
 }
 
-/// What stands for a tensor that is not there: one place, since GPUs know no empty buffers.
-pub(crate) fn nothing(device: &Device) -> DispatchTensor {
-    Tensor::<1>::zeros([1], (device, DType::F32)).into_dispatch()
+/// An operand of an operation: the tensor in single precision, or what stands for one that is not there, one place, since GPUs know no empty
+/// buffers.
+pub(crate) fn operand<const D: usize>(
+    tensor: Option<&Tensor<D>>,
+    device: &Device,
+) -> DispatchTensor {
+    match tensor {
+        Some(tensor) => single(tensor),
+        None => Tensor::<1>::zeros([1], (device, DType::F32)).into_dispatch(),
+    }
 }
 
 /// The shape of what a kernel yields, or of what stands for nothing.

@@ -10,7 +10,7 @@ use super::cpu::{self, Cotangents, Outputs, Problem, Tape};
 use super::{Form, Memory, Options, State, Weights, Write};
 use crate::ops::Sequence;
 use crate::ops::cpu::{Arch, Real, SharedMut, arch};
-use crate::ops::operation::{self, Kernel, on_flex, operands};
+use crate::ops::operation::{self, Kernel, on_flex, operand, operands};
 
 /// Fast weights over a whole sequence by the kernel.
 #[track_caller]
@@ -62,29 +62,16 @@ fn run(
         },
     };
     let like = (input.tensor().device(), input.tensor().dtype());
-    let nothing = || Tensor::<1>::empty([0], (&like.0, like.1)).into_dispatch();
-    let (gain, norm_bias) = match &weights.norm {
-        Some(norm) => (
-            norm.gain.clone().into_dispatch(),
-            norm.bias.clone().into_dispatch(),
-        ),
-        None => (nothing(), nothing()),
-    };
-    let (w_input, bias) = match &input {
-        Sequence::Raw(_) => (
-            weights.input.clone().into_dispatch(),
-            weights.bias.clone().into_dispatch(),
-        ),
-        Sequence::Projected(_) => (nothing(), nothing()),
-    };
+    let norm = weights.norm.as_ref();
+    let is_raw = !plan.is_projected;
     let inputs = Inputs {
-        start: start.clone().map_or_else(nothing, Tensor::into_dispatch),
+        start: operand(start.clone(), &like),
         hidden: state.hidden.into_dispatch(),
-        w_input,
-        bias,
+        w_input: operand(is_raw.then(|| weights.input.clone()), &like),
+        bias: operand(is_raw.then(|| weights.bias.clone()), &like),
         w_hidden: weights.hidden.clone().into_dispatch(),
-        gain,
-        norm_bias,
+        gain: operand(norm.map(|norm| norm.gain.clone()), &like),
+        norm_bias: operand(norm.map(|norm| norm.bias.clone()), &like),
         input: input.into_tensor().into_dispatch(),
     };
     let results = <Dispatch as FusedFastWeights>::run(inputs, plan);

@@ -10,7 +10,7 @@ use super::cpu::{self, LayerKind, Problem, Tape};
 use super::{Addressing, SlowWeights, State, StateSizes, output_and_state};
 use crate::error::expect_fits;
 use crate::ops::cpu::{Arch, Real, SharedMut, arch};
-use crate::ops::operation::{Input, Kernel, on_flex, operands};
+use crate::ops::operation::{Input, Kernel, on_flex, operand, operands};
 use crate::ops::shapes::check;
 use crate::ops::{LstmState, Sequence};
 
@@ -63,7 +63,6 @@ fn operands(
 
     let input = input.into_tensor();
     let like = (input.device(), input.dtype());
-    let nothing = || Tensor::<1>::empty([0], (&like.0, like.1));
     // The first layer as it is, since most controllers have no other.
     let mut layers = weights.layers.into_iter();
     let first = layers.next().expect("a controller has a layer");
@@ -75,29 +74,20 @@ fn operands(
         })
         .flatten()
         .collect();
-    let upper = match upper.is_empty() {
-        true => nothing(),
-        false => Tensor::cat(upper, 0),
-    };
+    let upper = (!upper.is_empty()).then(|| Tensor::cat(upper, 0));
     let of_layers = |part: fn(&LstmState) -> Tensor<2>| match state.controller.as_slice() {
-        [] => nothing().into_dispatch(),
-        [layer] => part(layer).into_dispatch(),
-        layers => Tensor::cat(layers.iter().map(part).collect(), 1).into_dispatch(),
+        [] => None,
+        [layer] => Some(part(layer)),
+        layers => Some(Tensor::cat(layers.iter().map(part).collect(), 1)),
     };
     let inputs = Inputs {
-        hidden: of_layers(|layer| layer.hidden.clone()),
-        cell: of_layers(|layer| layer.cell.clone()),
+        hidden: operand(of_layers(|layer| layer.hidden.clone()), &like),
+        cell: operand(of_layers(|layer| layer.cell.clone()), &like),
         input: input.into_dispatch(),
         first: first.weight.into_dispatch(),
-        first_bias: match plan.is_projected {
-            true => nothing().into_dispatch(),
-            false => first.bias.into_dispatch(),
-        },
-        recurrent: match first.recurrent {
-            None => nothing().into_dispatch(),
-            Some(recurrent) => recurrent.into_dispatch(),
-        },
-        upper: upper.into_dispatch(),
+        first_bias: operand((!plan.is_projected).then_some(first.bias), &like),
+        recurrent: operand(first.recurrent, &like),
+        upper: operand(upper, &like),
         read_weight: weights.read_head.0.into_dispatch(),
         read_bias: weights.read_head.1.into_dispatch(),
         write_weight: weights.write_head.0.into_dispatch(),

@@ -13,8 +13,8 @@ use burn::backend::autodiff::{
 };
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{DispatchDevice, Flex, TensorMetadata};
-use burn::tensor::{DType, Device, TensorData};
+use burn::backend::{DispatchDevice, DispatchTensor, Flex, TensorMetadata};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use super::Operands;
 use crate::ops::cpu::Real;
@@ -23,6 +23,17 @@ use crate::ops::cpu::Real;
 pub(crate) fn is_available(device: &Device, dtype: DType) -> bool {
     let device = device.as_dispatch().clone().inner();
     matches!(device, DispatchDevice::Flex(_)) && matches!(dtype, DType::F32 | DType::F64)
+}
+
+/// An operand of an operation: the tensor, or what stands for one that is not there, which has no elements.
+pub(crate) fn operand<const D: usize>(
+    tensor: Option<Tensor<D>>,
+    (device, dtype): &(Device, DType),
+) -> DispatchTensor {
+    match tensor {
+        Some(tensor) => tensor.into_dispatch(),
+        None => Tensor::<1>::empty([0], (device, *dtype)).into_dispatch(),
+    }
 }
 
 /// An operation of N tensors, all of one type; the first is never empty. Those that are not there have no elements.

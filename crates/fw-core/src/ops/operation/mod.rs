@@ -15,5 +15,5 @@ pub(crate) use cube::{Operation, on_cube, run_tracked as run_tracked_on_cube};
 #[cfg(all(test, feature = "flex"))]
 pub(crate) use flex::input_of;
 #[cfg(feature = "flex")]
-pub(crate) use flex::{Input, Kernel, is_available, on_flex, run, run_tracked};
+pub(crate) use flex::{Input, Kernel, is_available, on_flex, operand, run, run_tracked};
 pub(crate) use operands::{Operands, operands};

@@ -9,7 +9,7 @@ use burn::tensor::{DType, Shape, Tensor};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
-use crate::ops::cube::{hardware, nothing, over_rows, products_over_rows, spec};
+use crate::ops::cube::{hardware, operand, over_rows, products_over_rows, spec};
 use crate::ops::operation::{Operation, operands, run_tracked_on_cube};
 
 /// `x W + b` of every row, `[rows, d_output]`; nothing, unless this is a GPU that tracks gradients, and f32.
@@ -28,7 +28,7 @@ pub(super) fn project(
     let inputs = Inputs {
         input: input.clone().into_dispatch(),
         weight: weight.clone().into_dispatch(),
-        bias: bias.map_or_else(|| nothing(&device), |bias| bias.clone().into_dispatch()),
+        bias: operand(bias, &device),
     };
     let output = <Dispatch as ProjectOnCube>::project(inputs, bias.is_some());
     Some(Tensor::from_dispatch(output))

@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 
 use super::cpu::{self, Problem};
 use crate::ops::cpu::{Arch, Real, arch};
-use crate::ops::operation::{Input, Kernel, is_available, on_flex, operands};
+use crate::ops::operation::{Input, Kernel, is_available, on_flex, operand, operands};
 
 /// Rows from which on the kernel is used: for fewer, to lay the weight out in panels costs as much as the product.
 const LEAST_ROWS: usize = 32;
@@ -32,11 +32,11 @@ fn project_on(
     weight: &Tensor<2>,
     bias: Option<&Tensor<1>>,
 ) -> Tensor<2> {
-    let nothing = || Tensor::<1>::empty([0], (&input.device(), input.dtype()));
+    let like = (input.device(), input.dtype());
     let inputs = Inputs {
         input: input.clone().into_dispatch(),
         weight: weight.clone().into_dispatch(),
-        bias: bias.cloned().unwrap_or_else(nothing).into_dispatch(),
+        bias: operand(bias.cloned(), &like),
     };
     Tensor::from_dispatch(<Dispatch as FusedProjection>::run(inputs, Map { arch }))
 }

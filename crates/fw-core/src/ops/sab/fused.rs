@@ -9,7 +9,7 @@ use burn::tensor::Tensor;
 use super::cpu::{self, Problem, Tape};
 use super::{CellKind, FusedCell, Options, Run, Score, Scoring, check_shapes};
 use crate::ops::cpu::{Arch, Real, SharedMut, arch};
-use crate::ops::operation::{Input, Kernel, on_flex, operands};
+use crate::ops::operation::{Input, Kernel, on_flex, operand, operands};
 
 /// The sequence by the kernel: the output `[batch_size, seq_length, d_hidden or twice that]`, and the last c of an LSTM.
 ///
@@ -40,23 +40,20 @@ fn run_on(
 ) -> (Tensor<3>, Option<Tensor<2>>) {
     let [batch_size, seq_length, _] = projected.dims();
     let [d_hidden, _] = cell.w_hidden.dims();
-    let (dtype, row) = (projected.dtype(), [batch_size, d_hidden]);
+    let row = [batch_size, d_hidden];
     let memories = memories.filter(|_| scoring.is_some());
     check_shapes(&projected, &cell, memories.as_ref(), scoring);
     let d_attention = scoring.map_or(0, |scoring| scoring.query.dims()[1]);
-    let device = projected.device();
-    let nothing = || Tensor::<1>::empty([0], (&device, dtype)).into_dispatch();
+    let like = (projected.device(), projected.dtype());
     let inputs = Inputs {
         hidden: cell.hidden.into_dispatch(),
-        cell: cell.cell.map_or_else(nothing, Tensor::into_dispatch),
-        memories: memories.map_or_else(nothing, Tensor::into_dispatch),
+        cell: operand(cell.cell, &like),
+        memories: operand(memories, &like),
         w_hidden: cell.w_hidden.into_dispatch(),
-        bias: cell.bias.map_or_else(nothing, Tensor::into_dispatch),
-        w_query: scoring.map_or_else(nothing, |scoring| scoring.query.clone().into_dispatch()),
-        w_key: scoring.map_or_else(nothing, |scoring| scoring.key.clone().into_dispatch()),
-        v: scoring
-            .and_then(|scoring| scoring.v.clone())
-            .map_or_else(nothing, Tensor::into_dispatch),
+        bias: operand(cell.bias, &like),
+        w_query: operand(scoring.map(|scoring| scoring.query.clone()), &like),
+        w_key: operand(scoring.map(|scoring| scoring.key.clone()), &like),
+        v: operand(scoring.and_then(|scoring| scoring.v.clone()), &like),
         projected: projected.into_dispatch(),
     };
     let plan = Plan {

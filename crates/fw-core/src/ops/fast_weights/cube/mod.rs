@@ -15,7 +15,7 @@ use burn_cubecl::cubecl::ir::HardwareProperties;
 
 use super::{Form, Memory, Options, State, Weights, Write};
 use crate::ops::Sequence;
-use crate::ops::cube::{hardware, nothing, single, spec};
+use crate::ops::cube::{hardware, operand, single, spec};
 use crate::ops::operation::{on_cube, operands};
 use plan::Plan;
 
@@ -70,17 +70,14 @@ fn run(
         epsilon: weights.norm.as_ref().map_or(0.0, |norm| norm.epsilon),
     };
     let projected = input.clone().projected(|input| weights.project(input));
-    let (gain, norm_bias) = match &weights.norm {
-        Some(norm) => (single(&norm.gain), single(&norm.bias)),
-        None => (nothing(&device), nothing(&device)),
-    };
+    let norm = weights.norm.as_ref();
     let inputs = Inputs {
         projected: single(&projected),
         hidden: single(&state.hidden),
-        start: start.as_ref().map_or_else(|| nothing(&device), single),
+        start: operand(start.as_ref(), &device),
         w_hidden: single(&weights.hidden),
-        gain,
-        norm_bias,
+        gain: operand(norm.map(|norm| &norm.gain), &device),
+        norm_bias: operand(norm.map(|norm| &norm.bias), &device),
     };
     let outputs = <Dispatch as FastWeightsOnCube>::fast_weights(inputs, request);
     let outputs = Tensor::<4>::from_dispatch(outputs).cast(dtype);

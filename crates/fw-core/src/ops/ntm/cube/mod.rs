@@ -17,10 +17,10 @@ use burn::tensor::Tensor;
 use super::composed::{Controller, Weights};
 use super::{Addressing, State, StateSizes, output_and_state};
 use crate::error::expect_fits;
-use crate::ops::cube::{hardware, nothing, single, spec};
+use crate::ops::cube::{hardware, operand, single, spec};
 use crate::ops::operation::{on_cube, operands};
 use crate::ops::shapes::check;
-use crate::ops::{Activation, Sequence};
+use crate::ops::{Activation, LstmState, Sequence};
 use plan::{Plan, Sizes};
 
 /// The sequence by the kernel, from what the first layer makes of the input by `project`: every `[h_t ; r_t]`, and the state after the
@@ -61,22 +61,16 @@ fn run(projected: &Tensor<3>, state: &State, weights: &Weights, plan: Plan) -> (
         .iter()
         .filter_map(|layer| layer.bias.clone())
         .collect();
-    let biases = match biases.is_empty() {
-        true => nothing(&device),
-        false => single(&Tensor::cat(biases, 0)),
+    let biases = (!biases.is_empty()).then(|| Tensor::cat(biases, 0));
+    let of_layers = |part: fn(&LstmState) -> Tensor<2>| {
+        let states: Vec<Tensor<2>> = state.controller.iter().map(part).collect();
+        let states = (!states.is_empty()).then(|| Tensor::cat(states, 1));
+        operand(states.as_ref(), &device)
     };
-    let of_layers =
-        |part: fn(&crate::ops::LstmState) -> Tensor<2>| match state.controller.is_empty() {
-            true => nothing(&device),
-            false => {
-                let states = state.controller.iter().map(part).collect();
-                single(&Tensor::cat(states, 1))
-            }
-        };
     let inputs = Inputs {
         projected: single(projected),
         layers: single(&Tensor::cat(flat, 0)),
-        biases,
+        biases: operand(biases.as_ref(), &device),
         heads_weight: single(&weights.heads.weight),
         heads_bias: single(&weights.heads.bias),
         hidden: of_layers(|layer| layer.hidden.clone()),

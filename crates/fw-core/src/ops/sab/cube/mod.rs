@@ -13,7 +13,7 @@ use burn::backend::{Backend, Dispatch, ExtensionType};
 use burn::tensor::Tensor;
 
 use super::{FusedCell, Options, Run, Scoring, check_shapes};
-use crate::ops::cube::{hardware, nothing, single, spec};
+use crate::ops::cube::{hardware, operand, single, spec};
 use crate::ops::operation::{on_cube, operands};
 use plan::{Lengths, Plan};
 
@@ -59,23 +59,15 @@ pub(crate) fn sequence(
         },
         first_step: run.first_step,
     };
-    let of_scoring = |part: fn(&Scoring) -> Option<Tensor<2>>| {
-        let part = scoring.and_then(part);
-        part.map_or_else(|| nothing(&device), |weight| single(&weight))
-    };
+    let of_scoring =
+        |part: fn(&Scoring) -> Option<Tensor<2>>| operand(scoring.and_then(part).as_ref(), &device);
     let inputs = Inputs {
         projected: single(projected),
         hidden: single(&cell.hidden),
-        cell: match &cell.cell {
-            Some(cell) => single(cell),
-            None => nothing(&device),
-        },
-        memories: memories.map_or_else(|| nothing(&device), single),
+        cell: operand(cell.cell.as_ref(), &device),
+        memories: operand(memories, &device),
         w_hidden: single(&cell.w_hidden),
-        bias: match &cell.bias {
-            Some(bias) => single(bias),
-            None => nothing(&device),
-        },
+        bias: operand(cell.bias.as_ref(), &device),
         w_query: of_scoring(|scoring| Some(scoring.query.clone())),
         w_key: of_scoring(|scoring| Some(scoring.key.clone())),
         v: of_scoring(|scoring| scoring.v.clone().map(Tensor::unsqueeze)),
