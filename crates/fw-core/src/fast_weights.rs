@@ -5,10 +5,14 @@ use burn::module::{Module, Param};
 use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::{DType, Device, Tensor};
 
+use crate::cell::Cell;
 use crate::error::{expect_valid, require, require_finite, require_size};
 use crate::ops::{Sequence, fast_weights as ops};
 use crate::recurrent::{check_input, empty_output, expect_state};
-use crate::{Activation, ConfigError, HiddenInitializer, Path, Recurrent, StateError};
+use crate::{
+    Activation, ConfigError, HiddenInitializer, Path, Recurrent, RecurrentState, StateData,
+    StateError,
+};
 
 pub use ops::{Form, Memory, State as FastWeightsState, Write};
 
@@ -403,5 +407,68 @@ impl FastWeights {
         }
         let weights = self.weights();
         ops::sequence(input, state, &weights, &self.options, self.form, self.path)
+    }
+}
+
+/// The fast memory keeps what the cell itself wrote: ĥ, not what h became.
+impl Cell for FastWeights {
+    fn with_hidden(state: FastWeightsState, hidden: Tensor<2>) -> FastWeightsState {
+        FastWeightsState { hidden, ..state }
+    }
+}
+
+crate::recurrent_state!(FastWeightsState { hidden, memory });
+
+impl RecurrentState for Memory {
+    fn detach(self) -> Self {
+        match self {
+            Memory::Matrix(matrix) => Memory::Matrix(matrix.detach()),
+            Memory::History { start, writes } => Memory::History {
+                start: start.detach(),
+                writes: writes.detach(),
+            },
+        }
+    }
+
+    fn to_device(self, device: &Device) -> Self {
+        match self {
+            Memory::Matrix(matrix) => Memory::Matrix(matrix.to_device(device)),
+            Memory::History { start, writes } => Memory::History {
+                start: RecurrentState::to_device(start, device),
+                writes: RecurrentState::to_device(writes, device),
+            },
+        }
+    }
+
+    fn check_batch(&self, batch_size: usize, dtype: DType) -> Result<(), StateError> {
+        match self {
+            Memory::Matrix(matrix) => matrix.check_batch(batch_size, dtype),
+            Memory::History { start, writes } => {
+                start.check_batch(batch_size, dtype)?;
+                writes.check_batch(batch_size, dtype)
+            }
+        }
+    }
+
+    /// A matrix alone, or what a history begins with and its writes.
+    fn to_data(&self) -> StateData {
+        StateData::List(match self {
+            Memory::Matrix(matrix) => alloc::vec![RecurrentState::to_data(matrix)],
+            Memory::History { start, writes } => alloc::vec![start.to_data(), writes.to_data()],
+        })
+    }
+
+    fn from_data(data: StateData, device: &Device) -> Result<Self, StateError> {
+        if let StateData::List(parts) = &data
+            && parts.len() == 1
+        {
+            let [matrix] = data.into_parts()?;
+            return Ok(Memory::Matrix(RecurrentState::from_data(matrix, device)?));
+        }
+        let [start, writes] = data.into_parts()?;
+        Ok(Memory::History {
+            start: RecurrentState::from_data(start, device)?,
+            writes: RecurrentState::from_data(writes, device)?,
+        })
     }
 }

@@ -63,6 +63,7 @@
 
 extern crate alloc;
 
+mod cell;
 mod cells;
 mod error;
 mod fast_weights;
@@ -74,6 +75,7 @@ mod sab;
 mod stack;
 mod state;
 
+pub use cell::Cell;
 pub use cells::*;
 pub use error::{ConfigError, StateError};
 pub use fast_weights::{

@@ -8,9 +8,7 @@ use alloc::format;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
-use crate::{
-    AssociativeLstmState, FastWeightsState, LstmState, Memory, NtmState, SabState, StateError,
-};
+use crate::StateError;
 
 /// A state as plain data, to be kept in a file or looked at: see [`RecurrentState::to_data`].
 #[derive(Clone, Debug, PartialEq)]
@@ -259,108 +257,4 @@ macro_rules! recurrent_state {
             }
         }
     };
-}
-
-recurrent_state!(LstmState { hidden, cell });
-recurrent_state!(AssociativeLstmState { hidden, memory });
-recurrent_state!(FastWeightsState { hidden, memory });
-recurrent_state!(NtmState {
-    controller,
-    memory,
-    reads,
-    weights
-});
-
-impl RecurrentState for Memory {
-    fn detach(self) -> Self {
-        match self {
-            Memory::Matrix(matrix) => Memory::Matrix(matrix.detach()),
-            Memory::History { start, writes } => Memory::History {
-                start: start.detach(),
-                writes: writes.detach(),
-            },
-        }
-    }
-
-    fn to_device(self, device: &Device) -> Self {
-        match self {
-            Memory::Matrix(matrix) => Memory::Matrix(matrix.to_device(device)),
-            Memory::History { start, writes } => Memory::History {
-                start: start.to_device(device),
-                writes: writes.to_device(device),
-            },
-        }
-    }
-
-    fn check_batch(&self, batch_size: usize, dtype: DType) -> Result<(), StateError> {
-        match self {
-            Memory::Matrix(matrix) => matrix.check_batch(batch_size, dtype),
-            Memory::History { start, writes } => {
-                start.check_batch(batch_size, dtype)?;
-                writes.check_batch(batch_size, dtype)
-            }
-        }
-    }
-
-    /// A matrix alone, or what a history begins with and its writes.
-    fn to_data(&self) -> StateData {
-        StateData::List(match self {
-            Memory::Matrix(matrix) => alloc::vec![RecurrentState::to_data(matrix)],
-            Memory::History { start, writes } => alloc::vec![start.to_data(), writes.to_data()],
-        })
-    }
-
-    fn from_data(data: StateData, device: &Device) -> Result<Self, StateError> {
-        if let StateData::List(parts) = &data
-            && parts.len() == 1
-        {
-            let [matrix] = data.into_parts()?;
-            return Ok(Memory::Matrix(RecurrentState::from_data(matrix, device)?));
-        }
-        let [start, writes] = data.into_parts()?;
-        Ok(Memory::History {
-            start: RecurrentState::from_data(start, device)?,
-            writes: RecurrentState::from_data(writes, device)?,
-        })
-    }
-}
-
-impl<S: RecurrentState> RecurrentState for SabState<S> {
-    fn detach(self) -> Self {
-        SabState {
-            cell: self.cell.detach(),
-            memories: self.memories.detach(),
-            step: self.step,
-        }
-    }
-
-    fn to_device(self, device: &Device) -> Self {
-        SabState {
-            cell: self.cell.to_device(device),
-            memories: self.memories.to_device(device),
-            step: self.step,
-        }
-    }
-
-    fn check_batch(&self, batch_size: usize, dtype: DType) -> Result<(), StateError> {
-        self.cell.check_batch(batch_size, dtype)?;
-        self.memories.check_batch(batch_size, dtype)
-    }
-
-    fn to_data(&self) -> StateData {
-        StateData::List(alloc::vec![
-            self.cell.to_data(),
-            self.memories.to_data(),
-            StateData::Number(self.step),
-        ])
-    }
-
-    fn from_data(data: StateData, device: &Device) -> Result<Self, StateError> {
-        let [cell, memories, step] = data.into_parts()?;
-        Ok(SabState {
-            cell: S::from_data(cell, device)?,
-            memories: RecurrentState::from_data(memories, device)?,
-            step: step.into_number()?,
-        })
-    }
 }

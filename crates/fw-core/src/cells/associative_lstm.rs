@@ -224,3 +224,5 @@ impl Recurrent for AssociativeLstm {
         (hidden.clone(), AssociativeLstmState { hidden, memory })
     }
 }
+
+crate::recurrent_state!(AssociativeLstmState { hidden, memory });

@@ -5,11 +5,12 @@ use burn::module::{Module, Param};
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::{DType, Device, Tensor};
 
+use crate::cell::{Cell, forward_bare};
 use crate::error::{expect_valid, require_size};
 use crate::ops::project_linear;
+use crate::ops::sab::{CellKind, FusedCell};
 use crate::ops::shapes::fits;
 use crate::recurrent::expect_state;
-use crate::sab::forward_bare;
 use crate::{Activation, ConfigError, HiddenInitializer, Recurrent, StateError};
 
 /// Configuration of [`Elman`].
@@ -183,5 +184,21 @@ impl Recurrent for Elman {
         state: Option<Tensor<2>>,
     ) -> (Tensor<3>, Tensor<2>) {
         forward_bare(self, projected, state)
+    }
+}
+
+impl Cell for Elman {
+    fn with_hidden(_state: Tensor<2>, hidden: Tensor<2>) -> Tensor<2> {
+        hidden
+    }
+
+    fn fused(&self, state: &Tensor<2>) -> Option<FusedCell> {
+        self.norm.is_none().then(|| FusedCell {
+            kind: CellKind::Elman(self.activation),
+            w_hidden: self.w_hidden.val(),
+            bias: None,
+            hidden: state.clone(),
+            cell: None,
+        })
     }
 }

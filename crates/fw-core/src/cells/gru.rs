@@ -5,12 +5,13 @@ use burn::module::Module;
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::{DType, Device, Tensor, activation::sigmoid};
 
+use crate::cell::{Cell, forward_bare};
 use crate::error::{expect_valid, require_size};
 use crate::initializer::uniform;
 use crate::ops::project_linear;
+use crate::ops::sab::{CellKind, FusedCell};
 use crate::ops::shapes::fits;
 use crate::recurrent::expect_state;
-use crate::sab::forward_bare;
 use crate::{ConfigError, Recurrent, StateError};
 
 /// Configuration of [`Gru`].
@@ -212,4 +213,20 @@ fn normalize<const D: usize>(blocks: Tensor<D>, gates: &LayerNorm, new: &LayerNo
     let normalized_gates = gates.forward(blocks.clone().narrow(D - 1, 0, 2 * width));
     let normalized_new = new.forward(blocks.narrow(D - 1, 2 * width, width));
     Tensor::cat(alloc::vec![normalized_gates, normalized_new], D - 1)
+}
+
+impl Cell for Gru {
+    fn with_hidden(_state: Tensor<2>, hidden: Tensor<2>) -> Tensor<2> {
+        hidden
+    }
+
+    fn fused(&self, state: &Tensor<2>) -> Option<FusedCell> {
+        self.norm.is_none().then(|| FusedCell {
+            kind: CellKind::Gru,
+            w_hidden: self.hidden.weight.val(),
+            bias: self.hidden.bias.as_ref().map(|bias| bias.val()),
+            hidden: state.clone(),
+            cell: None,
+        })
+    }
 }

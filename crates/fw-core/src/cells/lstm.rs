@@ -5,11 +5,12 @@ use burn::module::{Module, Param};
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
+use crate::cell::{Cell, forward_bare};
 use crate::error::{expect_valid, require_finite, require_size};
 use crate::initializer::uniform;
+use crate::ops::sab::{CellKind, FusedCell};
 use crate::ops::{lstm_step, project_linear};
 use crate::recurrent::expect_state;
-use crate::sab::forward_bare;
 use crate::{ConfigError, LstmState, Recurrent, StateError};
 
 /// Configuration of [`Lstm`].
@@ -159,3 +160,28 @@ impl Recurrent for Lstm {
         forward_bare(self, projected, state)
     }
 }
+
+impl Cell for Lstm {
+    fn with_hidden(state: LstmState, hidden: Tensor<2>) -> LstmState {
+        LstmState { hidden, ..state }
+    }
+
+    fn fused(&self, state: &LstmState) -> Option<FusedCell> {
+        Some(FusedCell {
+            kind: CellKind::Lstm,
+            w_hidden: self.w_hidden.val(),
+            bias: None,
+            hidden: state.hidden.clone(),
+            cell: Some(state.cell.clone()),
+        })
+    }
+
+    fn after_fused(state: LstmState, hidden: Tensor<2>, cell: Option<Tensor<2>>) -> LstmState {
+        LstmState {
+            hidden,
+            cell: cell.unwrap_or(state.cell),
+        }
+    }
+}
+
+crate::recurrent_state!(LstmState { hidden, cell });

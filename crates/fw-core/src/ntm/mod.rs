@@ -506,3 +506,10 @@ impl Ntm {
         None
     }
 }
+
+crate::recurrent_state!(NtmState {
+    controller,
+    memory,
+    reads,
+    weights
+});

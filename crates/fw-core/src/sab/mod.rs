@@ -1,7 +1,7 @@
 //! The Sparse Attentive Backtracking layer.
 
 mod attention;
-mod cell;
+mod state;
 mod trace;
 
 use alloc::format;
@@ -11,9 +11,9 @@ use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::cell::Cell;
 use crate::error::{expect_valid, require_size};
-use crate::ops::sab::{Attended, Memories, Options, Scoring, combine};
-use crate::ops::sab::{Run, by_kernel};
+use crate::ops::sab::{Attended, Memories, Options, Run, Scoring, by_kernel, combine};
 use crate::ops::scan;
 use crate::ops::shapes::fits;
 use crate::recurrent::{empty_output, expect_state, state_or_initial};
@@ -21,8 +21,7 @@ use crate::{ConfigError, Path, Recurrent, RecurrentState, StateError};
 
 pub use crate::ops::sab::{Combination, Score, Sparsifier};
 pub use attention::{SparseAttention, SparseAttentionConfig};
-pub use cell::Cell;
-pub(crate) use cell::forward_bare;
+pub use state::SabState;
 pub use trace::SabTrace;
 
 /// What a step of [`Sab`] yields.
@@ -141,17 +140,6 @@ pub struct Sab<C: Module> {
     pub attention: Option<SparseAttention>,
     #[module(skip)]
     config: SabConfig,
-}
-
-/// What [`Sab`] carries from step to step.
-#[derive(Clone, Debug)]
-pub struct SabState<S> {
-    /// The cell's state, its hidden part being h.
-    pub cell: S,
-    /// The stored states, `[batch_size, n, d_hidden]`, oldest first; `None` while there is none.
-    pub memories: Option<Tensor<3>>,
-    /// Steps so far: they say where the cell is cut and when a state is stored.
-    pub step: usize,
 }
 
 /// The most steps that a state may have behind it: more could not be counted on.

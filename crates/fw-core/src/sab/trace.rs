@@ -4,11 +4,11 @@ use alloc::vec::Vec;
 
 use burn::tensor::{Int, Tensor, TensorData};
 
-use super::{Cell, Combination, Sab, SabOutput, SabState, SparseAttention};
-use crate::Recurrent;
+use super::{Combination, Sab, SabOutput, SabState, SparseAttention};
 use crate::ops::sab::Memories;
 use crate::ops::scan;
 use crate::recurrent::{check_input, empty_output, state_or_initial};
+use crate::{Cell, Recurrent};
 
 /// What [`Sab::forward_traced`] yields.
 #[derive(Clone, Debug)]

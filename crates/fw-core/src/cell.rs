@@ -1,10 +1,10 @@
-//! What Sparse Attentive Backtracking asks of the recurrent cell that it wraps.
+//! A recurrent layer as a cell: what is needed to wrap it, and its whole sequence by a kernel.
 
 use burn::tensor::Tensor;
 
-use crate::ops::sab::{CellKind, FusedCell};
+use crate::ops::sab::FusedCell;
 use crate::recurrent::{forward_composed, state_or_initial};
-use crate::{Elman, FastWeights, FastWeightsState, Gru, Lstm, LstmState, Path, Recurrent};
+use crate::{Path, Recurrent};
 
 /// A recurrent layer whose output is its hidden state h, which can be replaced between two steps.
 ///
@@ -66,68 +66,6 @@ pub trait Cell: Recurrent {
             "a cell with a c of its own says where it goes"
         );
         Self::with_hidden(state, hidden)
-    }
-}
-
-impl Cell for Lstm {
-    fn with_hidden(state: LstmState, hidden: Tensor<2>) -> LstmState {
-        LstmState { hidden, ..state }
-    }
-
-    fn fused(&self, state: &LstmState) -> Option<FusedCell> {
-        Some(FusedCell {
-            kind: CellKind::Lstm,
-            w_hidden: self.w_hidden.val(),
-            bias: None,
-            hidden: state.hidden.clone(),
-            cell: Some(state.cell.clone()),
-        })
-    }
-
-    fn after_fused(state: LstmState, hidden: Tensor<2>, cell: Option<Tensor<2>>) -> LstmState {
-        LstmState {
-            hidden,
-            cell: cell.unwrap_or(state.cell),
-        }
-    }
-}
-
-impl Cell for Gru {
-    fn with_hidden(_state: Tensor<2>, hidden: Tensor<2>) -> Tensor<2> {
-        hidden
-    }
-
-    fn fused(&self, state: &Tensor<2>) -> Option<FusedCell> {
-        self.norm.is_none().then(|| FusedCell {
-            kind: CellKind::Gru,
-            w_hidden: self.hidden.weight.val(),
-            bias: self.hidden.bias.as_ref().map(|bias| bias.val()),
-            hidden: state.clone(),
-            cell: None,
-        })
-    }
-}
-
-impl Cell for Elman {
-    fn with_hidden(_state: Tensor<2>, hidden: Tensor<2>) -> Tensor<2> {
-        hidden
-    }
-
-    fn fused(&self, state: &Tensor<2>) -> Option<FusedCell> {
-        self.norm.is_none().then(|| FusedCell {
-            kind: CellKind::Elman(self.activation),
-            w_hidden: self.w_hidden.val(),
-            bias: None,
-            hidden: state.clone(),
-            cell: None,
-        })
-    }
-}
-
-/// The fast memory keeps what the cell itself wrote: ĥ, not what h became.
-impl Cell for FastWeights {
-    fn with_hidden(state: FastWeightsState, hidden: Tensor<2>) -> FastWeightsState {
-        FastWeightsState { hidden, ..state }
     }
 }
 
