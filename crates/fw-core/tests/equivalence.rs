@@ -9,8 +9,8 @@ use common::configs::sab_configs;
 use common::{FlatState, Outcome, outcome, random, randomized, rng, values};
 use fw_core::{
     Activation, AssociativeLstmConfig, Cell, Combination, Controller, ControllerKind, Elman,
-    ElmanConfig, FastWeights, FastWeightsConfig, Form, GruConfig, InitialMemory, InitialWeights,
-    LstmConfig, NtmConfig, Path, Recurrent, Sab, SabConfig, Start, Write,
+    ElmanConfig, FastWeights, FastWeightsConfig, Form, Gru, GruConfig, InitialMemory,
+    InitialWeights, Lstm, LstmConfig, NtmConfig, Path, Recurrent, Sab, SabConfig, Start, Write,
 };
 
 const D_INPUT: usize = 5;
@@ -508,54 +508,135 @@ impl Joined {
 
 /// Burn's layers make their output in the device's default type, so this comparison is in f32.
 #[test]
-fn lstm_equals_the_one_of_burn() {
-    let device = Device::flex();
-    let burns = nn::LstmConfig::new(D_INPUT, D_HIDDEN, true).init(&device);
-    let burns = randomized(burns, &mut rng(1), DType::F32);
-    let forget = burns
-        .forget_gate
-        .as_ref()
-        .expect("not coupled to the input gate");
-    let gates = [
-        &burns.input_gate,
-        forget,
-        &burns.cell_gate,
-        &burns.output_gate,
-    ];
-    let joined = Joined::new(&gates);
-    let mut ours = LstmConfig::new(D_INPUT, D_HIDDEN).init(&device);
-    ours.input.weight = Param::from_tensor(joined.input_weight);
-    ours.input.bias = Some(Param::from_tensor(joined.input_bias + joined.hidden_bias));
-    ours.w_hidden = Param::from_tensor(joined.hidden_weight);
+fn lstm_equals_the_one_of_burn_and_goes_back_to_it() {
+    let device = Device::flex().autodiff();
+    for has_bias in [true, false] {
+        let burns = nn::LstmConfig::new(D_INPUT, D_HIDDEN, has_bias).init(&device);
+        let burns = randomized(burns, &mut rng(1), DType::F32);
+        let input = random(&mut rng(2), [3, 7, D_INPUT], &device, DType::F32);
+        let (expected, expected_state) = burns.forward(input.clone(), None);
 
-    let input = random(&mut rng(2), [3, 7, D_INPUT], &device, DType::F32);
-    let (expected, expected_state) = burns.forward(input.clone(), None);
-    let (output, state) = ours.forward(input, None);
-    common::assert_close("output", &values(output), &values(expected), 1e-5);
-    common::assert_close(
-        "cell",
-        &values(state.cell),
-        &values(expected_state.cell),
-        1e-5,
+        let ours = Lstm::try_from(burns).expect("nothing that it does not have");
+        let (output, state) = ours.forward(input.clone(), None);
+        common::assert_close(
+            "output",
+            &values(output.clone()),
+            &values(expected.clone()),
+            1e-5,
+        );
+        let cells = [state.cell, expected_state.cell].map(values);
+        common::assert_close("cell", &cells[0], &cells[1], 1e-5);
+        // Its parameters are leaves, which learn.
+        let gradients = output.sum().backward();
+        assert!(ours.w_hidden.grad(&gradients).is_some());
+        assert!(ours.input.weight.grad(&gradients).is_some());
+        let bias = ours.input.bias.as_ref();
+        assert_eq!(
+            bias.map(|bias| bias.grad(&gradients).is_some()),
+            has_bias.then_some(true)
+        );
+
+        let (again, _) = nn::Lstm::from(ours).forward(input, None);
+        common::assert_close("back", &values(again), &values(expected), 1e-5);
+    }
+}
+
+#[test]
+fn what_a_layer_of_burn_does_and_ours_does_not_is_refused() {
+    let device = Device::flex();
+    let lstm = || nn::LstmConfig::new(D_INPUT, D_HIDDEN, true);
+    let gru = || nn::GruConfig::new(D_INPUT, D_HIDDEN, true);
+    let relu = || nn::activation::ActivationConfig::Relu;
+    for (config, message) in [
+        (
+            lstm().with_batch_first(false),
+            "batch_first is false; it must be true",
+        ),
+        (
+            lstm().with_reverse(true),
+            "reverse is true; it must be false",
+        ),
+        (
+            lstm().with_clip(Some(2.0)),
+            "clip is Some(2.0); it must be None",
+        ),
+        (
+            lstm().with_input_forget(true),
+            "input_forget is true; it must be false",
+        ),
+        (
+            lstm().with_gate_activation(relu()),
+            "gate_activation is Relu; it must be Sigmoid",
+        ),
+        (
+            lstm().with_cell_activation(relu()),
+            "cell_activation is Relu; it must be Tanh",
+        ),
+        (
+            lstm().with_hidden_activation(relu()),
+            "hidden_activation is Relu; it must be Tanh",
+        ),
+    ] {
+        let error = Lstm::try_from(config.init(&device)).expect_err(message);
+        assert!(error.to_string().starts_with(message), "{error}");
+    }
+    for (config, message) in [
+        (
+            gru().with_reset_after(false),
+            "reset_after is false; it must be true",
+        ),
+        (
+            gru().with_clip(Some(2.0)),
+            "clip is Some(2.0); it must be None",
+        ),
+        (
+            gru().with_gate_activation(relu()),
+            "gate_activation is Relu; it must be Sigmoid",
+        ),
+        (
+            gru().with_hidden_activation(relu()),
+            "hidden_activation is Relu; it must be Tanh",
+        ),
+    ] {
+        let error = Gru::try_from(config.init(&device)).expect_err(message);
+        assert!(error.to_string().starts_with(message), "{error}");
+    }
+    let normed = GruConfig::new(D_INPUT, D_HIDDEN)
+        .with_layer_norm(true)
+        .init(&device);
+    let error = nn::Gru::try_from(normed).expect_err("it has a normalisation");
+    assert!(
+        error
+            .to_string()
+            .starts_with("layer_norm is true; it must be false"),
+        "{error}"
     );
 }
 
 #[test]
-fn gru_equals_the_one_of_burn() {
-    let device = Device::flex();
-    let burns = nn::GruConfig::new(D_INPUT, D_HIDDEN, true).init(&device);
-    let burns = randomized(burns, &mut rng(1), DType::F32);
-    let joined = Joined::new(&[&burns.update_gate, &burns.reset_gate, &burns.new_gate]);
-    let mut ours = GruConfig::new(D_INPUT, D_HIDDEN).init(&device);
-    ours.input.weight = Param::from_tensor(joined.input_weight);
-    ours.input.bias = Some(Param::from_tensor(joined.input_bias));
-    ours.hidden.weight = Param::from_tensor(joined.hidden_weight);
-    ours.hidden.bias = Some(Param::from_tensor(joined.hidden_bias));
+fn gru_equals_the_one_of_burn_and_goes_back_to_it() {
+    let device = Device::flex().autodiff();
+    for has_bias in [true, false] {
+        let burns = nn::GruConfig::new(D_INPUT, D_HIDDEN, has_bias).init(&device);
+        let burns = randomized(burns, &mut rng(1), DType::F32);
+        let input = random(&mut rng(2), [3, 7, D_INPUT], &device, DType::F32);
+        let expected = burns.forward(input.clone(), None);
 
-    let input = random(&mut rng(2), [3, 7, D_INPUT], &device, DType::F32);
-    let expected = burns.forward(input.clone(), None);
-    let (output, _) = ours.forward(input, None);
-    common::assert_close("output", &values(output), &values(expected), 1e-5);
+        let ours = Gru::try_from(burns).expect("nothing that it does not have");
+        let (output, _) = ours.forward(input.clone(), None);
+        common::assert_close(
+            "output",
+            &values(output.clone()),
+            &values(expected.clone()),
+            1e-5,
+        );
+        let gradients = output.sum().backward();
+        assert!(ours.hidden.weight.grad(&gradients).is_some());
+
+        let back = nn::Gru::try_from(ours).expect("no normalisation");
+        let again = back.forward(input, None);
+        common::assert_close("back", &values(again), &values(expected), 1e-5);
+    }
 }
 
 #[test]

@@ -37,7 +37,7 @@ pub struct GruConfig {
 /// ```
 ///
 /// where `C` and `b` are [`input`](Self::input), `W` and `b'` are [`hidden`](Self::hidden). Without layer
-/// normalisation it is the same function as Burn's `nn::Gru` (reset after the product) and PyTorch's.
+/// normalisation it is the same function as Burn's `nn::Gru` (reset after the product) and PyTorch's; `try_from` makes one of the other.
 ///
 /// # Shapes
 /// - input: `[batch_size, seq_length, d_input]`
@@ -221,10 +221,14 @@ impl Cell for Gru {
     }
 
     fn fused(&self, state: &Tensor<2>) -> Option<FusedCell> {
+        let weight = self.hidden.weight.val();
+        // The kernel has a bias always.
+        let zeros = || Tensor::zeros([weight.dims()[1]], (&weight.device(), weight.dtype()));
+        let bias = self.hidden.bias.as_ref();
         self.norm.is_none().then(|| FusedCell {
             kind: CellKind::Gru,
-            w_hidden: self.hidden.weight.val(),
-            bias: self.hidden.bias.as_ref().map(|bias| bias.val()),
+            bias: Some(bias.map_or_else(zeros, |bias| bias.val())),
+            w_hidden: weight.clone(),
             hidden: state.clone(),
             cell: None,
         })

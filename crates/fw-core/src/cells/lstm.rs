@@ -36,7 +36,7 @@ pub struct LstmConfig {
 ///
 /// where `C` and `b` are [`input`](Self::input) (`[d_input, 4 d_hidden]`) and `W` is
 /// [`w_hidden`](Self::w_hidden). The same function as Burn's `nn::Lstm`, which has no step and takes eight
-/// products a step where this takes one.
+/// products a step where this takes one; `Lstm::try_from` makes this of that, `nn::Lstm::from` that of this.
 ///
 /// # Shapes
 /// - input: `[batch_size, seq_length, d_input]`

@@ -2,6 +2,7 @@
 //! whose state is a memory.
 
 mod associative_lstm;
+mod burn_nn;
 mod elman;
 mod gru;
 mod lstm;
