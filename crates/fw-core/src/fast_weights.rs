@@ -6,6 +6,7 @@ use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::{DType, Device, Tensor};
 
 use crate::cell::Cell;
+use crate::display::displayed;
 use crate::error::{expect_valid, require, require_finite, require_size};
 use crate::ops::{Sequence, fast_weights as ops};
 use crate::recurrent::{check_input, empty_output, expect_state};
@@ -128,6 +129,7 @@ pub struct FastWeightsConfig {
 /// assert_eq!(output.try_into_vec_as::<f32>().unwrap(), [1.0, 1.5]);
 /// ```
 #[derive(Module, Debug)]
+#[module(custom_display)]
 pub struct FastWeights {
     /// `x C + b`.
     pub input: Linear,
@@ -315,6 +317,14 @@ impl FastWeights {
         }
     }
 }
+
+displayed!(FastWeights: |layer|
+    d_input = layer.d_input(),
+    d_hidden = layer.d_output(),
+    decay = layer.options.decay,
+    fast_learning_rate = layer.options.fast_learning_rate,
+    inner_steps = layer.options.inner_steps,
+    layer_norm = layer.norm.is_some());
 
 impl Recurrent for FastWeights {
     type State = FastWeightsState;

@@ -65,6 +65,7 @@ extern crate alloc;
 
 mod cell;
 mod cells;
+mod display;
 mod error;
 mod fast_weights;
 mod initializer;

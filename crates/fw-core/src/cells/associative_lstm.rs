@@ -5,6 +5,7 @@ use burn::module::{Module, Param};
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation::sigmoid};
 
+use crate::display::displayed;
 use crate::error::{expect_valid, require, require_finite, require_size};
 use crate::initializer::uniform;
 use crate::ops::holographic::{bound, complex_product, copy_permutations, permuted_copies};
@@ -75,6 +76,7 @@ pub struct AssociativeLstmConfig {
 /// assert!(output.abs().max().into_scalar::<f32>() <= 1.0); // what bound and the gate allow
 /// ```
 #[derive(Module, Debug)]
+#[module(custom_display)]
 pub struct AssociativeLstm {
     /// `x C + b` and `x C' + b'`: blocks f, i, o of d_hidden / 2, then r_i, r_o, u of d_hidden.
     pub input: Linear,
@@ -148,6 +150,11 @@ impl AssociativeLstm {
         self.permutations.lazy_shape()[0] / self.d_output()
     }
 }
+
+displayed!(AssociativeLstm: |layer|
+    d_input = layer.d_input(),
+    d_hidden = layer.d_output(),
+    n_copies = layer.permutations.lazy_shape()[0] / layer.d_output());
 
 impl Recurrent for AssociativeLstm {
     type State = AssociativeLstmState;

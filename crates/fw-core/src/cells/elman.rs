@@ -6,6 +6,7 @@ use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::{DType, Device, Tensor};
 
 use crate::cell::{Cell, forward_bare};
+use crate::display::displayed;
 use crate::error::{expect_valid, require_size};
 use crate::ops::project_linear;
 use crate::ops::sab::{CellKind, FusedCell};
@@ -74,6 +75,7 @@ pub struct ElmanConfig {
 /// # let _ = irnn.step(Tensor::zeros([1, 1], &device), irnn.initial_state(1, &device));
 /// ```
 #[derive(Module, Debug)]
+#[module(custom_display)]
 pub struct Elman {
     /// `x C + b`.
     pub input: Linear,
@@ -128,6 +130,12 @@ impl ElmanConfig {
         })
     }
 }
+
+displayed!(Elman: |elman|
+    d_input = elman.d_input(),
+    d_hidden = elman.d_output(),
+    activation = alloc::format!("{:?}", elman.activation),
+    layer_norm = elman.norm.is_some());
 
 impl Recurrent for Elman {
     type State = Tensor<2>;

@@ -6,6 +6,7 @@ use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::{DType, Device, Tensor, activation::sigmoid};
 
 use crate::cell::{Cell, forward_bare};
+use crate::display::displayed;
 use crate::error::{expect_valid, require_size};
 use crate::initializer::uniform;
 use crate::ops::project_linear;
@@ -67,6 +68,7 @@ pub struct GruConfig {
 /// assert!(output.abs().max().into_scalar::<f32>() < 1.0);
 /// ```
 #[derive(Module, Debug)]
+#[module(custom_display)]
 pub struct Gru {
     /// `x C + b`, blocks in the order update, reset, new.
     pub input: Linear,
@@ -132,6 +134,12 @@ impl GruConfig {
         })
     }
 }
+
+displayed!(Gru: |gru|
+    d_input = gru.d_input(),
+    d_hidden = gru.d_output(),
+    bias = gru.input.bias.is_some(),
+    layer_norm = gru.norm.is_some());
 
 impl Recurrent for Gru {
     type State = Tensor<2>;

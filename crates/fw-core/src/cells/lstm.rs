@@ -6,6 +6,7 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use crate::cell::{Cell, forward_bare};
+use crate::display::displayed;
 use crate::error::{expect_valid, require_finite, require_size};
 use crate::initializer::uniform;
 use crate::ops::sab::{CellKind, FusedCell};
@@ -59,6 +60,7 @@ pub struct LstmConfig {
 /// assert_eq!(last, state.hidden.try_into_vec_as::<f32>().unwrap());
 /// ```
 #[derive(Module, Debug)]
+#[module(custom_display)]
 pub struct Lstm {
     /// `x C + b`, gate blocks in the order i, f, g, o.
     pub input: Linear,
@@ -106,6 +108,11 @@ impl LstmConfig {
         })
     }
 }
+
+displayed!(Lstm: |lstm|
+    d_input = lstm.d_input(),
+    d_hidden = lstm.d_output(),
+    bias = lstm.input.bias.is_some());
 
 impl Recurrent for Lstm {
     type State = LstmState;

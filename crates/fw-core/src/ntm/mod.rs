@@ -4,6 +4,7 @@ mod controller;
 mod head;
 mod start;
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use burn::config::Config;
@@ -13,6 +14,7 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::display::displayed;
 use crate::error::{expect_valid, require, require_size};
 #[cfg(feature = "flex")]
 use crate::ops::operation::is_available;
@@ -135,6 +137,7 @@ pub enum ControllerKind {
 /// assert!(sums.iter().all(|sum| (sum - 1.0).abs() < 1e-5));
 /// ```
 #[derive(Module, Debug)]
+#[module(custom_display)]
 pub struct Ntm {
     /// The controller's layers, from the input on. The first reads `[x_t ; r_{t-1}]`.
     pub controller: Controller,
@@ -386,6 +389,19 @@ impl Ntm {
         self.n_heads() - self.n_read_heads()
     }
 }
+
+displayed!(Ntm: |ntm|
+    d_input = ntm.d_input,
+    d_controller = ntm.read_head.linear.weight.lazy_shape()[0],
+    controller = String::from(match ntm.controller {
+        Controller::Lstm(_) => "Lstm",
+        Controller::FeedForward(_) => "FeedForward",
+    }),
+    memory_size = ntm.initial_memory.lazy_shape()[0],
+    word_size = ntm.initial_memory.lazy_shape()[1],
+    n_read_heads = ntm.n_read_heads(),
+    n_write_heads = ntm.n_write_heads(),
+    shift_width = ntm.shift_width);
 
 impl Recurrent for Ntm {
     type State = NtmState;
