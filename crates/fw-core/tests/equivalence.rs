@@ -740,3 +740,30 @@ fn associative_lstm_equals_its_equations_written_number_by_number() {
     let (output, _) = layer.forward(input, None);
     common::assert_close("output", &values(output), &expected, 1e-10);
 }
+
+#[test]
+fn an_initializer_and_no_bias_are_what_an_lstm_and_a_gru_begin_with() {
+    let device = Device::flex();
+    let initializer = || Some(nn::Initializer::Constant { value: 0.25 });
+    let all = |tensor: Tensor<2>| values(tensor).iter().all(|value| *value == 0.25);
+    let lstm = LstmConfig::new(D_INPUT, D_HIDDEN).with_initializer(initializer());
+    let lstm = lstm.with_bias(false).init(&device);
+    assert!(lstm.input.bias.is_none());
+    assert!(all(lstm.input.weight.val()) && all(lstm.w_hidden.val()));
+    let gru = GruConfig::new(D_INPUT, D_HIDDEN).with_initializer(initializer());
+    let gru = gru.with_bias(false).init(&device);
+    assert!(gru.input.bias.is_none() && gru.hidden.bias.is_none());
+    assert!(all(gru.input.weight.val()) && all(gru.hidden.weight.val()));
+
+    // Fused and step by step.
+    let input = random(&mut rng(2), [3, 7, D_INPUT], &device, DType::F32);
+    let (output, _) = gru.forward(input.clone(), None);
+    let mut state = gru.initial_state(3, &device);
+    for t in 0..7 {
+        let input_t = input.clone().narrow(1, t, 1).squeeze_dim(1);
+        let (output_t, next) = gru.step(input_t, state);
+        let expected = output.clone().narrow(1, t, 1).squeeze_dim::<2>(1);
+        common::assert_close("a step", &values(output_t), &values(expected), 1e-5);
+        state = next;
+    }
+}

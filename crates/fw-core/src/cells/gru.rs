@@ -2,7 +2,7 @@
 
 use burn::config::Config;
 use burn::module::Module;
-use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::{DType, Device, Tensor, activation::sigmoid};
 
 use crate::cell::{Cell, forward_bare};
@@ -25,6 +25,11 @@ pub struct GruConfig {
     /// Whether what enters the gates is layer-normalised. Default false.
     #[config(default = false)]
     pub layer_norm: bool,
+    /// Whether there are biases. Default true.
+    #[config(default = true)]
+    pub bias: bool,
+    /// Start values of weights and biases. Default `None`: uniform in ±1/√d_hidden.
+    pub initializer: Option<Initializer>,
 }
 
 /// The gated recurrent unit.
@@ -101,7 +106,7 @@ impl GruConfig {
         require_size("d_hidden", self.d_hidden)
     }
 
-    /// The layer, with fresh parameters on `device`: weights and biases uniform in ±1/√d_hidden.
+    /// The layer, with fresh parameters on `device`: weights and biases by the initializer.
     ///
     /// # Panics
     /// If [`validate`](Self::validate) finds an error; [`try_init`](Self::try_init) returns it instead.
@@ -117,8 +122,10 @@ impl GruConfig {
     pub fn try_init(&self, device: &Device) -> Result<Gru, ConfigError> {
         self.validate()?;
         let linear = |d_input| {
+            let initializer = self.initializer.clone();
             LinearConfig::new(d_input, 3 * self.d_hidden)
-                .with_initializer(uniform(self.d_hidden))
+                .with_bias(self.bias)
+                .with_initializer(initializer.unwrap_or_else(|| uniform(self.d_hidden)))
                 .init(device)
         };
         let norm = |width| LayerNormConfig::new(width).init(device);

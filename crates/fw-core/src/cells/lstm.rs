@@ -2,7 +2,7 @@
 
 use burn::config::Config;
 use burn::module::{Module, Param};
-use burn::nn::{Linear, LinearConfig};
+use burn::nn::{Initializer, Linear, LinearConfig};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use crate::cell::{Cell, forward_bare};
@@ -25,6 +25,11 @@ pub struct LstmConfig {
     /// (Gers, Schmidhuber, Cummins 2000).
     #[config(default = 1.0)]
     pub forget_bias: f64,
+    /// Whether there are biases; without them `forget_bias` counts for nothing. Default true.
+    #[config(default = true)]
+    pub bias: bool,
+    /// Start values of C and W. Default `None`: uniform in ±1/√d_hidden.
+    pub initializer: Option<Initializer>,
 }
 
 /// Long short-term memory.
@@ -79,8 +84,7 @@ impl LstmConfig {
         require_finite("forget_bias", self.forget_bias)
     }
 
-    /// The layer, with fresh parameters on `device`: weights uniform in ±1/√d_hidden, biases 0 but the forget
-    /// gate's.
+    /// The layer, with fresh parameters on `device`: weights by the initializer, biases 0 but the forget gate's.
     ///
     /// # Panics
     /// If [`validate`](Self::validate) finds an error; [`try_init`](Self::try_init) returns it instead.
@@ -96,15 +100,19 @@ impl LstmConfig {
     pub fn try_init(&self, device: &Device) -> Result<Lstm, ConfigError> {
         self.validate()?;
         let d_gates = 4 * self.d_hidden;
-        let mut bias = alloc::vec![0.0; d_gates];
-        bias[self.d_hidden..2 * self.d_hidden].fill(self.forget_bias);
+        let initializer = self.initializer.clone();
+        let initializer = initializer.unwrap_or_else(|| uniform(self.d_hidden));
         let mut input = LinearConfig::new(self.d_input, d_gates)
-            .with_initializer(uniform(self.d_hidden))
+            .with_initializer(initializer.clone())
             .init(device);
-        input.bias = Some(Param::from_data(TensorData::new(bias, [d_gates]), device));
+        input.bias = self.bias.then(|| {
+            let mut bias = alloc::vec![0.0; d_gates];
+            bias[self.d_hidden..2 * self.d_hidden].fill(self.forget_bias);
+            Param::from_data(TensorData::new(bias, [d_gates]), device)
+        });
         Ok(Lstm {
             input,
-            w_hidden: uniform(self.d_hidden).init([self.d_hidden, d_gates], device),
+            w_hidden: initializer.init([self.d_hidden, d_gates], device),
         })
     }
 }
