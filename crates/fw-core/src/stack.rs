@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor};
 
-use crate::recurrent::expect_state;
+use crate::recurrent::{expect_state, state_or_initial};
 use crate::{Recurrent, StateError};
 
 /// Recurrent layers upon each other: each reads what the one before yields.
@@ -33,6 +33,23 @@ use crate::{Recurrent, StateError};
 /// let (output, states) = stack.forward(Tensor::zeros([2, 5, 8], &device), None);
 /// assert_eq!(output.dims(), [2, 5, 4]);
 /// assert_eq!(states.len(), 2);
+/// ```
+///
+/// A tuple of two to four layers is such a stack of layers of different types, and its state the tuple of theirs:
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use fw_core::{FastWeightsConfig, LstmConfig, Recurrent};
+///
+/// let device = Device::flex();
+/// let stack = (
+///     LstmConfig::new(8, 16).init(&device),
+///     FastWeightsConfig::new(16, 4).init(&device),
+/// );
+/// let (output, (lstm, fast_weights)) = stack.forward(Tensor::zeros([2, 5, 8], &device), None);
+/// assert_eq!(output.dims(), [2, 5, 4]);
+/// assert_eq!(lstm.cell.dims(), [2, 16]);
+/// assert_eq!(fast_weights.hidden.dims(), [2, 4]);
 /// ```
 #[derive(Module, Debug)]
 pub struct Stack<R: Module> {
@@ -148,3 +165,89 @@ impl<R: Recurrent> Recurrent for Stack<R> {
         (signal, last)
     }
 }
+
+macro_rules! tuples {
+    ($(($($index:tt $state:ident),+; $last:tt)),+) => {$(
+        /// A [stack](Stack) of layers of different types.
+        impl<A: Recurrent, $($state: Recurrent),+> Recurrent for (A, $($state),+) {
+            /// Of each layer, from the input on.
+            type State = (A::State, $($state::State),+);
+
+            fn d_input(&self) -> usize {
+                self.0.d_input()
+            }
+
+            fn d_output(&self) -> usize {
+                self.$last.d_output()
+            }
+
+            fn state_size(&self, seq_length: usize) -> usize {
+                self.0.state_size(seq_length) $(+ self.$index.state_size(seq_length))+
+            }
+
+            fn initial_state(&self, batch_size: usize, device: &Device) -> Self::State {
+                (
+                    self.0.initial_state(batch_size, device),
+                    $(self.$index.initial_state(batch_size, device)),+
+                )
+            }
+
+            fn check_state(
+                &self,
+                states: &Self::State,
+                batch_size: usize,
+                dtype: DType,
+            ) -> Result<(), StateError> {
+                let within = |error: StateError, index: usize| error.within(format_args!("layer {}", index + 1));
+                self.0
+                    .check_state(&states.0, batch_size, dtype)
+                    .map_err(|error| within(error, 0))?;
+                $(self.$index
+                    .check_state(&states.$index, batch_size, dtype)
+                    .map_err(|error| within(error, $index))?;)+
+                Ok(())
+            }
+
+            fn project(&self, input: Tensor<3>) -> Tensor<3> {
+                self.0.project(input)
+            }
+
+            fn advance(&self, projected_t: Tensor<2>, states: Self::State) -> (Tensor<2>, Self::State) {
+                expect_state(self, &states, &projected_t);
+                let (signal, first) = self.0.advance(projected_t, states.0);
+                let mut signal = signal;
+                let states = (
+                    first,
+                    $({
+                        let (output, state) = self.$index.step(signal, states.$index);
+                        signal = output;
+                        state
+                    }),+
+                );
+                (signal, states)
+            }
+
+            /// Layer by layer, each over the whole sequence.
+            fn forward_projected(
+                &self,
+                projected: Tensor<3>,
+                states: Option<Self::State>,
+            ) -> (Tensor<3>, Self::State) {
+                let states = state_or_initial(self, &projected, states);
+                let (signal, first) = self.0.forward_projected(projected, Some(states.0));
+                let mut signal = signal;
+                let states = (
+                    first,
+                    $({
+                        let (output, state) = self.$index.forward(signal, Some(states.$index));
+                        signal = output;
+                        state
+                    }),+
+                );
+                (signal, states)
+            }
+        }
+    )+};
+}
+
+tuples!((1 B; 1), (1 B, 2 C; 2), (1 B, 2 C, 3 D; 3));

@@ -208,6 +208,38 @@ impl<S: RecurrentState> RecurrentState for Vec<S> {
     }
 }
 
+macro_rules! tuples {
+    ($(($($state:ident $index:tt),+)),+) => {$(
+        /// Of layers of different types: see [`Stack`](crate::Stack).
+        impl<$($state: RecurrentState),+> RecurrentState for ($($state,)+) {
+            fn detach(self) -> Self {
+                ($(self.$index.detach(),)+)
+            }
+
+            fn to_device(self, device: &Device) -> Self {
+                ($(self.$index.to_device(device),)+)
+            }
+
+            fn check_batch(&self, batch_size: usize, dtype: DType) -> Result<(), StateError> {
+                $(self.$index.check_batch(batch_size, dtype)?;)+
+                Ok(())
+            }
+
+            fn to_data(&self) -> StateData {
+                StateData::List([$(self.$index.to_data()),+].into_iter().collect())
+            }
+
+            fn from_data(data: StateData, device: &Device) -> Result<Self, StateError> {
+                let mut parts = data.into_parts::<{ [$($index),+].len() }>()?.into_iter();
+                let mut next = || parts.next().expect("as many parts as were asked for");
+                Ok(($($state::from_data(next(), device)?,)+))
+            }
+        }
+    )+};
+}
+
+tuples!((A 0, B 1), (A 0, B 1, C 2), (A 0, B 1, C 2, D 3));
+
 /// Implements [`RecurrentState`] for a struct of states.
 ///
 /// ```

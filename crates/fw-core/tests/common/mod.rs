@@ -169,6 +169,28 @@ impl FlatState for Lstm {
     }
 }
 
+impl<A: FlatState, B: FlatState, C: FlatState> FlatState for (A, B, C) {
+    fn flat_width(&self) -> usize {
+        self.0.flat_width() + self.1.flat_width() + self.2.flat_width()
+    }
+    fn state_from(&self, flat: Tensor<2>) -> Self::State {
+        let [a, b, c] = [
+            self.0.flat_width(),
+            self.1.flat_width(),
+            self.2.flat_width(),
+        ];
+        (
+            self.0.state_from(flat.clone().narrow(1, 0, a)),
+            self.1.state_from(flat.clone().narrow(1, a, b)),
+            self.2.state_from(flat.narrow(1, a + b, c)),
+        )
+    }
+    fn state_to(&self, (a, b, c): &Self::State) -> Tensor<2> {
+        let parts = vec![self.0.state_to(a), self.1.state_to(b), self.2.state_to(c)];
+        Tensor::cat(parts, 1)
+    }
+}
+
 impl FlatState for AssociativeLstm {
     fn flat_width(&self) -> usize {
         self.state_size(1)
@@ -464,6 +486,15 @@ macro_rules! for_each_layer {
         $check(
             "stack of two lstms",
             common::randomized(stack, &mut rng, dtype),
+        );
+        let tuple = (
+            GruConfig::new(d_input, 4).init(&device),
+            FastWeightsConfig::new(4, d_hidden).init(&device),
+            LstmConfig::new(d_hidden, 3).init(&device),
+        );
+        $check(
+            "tuple of a gru, fast weights and an lstm",
+            common::randomized(tuple, &mut rng, dtype),
         );
         one!("gru", GruConfig::new(d_input, d_hidden));
         one!(
