@@ -6,7 +6,7 @@ use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData};
 use fw_benches::Sizes;
 use fw_core::{
-    ElmanConfig, FastWeights, FastWeightsConfig, GruConfig, LstmConfig, Path, Recurrent,
+    ElmanConfig, ExecutionPath, FastWeights, FastWeightsConfig, GruConfig, LstmConfig, Recurrent,
 };
 
 use crate::Work;
@@ -19,8 +19,8 @@ pub fn work(variant: &str, sizes: Sizes, device: &Device) -> Option<Box<dyn Work
     let input = TensorData::new(wave(0.9, shape.iter().product()), shape);
     let input = Tensor::<3>::from_data(input, device);
     Some(match variant {
-        "fused" => layer(input, fast_weights(sizes, Path::Fused, device)),
-        "composed" => layer(input, fast_weights(sizes, Path::Composed, device)),
+        "fused" => layer(input, fast_weights(sizes, ExecutionPath::Fused, device)),
+        "composed" => layer(input, fast_weights(sizes, ExecutionPath::Composed, device)),
         "lstm" => layer(input, LstmConfig::new(d_input, d_hidden).init(device)),
         "gru" => layer(input, GruConfig::new(d_input, d_hidden).init(device)),
         "rnn" => layer(input, ElmanConfig::new(d_input, d_hidden).init(device)),
@@ -41,7 +41,7 @@ pub fn work(variant: &str, sizes: Sizes, device: &Device) -> Option<Box<dyn Work
 }
 
 /// The layer with the parameters that the peers have (`protocol.py`).
-fn fast_weights(sizes: Sizes, path: Path, device: &Device) -> FastWeights {
+fn fast_weights(sizes: Sizes, path: ExecutionPath, device: &Device) -> FastWeights {
     let (d_input, d_hidden) = (sizes.d_input, sizes.d_hidden);
     let mut layer = FastWeightsConfig::new(d_input, d_hidden)
         .with_inner_steps(sizes.inner_steps)

@@ -6,7 +6,9 @@ use burn::nn::{Linear, LinearConfig};
 use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use fw_core::ops::project_linear;
-use fw_core::{Controller, Lstm, LstmConfig, Ntm, NtmConfig, Path, Recurrent, Sab, SabConfig};
+use fw_core::{
+    ExecutionPath, Lstm, LstmConfig, Ntm, NtmConfig, NtmController, Recurrent, Sab, SabConfig,
+};
 use serde::Deserialize;
 
 use crate::Work;
@@ -30,15 +32,15 @@ const D_CONTROLLER: usize = 100;
 /// The work of a variant, if it is one of these.
 pub fn ntm(variant: &str, sizes: NtmSizes, device: &Device) -> Option<Box<dyn Work>> {
     let path = match variant {
-        "ntm-fused" => Path::Fused,
-        "ntm-composed" => Path::Composed,
+        "ntm-fused" => ExecutionPath::Fused,
+        "ntm-composed" => ExecutionPath::Composed,
         _ => return None,
     };
     let NtmSizes { batch_size, length } = sizes;
     let config = NtmConfig::new(BITS + 1, D_CONTROLLER).with_path(path);
     let mut layer = config.init(device);
     let (d_reads, d_gates) = (config.word_size, 4 * D_CONTROLLER);
-    let Controller::Lstm(controller) = &mut layer.controller else {
+    let NtmController::Lstm(controller) = &mut layer.controller else {
         unreachable!("the default controller is an LSTM");
     };
     let lstm = &mut controller.layers[0];
@@ -106,8 +108,8 @@ const N_TOKENS: usize = 10;
 /// The work of a variant, if it is one of these.
 pub fn sab(variant: &str, sizes: SabSizes, device: &Device) -> Option<Box<dyn Work>> {
     let path = match variant {
-        "sab-fused" => Path::Fused,
-        "sab-composed" => Path::Composed,
+        "sab-fused" => ExecutionPath::Fused,
+        "sab-composed" => ExecutionPath::Composed,
         _ => return None,
     };
     let SabSizes {

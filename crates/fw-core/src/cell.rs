@@ -2,9 +2,9 @@
 
 use burn::tensor::Tensor;
 
-use crate::ops::sab::FusedCell;
+use crate::ops::sab::{self, FusedCell, Recall};
 use crate::recurrent::{forward_composed, state_or_initial};
-use crate::{Path, Recurrent};
+use crate::{ExecutionPath, Recurrent};
 
 /// A recurrent layer whose output is its hidden state h, which can be replaced between two steps.
 ///
@@ -29,9 +29,9 @@ use crate::{Path, Recurrent};
 /// #         (mean.clone(), mean)
 /// #     }
 /// # }
-/// use fw_core::{Cell, SabConfig};
+/// use fw_core::{RecurrentCell, SabConfig};
 ///
-/// impl Cell for RunningMean {
+/// impl RecurrentCell for RunningMean {
 ///     fn with_hidden(_state: Tensor<2>, hidden: Tensor<2>) -> Tensor<2> {
 ///         hidden
 ///     }
@@ -46,7 +46,7 @@ use crate::{Path, Recurrent};
 ///     assert!((value - expected).abs() < 1e-6, "{values:?}");
 /// }
 /// ```
-pub trait Cell: Recurrent {
+pub trait RecurrentCell: Recurrent {
     /// The state with another hidden state, `[batch_size, d_output]`, to go on from.
     fn with_hidden(state: Self::State, hidden: Tensor<2>) -> Self::State;
 
@@ -71,14 +71,14 @@ pub trait Cell: Recurrent {
 
 /// The whole sequence of a bare cell: by the kernel, if there is one for it, the device and the type, else step by step.
 #[track_caller]
-pub(crate) fn forward_bare<C: Cell>(
+pub(crate) fn forward_bare<C: RecurrentCell>(
     cell: &C,
     projected: Tensor<3>,
     state: Option<C::State>,
 ) -> (Tensor<3>, C::State) {
     let state = state_or_initial(cell, &projected, state);
     let (device, dtype) = (projected.device(), projected.dtype());
-    Path::Auto.choose(
+    ExecutionPath::Auto.choose(
         "this cell",
         (&device, dtype),
         (projected, state),
@@ -89,33 +89,17 @@ pub(crate) fn forward_bare<C: Cell>(
 
 /// The whole sequence by the kernel, if there is one.
 #[track_caller]
-fn by_kernel<C: Cell>(
+fn by_kernel<C: RecurrentCell>(
     cell: &C,
     projected: &Tensor<3>,
     state: &C::State,
 ) -> Option<(Tensor<3>, C::State)> {
-    use crate::ops::sab::{Combination, Options, Run, Sparsifier};
-
     let [batch_size, seq_length, _] = projected.dims();
     if batch_size == 0 {
         return None;
     }
     let start = cell.fused(state)?;
-    let nothing_recalled = Options {
-        top_k: Some(0),
-        attention_interval: 1,
-        truncation_length: None,
-        replay: false,
-        max_memories: None,
-        sparsifier: Sparsifier::Softmax,
-        combination: Combination::OutputOnly,
-    };
-    let run = Run {
-        first_step: 0,
-        yields_summary: false,
-    };
-    let (output, last) =
-        crate::ops::sab::by_kernel(projected, &start, None, None, &nothing_recalled, run)?;
+    let (output, last) = sab::by_kernel(projected, &start, Recall::NOTHING)?;
     let hidden = output.clone().narrow(1, seq_length - 1, 1).squeeze_dim(1);
     Some((output, C::after_fused(state.clone(), hidden, last)))
 }

@@ -5,17 +5,17 @@ use burn::module::{Module, Param};
 use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::{DType, Device, Tensor};
 
-use crate::cell::Cell;
+use crate::cell::RecurrentCell;
 use crate::display::displayed;
 use crate::error::{expect_valid, require, require_finite, require_size};
 use crate::ops::{Sequence, fast_weights as ops};
 use crate::recurrent::{check_input, empty_output, expect_state};
 use crate::{
-    Activation, ConfigError, HiddenInitializer, Path, Recurrent, RecurrentState, StateData,
-    StateError,
+    Activation, ConfigError, ExecutionPath, HiddenInitializer, Recurrent, RecurrentState,
+    StateData, StateError,
 };
 
-pub use ops::{Form, Memory, State as FastWeightsState, Write};
+pub use ops::{FastMemory, MemoryForm, State as FastWeightsState, WrittenState};
 
 /// Configuration of [`FastWeights`].
 ///
@@ -53,9 +53,9 @@ pub struct FastWeightsConfig {
     /// What keeps the normalisation's division finite: above 0. Default 1e-5.
     #[config(default = 1e-5)]
     pub epsilon: f64,
-    /// When the memory is written. Default [`Write::Final`], the paper.
-    #[config(default = "Write::Final")]
-    pub write: Write,
+    /// When the memory is written. Default [`WrittenState::Final`], the paper.
+    #[config(default = "WrittenState::Final")]
+    pub write: WrittenState,
     /// f. Default relu, as in the paper.
     #[config(default = "Activation::Relu")]
     pub activation: Activation,
@@ -70,12 +70,12 @@ pub struct FastWeightsConfig {
     /// Start value of W. Default 0.05 times the identity, as in the paper.
     #[config(default = "HiddenInitializer::ScaledIdentity(0.05)")]
     pub hidden_initializer: HiddenInitializer,
-    /// How the memory is kept. Default [`Form::Auto`].
-    #[config(default = "Form::Auto")]
-    pub form: Form,
-    /// How a sequence is computed. Default [`Path::Auto`]: fused where there is a kernel.
-    #[config(default = "Path::Auto")]
-    pub path: Path,
+    /// How the memory is kept. Default [`MemoryForm::Auto`].
+    #[config(default = "MemoryForm::Auto")]
+    pub form: MemoryForm,
+    /// How a sequence is computed. Default [`ExecutionPath::Auto`]: fused where there is a kernel.
+    #[config(default = "ExecutionPath::Auto")]
+    pub path: ExecutionPath,
 }
 
 /// A recurrent layer with fast weights: beside its slow weights it carries, for each sample, an
@@ -99,7 +99,7 @@ pub struct FastWeightsConfig {
 /// # Differences from the paper
 ///
 /// - The fast weights of step t hold the writes up to step t - 1; the paper's text leaves this open
-///   (see [`crate::ops::fast_weights`]). [`Write::Preliminary`] is the other common reading.
+///   (see [`crate::ops::fast_weights`]). [`WrittenState::Preliminary`] is the other common reading.
 /// - The preliminary state is not normalised unless
 ///   [`normalize_preliminary`](FastWeightsConfig::normalize_preliminary) asks for it.
 /// - The normalisation's gain starts at 0.5 ([`norm_gain`](FastWeightsConfig::norm_gain)); the paper does not
@@ -141,9 +141,9 @@ pub struct FastWeights {
     #[module(skip)]
     options: ops::Options,
     #[module(skip)]
-    form: Form,
+    form: MemoryForm,
     #[module(skip)]
-    path: Path,
+    path: ExecutionPath,
 }
 
 impl FastWeightsConfig {
@@ -291,7 +291,7 @@ impl FastWeights {
         let dtype = self.w_hidden.val().dtype();
         FastWeightsState {
             hidden: Tensor::zeros([batch_size, self.d_output()], (device, dtype)),
-            memory: Memory::empty(),
+            memory: FastMemory::empty(),
         }
     }
 
@@ -341,17 +341,17 @@ impl Recurrent for FastWeights {
     fn state_size(&self, seq_length: usize) -> usize {
         let d_hidden = self.d_output();
         match self.form.resolve(0, seq_length, d_hidden) {
-            Form::Matrix => d_hidden + d_hidden * d_hidden,
+            MemoryForm::Matrix => d_hidden + d_hidden * d_hidden,
             _ => d_hidden + d_hidden * seq_length,
         }
     }
 
-    /// h = 0 and A = 0. The memory is a matrix unless the form is [`Form::Attention`], since how many
+    /// h = 0 and A = 0. The memory is a matrix unless the form is [`MemoryForm::Attention`], since how many
     /// steps will follow is not known.
     fn initial_state(&self, batch_size: usize, device: &Device) -> FastWeightsState {
         let mut state = self.start(batch_size, device);
-        if self.form != Form::Attention {
-            state.memory = Memory::Matrix(self.memory_matrix(&state));
+        if self.form != MemoryForm::Attention {
+            state.memory = FastMemory::Matrix(self.memory_matrix(&state));
         }
         state
     }
@@ -421,7 +421,7 @@ impl FastWeights {
 }
 
 /// The fast memory keeps what the cell itself wrote: ĥ, not what h became.
-impl Cell for FastWeights {
+impl RecurrentCell for FastWeights {
     fn with_hidden(state: FastWeightsState, hidden: Tensor<2>) -> FastWeightsState {
         FastWeightsState { hidden, ..state }
     }
@@ -429,11 +429,11 @@ impl Cell for FastWeights {
 
 crate::recurrent_state!(FastWeightsState { hidden, memory });
 
-impl RecurrentState for Memory {
+impl RecurrentState for FastMemory {
     fn detach(self) -> Self {
         match self {
-            Memory::Matrix(matrix) => Memory::Matrix(matrix.detach()),
-            Memory::History { start, writes } => Memory::History {
+            FastMemory::Matrix(matrix) => FastMemory::Matrix(matrix.detach()),
+            FastMemory::History { start, writes } => FastMemory::History {
                 start: start.detach(),
                 writes: writes.detach(),
             },
@@ -442,8 +442,8 @@ impl RecurrentState for Memory {
 
     fn to_device(self, device: &Device) -> Self {
         match self {
-            Memory::Matrix(matrix) => Memory::Matrix(matrix.to_device(device)),
-            Memory::History { start, writes } => Memory::History {
+            FastMemory::Matrix(matrix) => FastMemory::Matrix(matrix.to_device(device)),
+            FastMemory::History { start, writes } => FastMemory::History {
                 start: RecurrentState::to_device(start, device),
                 writes: RecurrentState::to_device(writes, device),
             },
@@ -452,8 +452,8 @@ impl RecurrentState for Memory {
 
     fn check_batch(&self, batch_size: usize, dtype: DType) -> Result<(), StateError> {
         match self {
-            Memory::Matrix(matrix) => matrix.check_batch(batch_size, dtype),
-            Memory::History { start, writes } => {
+            FastMemory::Matrix(matrix) => matrix.check_batch(batch_size, dtype),
+            FastMemory::History { start, writes } => {
                 start.check_batch(batch_size, dtype)?;
                 writes.check_batch(batch_size, dtype)
             }
@@ -463,8 +463,8 @@ impl RecurrentState for Memory {
     /// A matrix alone, or what a history begins with and its writes.
     fn to_data(&self) -> StateData {
         StateData::List(match self {
-            Memory::Matrix(matrix) => alloc::vec![RecurrentState::to_data(matrix)],
-            Memory::History { start, writes } => alloc::vec![start.to_data(), writes.to_data()],
+            FastMemory::Matrix(matrix) => alloc::vec![RecurrentState::to_data(matrix)],
+            FastMemory::History { start, writes } => alloc::vec![start.to_data(), writes.to_data()],
         })
     }
 
@@ -473,10 +473,12 @@ impl RecurrentState for Memory {
             && parts.len() == 1
         {
             let [matrix] = data.into_parts()?;
-            return Ok(Memory::Matrix(RecurrentState::from_data(matrix, device)?));
+            return Ok(FastMemory::Matrix(RecurrentState::from_data(
+                matrix, device,
+            )?));
         }
         let [start, writes] = data.into_parts()?;
-        Ok(Memory::History {
+        Ok(FastMemory::History {
             start: RecurrentState::from_data(start, device)?,
             writes: RecurrentState::from_data(writes, device)?,
         })

@@ -35,7 +35,7 @@
 //!
 //! `std` (default), and one for each Burn backend, passed through: `flex` (CPU, with fused kernels for whole
 //! sequences of [`FastWeights`], of an [`Ntm`], of [`Lstm`], [`Gru`] and [`Elman`] without layer normalisation, and of [`Sab`] over these
-//! three), `ndarray` (CPU, deprecated by Burn), `wgpu` and `cuda` (GPUs, with kernels for the same). [`Path`] forces the composed form or
+//! three), `ndarray` (CPU, deprecated by Burn), `wgpu` and `cuda` (GPUs, with kernels for the same). [`ExecutionPath`] forces the composed form or
 //! the fused one of fast weights, of a Turing machine and of [`Sab`]; the bare cells are fused wherever there is a kernel. Autodiff is a
 //! property of the device: `Device::flex().autodiff()`.
 //!
@@ -76,15 +76,16 @@ mod sab;
 mod stack;
 mod state;
 
-pub use cell::Cell;
+pub use cell::RecurrentCell;
 pub use cells::*;
 pub use error::{ConfigError, StateError};
 pub use fast_weights::{
-    FastWeights, FastWeightsConfig, FastWeightsState, FastWeightsTrace, Form, Memory, Write,
+    FastMemory, FastWeights, FastWeightsConfig, FastWeightsState, FastWeightsTrace, MemoryForm,
+    WrittenState,
 };
 pub use initializer::HiddenInitializer;
 pub use ntm::*;
-pub use ops::{Activation, LstmState, Path};
+pub use ops::{Activation, ExecutionPath, LstmState};
 #[cfg(feature = "flex")]
 pub use ops::{InstructionSet, InstructionSetError};
 pub use recurrent::Recurrent;

@@ -10,8 +10,8 @@ mod common;
 use burn::tensor::{DType, Device, Tensor};
 use common::{FlatState, assert_close, random, randomized, rng, values};
 use fw_core::{
-    AssociativeLstmConfig, ControllerKind, ElmanConfig, FastWeightsConfig, Form, GruConfig,
-    LstmConfig, NtmConfig, Path, SabConfig, Stack,
+    AssociativeLstmConfig, ControllerKind, ElmanConfig, ExecutionPath, FastWeightsConfig,
+    GruConfig, LstmConfig, MemoryForm, NtmConfig, SabConfig, Stack,
 };
 
 const BATCH_SIZE: usize = 2;
@@ -91,9 +91,9 @@ fn recurrent_cells_go_on_from_call_to_call() {
 #[test]
 fn fast_weights_go_on_from_call_to_call() {
     for (form, path) in [
-        (Form::Matrix, Path::Fused),
-        (Form::Matrix, Path::Composed),
-        (Form::Attention, Path::Composed),
+        (MemoryForm::Matrix, ExecutionPath::Fused),
+        (MemoryForm::Matrix, ExecutionPath::Composed),
+        (MemoryForm::Attention, ExecutionPath::Composed),
     ] {
         let config = FastWeightsConfig::new(3, 4).with_form(form);
         let layer = config.with_path(path).init(&Device::flex());
@@ -103,7 +103,7 @@ fn fast_weights_go_on_from_call_to_call() {
 
 #[test]
 fn turing_machines_go_on_from_call_to_call() {
-    for path in [Path::Fused, Path::Composed] {
+    for path in [ExecutionPath::Fused, ExecutionPath::Composed] {
         let config = NtmConfig::new(3, 4).with_memory_size(5).with_word_size(3);
         let layer = config.with_path(path).init(&Device::flex());
         check(&format!("ntm, {path:?}"), layer);
@@ -116,7 +116,7 @@ fn turing_machines_go_on_from_call_to_call() {
 #[test]
 fn sparse_attentive_backtracking_goes_on_from_call_to_call() {
     let device = Device::flex();
-    for path in [Path::Fused, Path::Composed] {
+    for path in [ExecutionPath::Fused, ExecutionPath::Composed] {
         // As many memories in each call.
         let config = SabConfig::new().with_top_k(Some(2)).with_path(path);
         let config = config.with_max_memories(Some(2));

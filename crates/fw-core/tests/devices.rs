@@ -10,8 +10,8 @@ use burn::tensor::{DType, Device, Tensor};
 use common::configs::sab_configs;
 use common::{FlatState, Outcome, max_relative_error, outcome, random, randomized, rng, values};
 use fw_core::{
-    Cell, Combination, ElmanConfig, FastWeightsConfig, GruConfig, LstmConfig, Path, Recurrent,
-    SabConfig,
+    Combination, ElmanConfig, ExecutionPath, FastWeightsConfig, GruConfig, LstmConfig, Recurrent,
+    RecurrentCell, SabConfig,
 };
 
 fn gpu() -> Device {
@@ -58,7 +58,7 @@ fn a_state_that_does_not_fit_is_refused_as_on_the_cpu() {
 }
 
 /// A sequence of the same numbers in single precision on the GPU, by the kernel, and in double precision on the CPU, composed.
-fn compare<C: Cell + FlatState>(
+fn compare<C: RecurrentCell + FlatState>(
     name: &str,
     cell: impl Fn(&Device) -> C,
     configs: &[SabConfig],
@@ -75,8 +75,12 @@ fn compare<C: Cell + FlatState>(
                 layer.forward(input, Some(state))
             })
         };
-        let expected = run(Path::Composed, &Device::flex().autodiff(), DType::F64);
-        let actual = run(Path::Fused, &gpu(), DType::F32);
+        let expected = run(
+            ExecutionPath::Composed,
+            &Device::flex().autodiff(),
+            DType::F64,
+        );
+        let actual = run(ExecutionPath::Fused, &gpu(), DType::F32);
         let what = format!("{name}, {config:?}, T = {seq_length}");
         actual.assert_equals(&expected, &what, 1e-4, 1e-3);
     }
@@ -115,8 +119,8 @@ fn half_precision_comes_out_as_it_goes_in() {
             assert_eq!(output.dtype(), dtype);
             values(output)
         };
-        let expected = run(Path::Composed, &Device::flex(), DType::F64);
-        let actual = run(Path::Fused, &gpu().inner(), dtype);
+        let expected = run(ExecutionPath::Composed, &Device::flex(), DType::F64);
+        let actual = run(ExecutionPath::Fused, &gpu().inner(), dtype);
         // BF16 has eight bits of a number.
         let error = max_relative_error(&actual, &expected);
         assert!(error < 0.05, "{dtype:?}: {error}");

@@ -8,9 +8,10 @@ use burn::tensor::{DType, Device, Tensor};
 use common::configs::sab_configs;
 use common::{FlatState, Outcome, outcome, random, randomized, rng, values};
 use fw_core::{
-    Activation, AssociativeLstmConfig, Cell, Combination, Controller, ControllerKind, Elman,
-    ElmanConfig, FastWeights, FastWeightsConfig, Form, Gru, GruConfig, InitialMemory,
-    InitialWeights, Lstm, LstmConfig, NtmConfig, Path, Recurrent, Sab, SabConfig, Start, Write,
+    Activation, AssociativeLstmConfig, Combination, ControllerKind, Elman, ElmanConfig,
+    ExecutionPath, FastWeights, FastWeightsConfig, Gru, GruConfig, InitialMemory, InitialValue,
+    InitialWeights, Lstm, LstmConfig, MemoryForm, NtmConfig, NtmController, Recurrent,
+    RecurrentCell, Sab, SabConfig, WrittenState,
 };
 
 const D_INPUT: usize = 5;
@@ -125,7 +126,7 @@ fn forms_and_paths_of_fast_weights_agree() {
     let base = FastWeightsConfig::new(D_INPUT, D_HIDDEN).with_fast_learning_rate(0.3);
     let mut variants = Vec::new();
     for inner_steps in [0, 1, 3] {
-        for write in [Write::Final, Write::Preliminary] {
+        for write in [WrittenState::Final, WrittenState::Preliminary] {
             for activation in [Activation::Relu, Activation::Tanh] {
                 for norm in [true, false] {
                     let (decay, rate) = if norm { (0.95, 0.3) } else { (0.5, 0.01) };
@@ -152,15 +153,15 @@ fn forms_and_paths_of_fast_weights_agree() {
                         shrunk(layer, 0.3)
                     }
                 };
-                let law = build(Form::Matrix, Path::Composed);
+                let law = build(MemoryForm::Matrix, ExecutionPath::Composed);
                 let (input, state) = start(&law, seq_length, dtype);
                 let expected = whole(&law, &input, &state);
                 for (form, path) in [
-                    (Form::Attention, Path::Composed),
-                    (Form::Auto, Path::Composed),
-                    (Form::Matrix, Path::Fused),
-                    (Form::Attention, Path::Fused),
-                    (Form::Auto, Path::Fused),
+                    (MemoryForm::Attention, ExecutionPath::Composed),
+                    (MemoryForm::Auto, ExecutionPath::Composed),
+                    (MemoryForm::Matrix, ExecutionPath::Fused),
+                    (MemoryForm::Attention, ExecutionPath::Fused),
+                    (MemoryForm::Auto, ExecutionPath::Fused),
                 ] {
                     let outcome = whole(&build(form, path), &input, &state);
                     let what = format!("{form:?}, {path:?} of {what}");
@@ -173,7 +174,7 @@ fn forms_and_paths_of_fast_weights_agree() {
 
 #[test]
 fn paths_of_sparse_attentive_backtracking_agree() {
-    fn check<C: Cell + FlatState>(cell: impl Fn(&Device) -> C, configs: &[SabConfig]) {
+    fn check<C: RecurrentCell + FlatState>(cell: impl Fn(&Device) -> C, configs: &[SabConfig]) {
         let device = Device::flex().autodiff();
         for (dtype, forward, backward) in PRECISIONS {
             for config in configs {
@@ -186,10 +187,10 @@ fn paths_of_sparse_attentive_backtracking_agree() {
                         let layer = config.clone().with_path(path).init(cell(&device), &device);
                         randomized(layer, &mut rng(5), dtype)
                     };
-                    let law = build(Path::Composed);
+                    let law = build(ExecutionPath::Composed);
                     let (input, state) = start(&law, seq_length, dtype);
                     let expected = whole(&law, &input, &state);
-                    let fused = whole(&build(Path::Fused), &input, &state);
+                    let fused = whole(&build(ExecutionPath::Fused), &input, &state);
                     let what = format!("{config:?}, T = {seq_length}, {dtype:?}");
                     fused.assert_equals(&expected, &what, forward, backward);
                 }
@@ -224,8 +225,8 @@ fn paths_of_the_neural_turing_machine_agree() {
         config
             .with_initial_memory(InitialMemory::Learned)
             .with_initial_weights(InitialWeights::Learned)
-            .with_initial_reads(Start::Learned)
-            .with_initial_controller(Start::Learned)
+            .with_initial_reads(InitialValue::Learned)
+            .with_initial_controller(InitialValue::Learned)
     };
     let mut configs = vec![
         base.clone().with_shift_width(1),
@@ -257,7 +258,7 @@ fn paths_of_the_neural_turing_machine_agree() {
                 let layer = config.clone().with_path(path).init(&device);
                 let mut layer = randomized(layer, &mut rng(5), dtype);
                 // Without bounds, small weights keep 63 steps from exploding.
-                if let Controller::FeedForward(dense) = &mut layer.controller
+                if let NtmController::FeedForward(dense) = &mut layer.controller
                     && config.activation == Activation::Relu
                 {
                     for layer in &mut dense.layers {
@@ -273,23 +274,23 @@ fn paths_of_the_neural_turing_machine_agree() {
                 whole(&layer, &input, &state)
             };
             let what = format!("{config:?}, T = {seq_length}");
-            let law = run(Path::Composed, DType::F64);
-            let fused = run(Path::Fused, DType::F64);
+            let law = run(ExecutionPath::Composed, DType::F64);
+            let fused = run(ExecutionPath::Fused, DType::F64);
             let [(_, forward, backward), (_, single, single_backward)] = PRECISIONS;
             fused.assert_equals(&law, &what, forward, backward);
-            let (layer, input, state) = build(Path::Fused, DType::F64);
+            let (layer, input, state) = build(ExecutionPath::Fused, DType::F64);
             let projected = outcome(&layer, &input, &state, |layer, input, state| {
                 layer.forward_projected(layer.project(input), Some(state))
             });
             projected.assert_equals(&law, &format!("{what}, projected"), forward, backward);
             let worst = |outcome: &Outcome| outcome.errors(&law).into_iter().fold(1e-9, f64::max);
-            let composed = worst(&run(Path::Composed, DType::F32));
-            let fused = run(Path::Fused, DType::F32);
+            let composed = worst(&run(ExecutionPath::Composed, DType::F32));
+            let fused = run(ExecutionPath::Fused, DType::F32);
             // Where rounding alone takes the composed form farther than the tolerance, the fused form may go as far. How far that is
             // depends on how it falls out: it is drawn several times, by inputs a last bit off.
             let mut yardstick = composed;
             if worst(&fused) > single_backward {
-                let (layer, input, state) = build(Path::Composed, DType::F32);
+                let (layer, input, state) = build(ExecutionPath::Composed, DType::F32);
                 for draw in 0..8 {
                     let bits = random(&mut rng(draw), input.dims(), &device, DType::F32);
                     let nudged = input.clone() * (bits * f64::from(f32::EPSILON) + 1.0);
@@ -318,7 +319,7 @@ fn paths_of_the_neural_turing_machine_agree_over_long_sequences() {
         let layer = config.clone().with_path(path).init(&device);
         randomized(layer, &mut rng(5), DType::F64)
     };
-    let (composed, fused) = (build(Path::Composed), build(Path::Fused));
+    let (composed, fused) = (build(ExecutionPath::Composed), build(ExecutionPath::Fused));
     let (input, state) = start(&fused, 700, DType::F64);
     let expected = whole(&composed, &input, &state);
     let whole_of_it = whole(&fused, &input, &state);
@@ -351,7 +352,7 @@ fn paths_of_the_neural_turing_machine_agree_without_a_gradient_for_the_input_or_
             .with_memory_size(11)
             .with_word_size(4)
             .with_n_read_heads(2);
-        let outcomes = [Path::Composed, Path::Fused].map(|path| {
+        let outcomes = [ExecutionPath::Composed, ExecutionPath::Fused].map(|path| {
             let layer = config.clone().with_path(path).init(&device);
             let mut layer = randomized(layer, &mut rng(5), DType::F64);
             let no_key = Tensor::zeros([D_HIDDEN, 4], (&device, DType::F64));
@@ -408,7 +409,9 @@ fn a_cell_without_a_kernel_refuses_the_fused_path() {
     let device = Device::flex();
     let cell = ElmanConfig::new(D_INPUT, D_HIDDEN).with_layer_norm(true);
     let cell = cell.init(&device);
-    let layer = SabConfig::new().with_path(Path::Fused).init(cell, &device);
+    let layer = SabConfig::new()
+        .with_path(ExecutionPath::Fused)
+        .init(cell, &device);
     let _ = layer.forward(Tensor::zeros([1, 2, D_INPUT], &device), None);
 }
 
@@ -439,7 +442,7 @@ fn without_a_fast_learning_rate_fast_weights_are_an_elman_network() {
 #[test]
 fn the_trace_has_the_output_of_forward_and_the_attention_behind_it() {
     let device = Device::flex();
-    for write in [Write::Final, Write::Preliminary] {
+    for write in [WrittenState::Final, WrittenState::Preliminary] {
         // One inner step without normalisation: the output can be rebuilt from the attention.
         let config = FastWeightsConfig::new(D_INPUT, D_HIDDEN)
             .with_layer_norm(false)
@@ -463,7 +466,7 @@ fn the_trace_has_the_output_of_forward_and_the_attention_behind_it() {
         );
         assert_eq!(trace.attention.dims(), [2, 4, 6]);
 
-        let fw_core::Memory::History {
+        let fw_core::FastMemory::History {
             writes: Some(writes),
             ..
         } = trace.state.memory.clone()

@@ -8,7 +8,7 @@ use burn::tensor::{DType, Device, Tensor};
 use common::{assert_close, random, randomized, rng, values};
 use fw_core::ops::ntm;
 use fw_core::{
-    Activation, ControllerKind, HeadConfig, InitialMemory, InitialWeights, NtmConfig, Recurrent,
+    Activation, ControllerKind, InitialMemory, InitialWeights, NtmConfig, NtmHeadConfig, Recurrent,
 };
 use proptest::prelude::*;
 
@@ -164,7 +164,7 @@ fn heads_read_before_and_write_after() {
     let mut random = |shape| random(&mut rng, shape, &device, DType::F32);
     let (memory, prev) = (random([2, 6, 3]), softmax(random([2, 2, 6]), 2));
     let controller = random([2, 1, 5]).squeeze_dim::<2>(1);
-    let config = HeadConfig::new(5, 3).with_n_heads(2);
+    let config = NtmHeadConfig::new(5, 3).with_n_heads(2);
     let (reads, weights) =
         config
             .init_read(&device)

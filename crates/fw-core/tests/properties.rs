@@ -6,7 +6,8 @@ use burn::tensor::{DType, Device, Tensor};
 use common::{FlatState, assert_close, outcome, random, rng, values};
 use fw_core::ops::holographic::{bound, complex_product, copy_permutations, permuted_copies};
 use fw_core::{
-    ConfigError, FastWeightsConfig, Form, HiddenInitializer, Memory, Recurrent, RecurrentState,
+    ConfigError, FastMemory, FastWeightsConfig, HiddenInitializer, MemoryForm, Recurrent,
+    RecurrentState,
 };
 use proptest::prelude::*;
 
@@ -133,15 +134,15 @@ fn state_sizes_are_those_of_the_states() {
     }
     for_each_layer!(3, 4, Device::flex(), DType::F32, check);
     // Fast weights: what the state holds after a run, on both sides of the length where the form changes.
-    for form in [Form::Auto, Form::Matrix, Form::Attention] {
+    for form in [MemoryForm::Auto, MemoryForm::Matrix, MemoryForm::Attention] {
         let layer = FastWeightsConfig::new(3, 4)
             .with_form(form)
             .init(&Device::flex());
         for seq_length in [1, 4, 5, 9] {
             let (_, state) = layer.forward(Tensor::ones([1, seq_length, 3], &Device::flex()), None);
             let memory = match &state.memory {
-                Memory::Matrix(matrix) => matrix.shape().num_elements(),
-                Memory::History { start, writes } => {
+                FastMemory::Matrix(matrix) => matrix.shape().num_elements(),
+                FastMemory::History { start, writes } => {
                     assert!(start.is_none());
                     writes
                         .as_ref()

@@ -7,8 +7,8 @@ use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
 use common::{FlatState, assert_close, outcome, random, randomized, rng, values};
 use fw_core::ops::sab::select_top_k;
 use fw_core::{
-    Cell, Combination, GruConfig, Lstm, LstmConfig, Path, Recurrent, RecurrentState, Sab,
-    SabConfig, SabOutput, SabState, Score, SparseAttentionConfig, Sparsifier,
+    Combination, ExecutionPath, GruConfig, Lstm, LstmConfig, Recurrent, RecurrentCell,
+    RecurrentState, Sab, SabConfig, SabOutput, SabState, Score, SparseAttentionConfig, Sparsifier,
 };
 use proptest::prelude::*;
 
@@ -203,7 +203,7 @@ fn configurations() -> Vec<SabConfig> {
 #[test]
 fn outputs_and_truncated_gradients_are_those_of_the_equations_written_number_by_number() {
     const DELTA: f64 = 1e-6;
-    let paths = [Path::Composed, Path::Fused];
+    let paths = [ExecutionPath::Composed, ExecutionPath::Fused];
     let configs = configurations().into_iter();
     let configs = configs.flat_map(|config| paths.map(|path| config.clone().with_path(path)));
     for (seed, config) in configs.enumerate() {
@@ -266,7 +266,7 @@ fn gradients_reach_exactly_the_steps_of_the_replay_map() {
         let input = (input * 2.0).require_grad();
         let map = [0, 1].map(|sample| layer.forward_traced(input.clone(), None).replay_map(sample));
         for (sample, from) in (0..2).flat_map(|sample| (0..STEPS).map(move |from| (sample, from))) {
-            for path in [Path::Composed, Path::Fused] {
+            for path in [ExecutionPath::Composed, ExecutionPath::Fused] {
                 let layer = self::layer(&config.clone().with_path(path), 50 + seed as u64);
                 let (output, _) = layer.forward(input.clone(), None);
                 let output = output.narrow(0, sample, 1).narrow(1, from, 1);
@@ -289,7 +289,7 @@ fn gradients_reach_exactly_the_steps_of_the_replay_map() {
 }
 
 /// The bare cell, cut from its past before every `length`-th step.
-fn truncated<C: Cell + FlatState>(
+fn truncated<C: RecurrentCell + FlatState>(
     cell: &C,
     length: usize,
     input: Tensor<3>,
@@ -311,7 +311,7 @@ fn truncated<C: Cell + FlatState>(
 
 #[test]
 fn a_top_k_of_zero_is_truncated_backpropagation_of_the_bare_cell() {
-    fn check<C: Cell + FlatState>(cell: C) {
+    fn check<C: RecurrentCell + FlatState>(cell: C) {
         let device = Device::flex().autodiff();
         for (length, seq_length) in [(1, 5), (3, 7), (4, 8)] {
             let config = SabConfig::new()
@@ -360,7 +360,7 @@ fn of_equal_scores_the_older_memory_is_selected() {
 #[test]
 fn of_equal_memories_the_older_receive_the_gradient_on_both_paths() {
     let device = Device::flex().autodiff();
-    for path in [Path::Composed, Path::Fused] {
+    for path in [ExecutionPath::Composed, ExecutionPath::Fused] {
         let layer = layer(&SabConfig::new().with_top_k(Some(2)).with_path(path), 2);
         let memories = Tensor::<3>::ones([1, 5, D_HIDDEN], (&device, DType::F64)).require_grad();
         let state = SabState {
@@ -382,7 +382,7 @@ fn of_equal_memories_the_older_receive_the_gradient_on_both_paths() {
 #[test]
 fn a_memory_that_is_not_a_number_is_seen_on_both_paths() {
     let device = Device::flex();
-    for path in [Path::Composed, Path::Fused] {
+    for path in [ExecutionPath::Composed, ExecutionPath::Fused] {
         let config = SabConfig::new().with_top_k(Some(2)).with_path(path);
         let layer = layer(&config, 2);
         let mut memories = vec![0.5; 6 * D_HIDDEN];

@@ -7,8 +7,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use common::{FlatState, random, rng, values};
 use fw_core::{
-    Cell, FastWeights, FastWeightsConfig, Form, GruConfig, LstmConfig, Ntm, NtmConfig, Path,
-    Recurrent, RecurrentState, Sab, SabConfig, StateData, StateError,
+    ExecutionPath, FastWeights, FastWeightsConfig, GruConfig, LstmConfig, MemoryForm, Ntm,
+    NtmConfig, Recurrent, RecurrentCell, RecurrentState, Sab, SabConfig, StateData, StateError,
 };
 
 const BATCH_SIZE: usize = 2;
@@ -149,8 +149,8 @@ fn traces_and_composed_forms_say_the_same() {
     let traced = |layer: &FastWeights, state| {
         drop(layer.forward_traced(zeros([BATCH_SIZE, 2, D_INPUT]), Some(state)));
     };
-    for form in [Form::Matrix, Form::Attention] {
-        for path in [Path::Composed, Path::Auto] {
+    for form in [MemoryForm::Matrix, MemoryForm::Attention] {
+        for path in [ExecutionPath::Composed, ExecutionPath::Auto] {
             let config = FastWeightsConfig::new(D_INPUT, d_hidden);
             let layer = config.with_form(form).with_path(path).init(&device);
             let layer = common::randomized(layer, &mut randomized(1), DTYPE);
@@ -162,7 +162,7 @@ fn traces_and_composed_forms_say_the_same() {
     let traced = |layer: &Ntm, state| {
         drop(layer.forward_traced(zeros([BATCH_SIZE, 2, D_INPUT]), Some(state)));
     };
-    for path in [Path::Composed, Path::Auto] {
+    for path in [ExecutionPath::Composed, ExecutionPath::Auto] {
         let config = NtmConfig::new(D_INPUT, d_hidden).with_memory_size(6);
         let config = config.with_word_size(3).with_n_layers(2).with_path(path);
         let layer = common::randomized(config.init(&device), &mut randomized(2), DTYPE);
@@ -170,10 +170,10 @@ fn traces_and_composed_forms_say_the_same() {
         ways.insert(0, ("traced", traced));
         assert_refused("ntm", &layer, &state_of(&layer), &ways);
     }
-    fn traced_sab<C: Cell>(layer: &Sab<C>, state: <Sab<C> as Recurrent>::State) {
+    fn traced_sab<C: RecurrentCell>(layer: &Sab<C>, state: <Sab<C> as Recurrent>::State) {
         drop(layer.forward_traced(zeros([BATCH_SIZE, 2, D_INPUT]), Some(state)));
     }
-    for path in [Path::Composed, Path::Auto] {
+    for path in [ExecutionPath::Composed, ExecutionPath::Auto] {
         let config = SabConfig::new().with_path(path);
         let cell = LstmConfig::new(D_INPUT, d_hidden).init(&device);
         let layer = config.init(cell, &device);
@@ -194,7 +194,7 @@ fn a_machine_of_two_layers_refuses_the_state_of_one_and_the_other_way_round() {
         let layer = config.with_path(path).init(&device);
         common::randomized(layer, &mut rng(5), DTYPE)
     };
-    for path in [Path::Composed, Path::Auto] {
+    for path in [ExecutionPath::Composed, ExecutionPath::Auto] {
         for (own, given) in [(2, 1), (1, 2)] {
             let (layer, other) = (machine(own, path), machine(given, path));
             let expected =

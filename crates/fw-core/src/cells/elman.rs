@@ -5,7 +5,7 @@ use burn::module::{Module, Param};
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::{DType, Device, Tensor};
 
-use crate::cell::{Cell, forward_bare};
+use crate::cell::{RecurrentCell, forward_bare};
 use crate::display::displayed;
 use crate::error::{expect_valid, require_size};
 use crate::ops::project_linear;
@@ -195,7 +195,7 @@ impl Recurrent for Elman {
     }
 }
 
-impl Cell for Elman {
+impl RecurrentCell for Elman {
     fn with_hidden(_state: Tensor<2>, hidden: Tensor<2>) -> Tensor<2> {
         hidden
     }

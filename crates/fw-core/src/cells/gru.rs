@@ -5,7 +5,7 @@ use burn::module::Module;
 use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::{DType, Device, Tensor, activation::sigmoid};
 
-use crate::cell::{Cell, forward_bare};
+use crate::cell::{RecurrentCell, forward_bare};
 use crate::display::displayed;
 use crate::error::{expect_valid, require_size};
 use crate::initializer::uniform;
@@ -230,7 +230,7 @@ fn normalize<const D: usize>(blocks: Tensor<D>, gates: &LayerNorm, new: &LayerNo
     Tensor::cat(alloc::vec![normalized_gates, normalized_new], D - 1)
 }
 
-impl Cell for Gru {
+impl RecurrentCell for Gru {
     fn with_hidden(_state: Tensor<2>, hidden: Tensor<2>) -> Tensor<2> {
         hidden
     }

@@ -5,7 +5,7 @@ use burn::module::{Module, Param};
 use burn::nn::{Initializer, Linear, LinearConfig};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
-use crate::cell::{Cell, forward_bare};
+use crate::cell::{RecurrentCell, forward_bare};
 use crate::display::displayed;
 use crate::error::{expect_valid, require_finite, require_size};
 use crate::initializer::uniform;
@@ -176,7 +176,7 @@ impl Recurrent for Lstm {
     }
 }
 
-impl Cell for Lstm {
+impl RecurrentCell for Lstm {
     fn with_hidden(state: LstmState, hidden: Tensor<2>) -> LstmState {
         LstmState { hidden, ..state }
     }

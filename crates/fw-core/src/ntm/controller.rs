@@ -13,7 +13,7 @@ use crate::{Activation, ConfigError, Lstm, LstmState};
 
 /// The controller of an [`Ntm`](super::Ntm): reads `[x_t ; r_{t-1}]`, yields `h_t`.
 #[derive(Module, Debug)]
-pub enum Controller {
+pub enum NtmController {
     /// Layers of long short-term memory.
     Lstm(LstmController),
     /// Dense layers.
@@ -67,26 +67,26 @@ impl FeedForwardController {
     }
 }
 
-impl Controller {
+impl NtmController {
     /// Numbers that it carries for each sample.
     pub(super) fn state_size(&self) -> usize {
         match self {
-            Controller::Lstm(lstm) => 2 * lstm.initial_hidden.lazy_shape().num_elements(),
-            Controller::FeedForward(_) => 0,
+            NtmController::Lstm(lstm) => 2 * lstm.initial_hidden.lazy_shape().num_elements(),
+            NtmController::FeedForward(_) => 0,
         }
     }
 
     /// Layers that carry a state.
     pub(super) fn n_states(&self) -> usize {
         match self {
-            Controller::Lstm(lstm) => lstm.layers.len(),
-            Controller::FeedForward(_) => 0,
+            NtmController::Lstm(lstm) => lstm.layers.len(),
+            NtmController::FeedForward(_) => 0,
         }
     }
 
     /// The states of its layers before the first step.
     pub(super) fn initial_state(&self, batch_size: usize) -> Vec<LstmState> {
-        let Controller::Lstm(lstm) = self else {
+        let NtmController::Lstm(lstm) = self else {
             return Vec::new();
         };
         let of_layer = |start: &Param<Tensor<2>>, layer| {
@@ -115,8 +115,8 @@ impl Controller {
     pub(super) fn project(&self, input: Tensor<3>) -> Tensor<3> {
         let [.., d_input] = input.dims();
         let first = match self {
-            Controller::Lstm(lstm) => &lstm.layers[0].input,
-            Controller::FeedForward(dense) => &dense.layers[0],
+            NtmController::Lstm(lstm) => &lstm.layers[0].input,
+            NtmController::FeedForward(dense) => &dense.layers[0],
         };
         let weight = first.weight.val().narrow(0, 0, d_input);
         project(input, weight, first.bias.as_ref().map(|bias| bias.val()))
@@ -130,12 +130,12 @@ impl Controller {
             bias: linear.bias.as_ref().expect("layers have a bias").val(),
         };
         match self {
-            Controller::Lstm(lstm) => {
+            NtmController::Lstm(lstm) => {
                 let layers = lstm.layers.iter();
                 let layers = layers.map(|lstm| layer(&lstm.input, Some(lstm.w_hidden.val())));
                 (layers.collect(), None)
             }
-            Controller::FeedForward(dense) => {
+            NtmController::FeedForward(dense) => {
                 let layers = dense.layers.iter().map(|linear| layer(linear, None));
                 (layers.collect(), Some(dense.activation))
             }

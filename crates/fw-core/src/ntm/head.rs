@@ -11,7 +11,7 @@ use crate::ops::ntm::{Addressing, Writing, read, write};
 
 /// Configuration of a [`ReadHead`] or [`WriteHead`].
 #[derive(Config, Debug)]
-pub struct HeadConfig {
+pub struct NtmHeadConfig {
     /// Width of the controller's output, at least 1.
     pub d_controller: usize,
     /// Width of a word of the memory, at least 1.
@@ -46,10 +46,10 @@ pub struct HeadConfig {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use fw_core::HeadConfig;
+/// use fw_core::NtmHeadConfig;
 ///
 /// let device = Device::flex();
-/// let head = HeadConfig::new(16, 4).init_read(&device);
+/// let head = NtmHeadConfig::new(16, 4).init_read(&device);
 /// let memory = Tensor::ones([2, 10, 4], &device); // ten equal words
 /// let (read, weights) = head.forward(
 ///     Tensor::ones([2, 16], &device),
@@ -85,7 +85,7 @@ pub struct WriteHead {
     word_size: usize,
 }
 
-impl HeadConfig {
+impl NtmHeadConfig {
     /// Checks every field.
     ///
     /// # Errors

@@ -20,13 +20,13 @@ use crate::error::{expect_valid, require, require_size};
 use crate::ops::operation::is_available;
 use crate::ops::{Sequence, ntm, scan};
 use crate::recurrent::{check_input, empty_output, expect_state, state_or_initial};
-use crate::{Activation, ConfigError, LstmConfig, Path, Recurrent, StateError};
+use crate::{Activation, ConfigError, ExecutionPath, LstmConfig, Recurrent, StateError};
 
-pub use controller::{Controller, FeedForwardController, LstmController};
-pub use head::{HeadConfig, ReadHead, WriteHead};
+pub use controller::{FeedForwardController, LstmController, NtmController};
+pub use head::{NtmHeadConfig, ReadHead, WriteHead};
 pub use ntm::State as NtmState;
 use start::for_each_sample;
-pub use start::{InitialMemory, InitialWeights, Start};
+pub use start::{InitialMemory, InitialValue, InitialWeights};
 
 /// Configuration of [`Ntm`].
 #[derive(Config, Debug)]
@@ -70,15 +70,15 @@ pub struct NtmConfig {
     /// sequences where [`InitialWeights::Zero`] had hardly begun (one seed each, November 2026).
     #[config(default = "InitialWeights::OneHot")]
     pub initial_weights: InitialWeights,
-    /// What was read before the first step. Default [`Start::Learned`].
-    #[config(default = "Start::Learned")]
-    pub initial_reads: Start,
-    /// The state of an LSTM controller before the first step. Default [`Start::Learned`].
-    #[config(default = "Start::Learned")]
-    pub initial_controller: Start,
-    /// How a whole sequence is computed. Default [`Path::Auto`].
-    #[config(default = "Path::Auto")]
-    pub path: Path,
+    /// What was read before the first step. Default [`InitialValue::Learned`].
+    #[config(default = "InitialValue::Learned")]
+    pub initial_reads: InitialValue,
+    /// The state of an LSTM controller before the first step. Default [`InitialValue::Learned`].
+    #[config(default = "InitialValue::Learned")]
+    pub initial_controller: InitialValue,
+    /// How a whole sequence is computed. Default [`ExecutionPath::Auto`].
+    #[config(default = "ExecutionPath::Auto")]
+    pub path: ExecutionPath,
 }
 
 /// The kind of controller of an [`Ntm`].
@@ -140,7 +140,7 @@ pub enum ControllerKind {
 #[module(custom_display)]
 pub struct Ntm {
     /// The controller's layers, from the input on. The first reads `[x_t ; r_{t-1}]`.
-    pub controller: Controller,
+    pub controller: NtmController,
     /// The read heads.
     pub read_head: ReadHead,
     /// The write heads.
@@ -156,7 +156,7 @@ pub struct Ntm {
     shift_width: usize,
     learns_weights: bool,
     #[module(skip)]
-    path: Path,
+    path: ExecutionPath,
 }
 
 /// What [`Ntm::forward_traced`] yields: what each step did.
@@ -237,9 +237,9 @@ impl NtmConfig {
         self.validate()?;
         let n_heads = self.n_read_heads + self.n_write_heads;
         let controller = match self.controller {
-            ControllerKind::Lstm => Controller::Lstm(LstmController::init(self, device)?),
+            ControllerKind::Lstm => NtmController::Lstm(LstmController::init(self, device)?),
             ControllerKind::FeedForward => {
-                Controller::FeedForward(FeedForwardController::init(self, device))
+                NtmController::FeedForward(FeedForwardController::init(self, device))
             }
         };
         Ok(Ntm {
@@ -275,8 +275,8 @@ impl NtmConfig {
         LstmConfig::new(self.d_below(layer), self.d_controller).with_forget_bias(self.forget_bias)
     }
 
-    fn heads(&self, n_heads: usize) -> HeadConfig {
-        HeadConfig::new(self.d_controller, self.word_size)
+    fn heads(&self, n_heads: usize) -> NtmHeadConfig {
+        NtmHeadConfig::new(self.d_controller, self.word_size)
             .with_n_heads(n_heads)
             .with_shift_width(self.shift_width)
     }
@@ -296,31 +296,27 @@ impl Ntm {
         }
         let weights = self.weights();
         let (n_read, n_write) = (self.n_read_heads(), self.n_write_heads());
-        let mut of_steps = [const { Vec::new() }; 5];
+        let mut steps = Vec::new();
         let (output, state) = scan(self.project(input), state, |projected_t, state| {
             let step = ntm::step(projected_t, state, &weights);
-            let now = [
-                step.state.weights.clone().narrow(1, 0, n_read),
-                step.state.weights.clone().narrow(1, n_read, n_write),
-                step.state.reads.clone(),
-                step.writing.erase,
-                step.writing.add,
-            ];
-            for (steps, now) in of_steps.iter_mut().zip(now) {
-                steps.push(now);
-            }
+            steps.push(Traced {
+                weights: step.state.weights.clone(),
+                reads: step.state.reads.clone(),
+                writing: step.writing,
+            });
             (step.output, step.state)
         });
-        let [read_weights, write_weights, reads, erases, adds] =
-            of_steps.map(|steps| Tensor::stack(steps, 1));
+        let stacked = |part: &dyn Fn(&Traced) -> Tensor<3>| {
+            Tensor::stack(steps.iter().map(part).collect(), 1)
+        };
         NtmTrace {
             output,
             state,
-            read_weights,
-            write_weights,
-            reads,
-            erases,
-            adds,
+            read_weights: stacked(&|step| step.weights.clone().narrow(1, 0, n_read)),
+            write_weights: stacked(&|step| step.weights.clone().narrow(1, n_read, n_write)),
+            reads: stacked(&|step| step.reads.clone()),
+            erases: stacked(&|step| step.writing.erase.clone()),
+            adds: stacked(&|step| step.writing.add.clone()),
         }
     }
 
@@ -390,12 +386,19 @@ impl Ntm {
     }
 }
 
+/// What a trace keeps of a step.
+struct Traced {
+    weights: Tensor<3>,
+    reads: Tensor<3>,
+    writing: ntm::Writing,
+}
+
 displayed!(Ntm: |ntm|
     d_input = ntm.d_input,
     d_controller = ntm.read_head.linear.weight.lazy_shape()[0],
     controller = String::from(match ntm.controller {
-        Controller::Lstm(_) => "Lstm",
-        Controller::FeedForward(_) => "FeedForward",
+        NtmController::Lstm(_) => "Lstm",
+        NtmController::FeedForward(_) => "FeedForward",
     }),
     memory_size = ntm.initial_memory.lazy_shape()[0],
     word_size = ntm.initial_memory.lazy_shape()[1],
@@ -510,13 +513,12 @@ impl Ntm {
     fn by_kernel(&self, input: &Sequence, state: &NtmState) -> Option<(Tensor<3>, NtmState)> {
         #[cfg(feature = "flex")]
         if is_available(&input.tensor().device(), input.tensor().dtype()) {
-            let (input, state) = (input.clone(), state.clone());
-            return Some(ntm::fused::sequence(input, state, self.slow_weights()));
+            return Some(ntm::fused::sequence(input, state, &self.slow_weights()));
         }
         #[cfg(feature = "cube")]
-        if let Some(result) =
-            ntm::cube::sequence(input, state, &self.weights(), |input| self.project(input))
-        {
+        if let Some(result) = ntm::cube::sequence(input, state, self.slow_weights(), |input| {
+            self.project(input)
+        }) {
             return Some(result);
         }
         None

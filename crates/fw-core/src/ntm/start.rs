@@ -36,7 +36,7 @@ pub enum InitialWeights {
 /// Another start value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Start {
+pub enum InitialValue {
     /// Zeros.
     Zero,
     /// Zeros at first, then learned.
@@ -88,12 +88,12 @@ impl InitialWeights {
     }
 }
 
-impl Start {
+impl InitialValue {
     pub(super) fn init(&self, shape: [usize; 2], device: &Device) -> Param<Tensor<2>> {
         let zeros = Initializer::Zeros.init(shape, device);
         match self {
-            Start::Zero => fixed(zeros),
-            Start::Learned => zeros,
+            InitialValue::Zero => fixed(zeros),
+            InitialValue::Learned => zeros,
         }
     }
 }

@@ -27,7 +27,7 @@ pub(crate) use cell::lstm_step;
 pub use cell::{CellKind, LstmState};
 #[cfg(feature = "flex")]
 pub use cpu::{InstructionSet, InstructionSetError};
-pub use path::Path;
+pub use path::ExecutionPath;
 pub use projection::{project, project_linear};
 pub use scan::scan;
 pub(crate) use sequence::Sequence;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// How an operation over a whole sequence is computed. Both ways give the same numbers up to rounding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Path {
+pub enum ExecutionPath {
     /// Fused where there is a kernel for the device and the type, composed elsewhere.
     #[default]
     Auto,
@@ -17,12 +17,12 @@ pub enum Path {
     Fused,
 }
 
-impl Path {
+impl ExecutionPath {
     /// Computes by the kernel or composed, as this path asks for. The kernel yields nothing where there is none; `what` is computed
     /// of `operands`, in the type and on the device of `like`.
     ///
     /// # Panics
-    /// If the path is [`Path::Fused`] and there is no kernel.
+    /// If the path is [`ExecutionPath::Fused`] and there is no kernel.
     #[track_caller]
     pub(crate) fn choose<I, O>(
         self,
@@ -32,14 +32,14 @@ impl Path {
         by_kernel: impl FnOnce(&I) -> Option<O>,
         composed: impl FnOnce(I) -> O,
     ) -> O {
-        if self != Path::Composed
+        if self != ExecutionPath::Composed
             && let Some(output) = by_kernel(&operands)
         {
             return output;
         }
         let (device, dtype) = like;
         assert!(
-            self != Path::Fused,
+            self != ExecutionPath::Fused,
             "path is Fused; there is no kernel for {what} in {dtype:?} on {device:?}: it needs Flex, f32 or f64, and the cargo \
              feature flex, or a GPU with room for a sample, f32, f16 or bf16, and the cargo feature wgpu or cuda"
         );

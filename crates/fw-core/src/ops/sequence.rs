@@ -18,13 +18,6 @@ impl Sequence {
         }
     }
 
-    #[cfg(feature = "flex")]
-    pub(crate) fn into_tensor(self) -> Tensor<3> {
-        match self {
-            Sequence::Raw(tensor) | Sequence::Projected(tensor) => tensor,
-        }
-    }
-
     /// What `project` makes of the input, unless that is what there is.
     pub(crate) fn projected(self, project: impl FnOnce(Tensor<3>) -> Tensor<3>) -> Tensor<3> {
         match self {

@@ -11,13 +11,13 @@ use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::cell::Cell;
+use crate::cell::RecurrentCell;
 use crate::error::{expect_valid, require_size};
-use crate::ops::sab::{Attended, Memories, Options, Run, Scoring, by_kernel, combine};
+use crate::ops::sab::{Attended, Memories, Options, Recall, Scoring, by_kernel, combine};
 use crate::ops::scan;
 use crate::ops::shapes::fits;
 use crate::recurrent::{empty_output, expect_state, state_or_initial};
-use crate::{ConfigError, Path, Recurrent, RecurrentState, StateError};
+use crate::{ConfigError, ExecutionPath, Recurrent, RecurrentState, StateError};
 
 pub use crate::ops::sab::{Combination, Score, Sparsifier};
 pub use attention::{SparseAttention, SparseAttentionConfig};
@@ -73,9 +73,9 @@ pub struct SabConfig {
     /// What a step yields. Default [`SabOutput::HiddenAndSummary`], the paper.
     #[config(default = "SabOutput::HiddenAndSummary")]
     pub output: SabOutput,
-    /// How a sequence is computed. Default [`Path::Auto`]: fused where there is a kernel.
-    #[config(default = "Path::Auto")]
-    pub path: Path,
+    /// How a sequence is computed. Default [`ExecutionPath::Auto`]: fused where there is a kernel.
+    #[config(default = "ExecutionPath::Auto")]
+    pub path: ExecutionPath,
 }
 
 /// Sparse Attentive Backtracking: a recurrent cell that stores states, recalls the few that score best, and learns from
@@ -162,7 +162,7 @@ impl SabConfig {
     /// # Panics
     /// If [`validate`](Self::validate) finds an error; [`try_init`](Self::try_init) returns it instead.
     #[track_caller]
-    pub fn init<C: Cell>(&self, cell: C, device: &Device) -> Sab<C> {
+    pub fn init<C: RecurrentCell>(&self, cell: C, device: &Device) -> Sab<C> {
         expect_valid(self.try_init(cell, device))
     }
 
@@ -170,7 +170,11 @@ impl SabConfig {
     ///
     /// # Errors
     /// What [`validate`](Self::validate) finds.
-    pub fn try_init<C: Cell>(&self, cell: C, device: &Device) -> Result<Sab<C>, ConfigError> {
+    pub fn try_init<C: RecurrentCell>(
+        &self,
+        cell: C,
+        device: &Device,
+    ) -> Result<Sab<C>, ConfigError> {
         self.validate()?;
         let d_hidden = cell.d_output();
         let attention = match self.top_k {
@@ -229,7 +233,7 @@ impl<S> From<Walk<S>> for SabState<S> {
     }
 }
 
-impl<C: Cell> Sab<C> {
+impl<C: RecurrentCell> Sab<C> {
     /// The configuration that it was made from.
     pub fn config(&self) -> &SabConfig {
         &self.config
@@ -328,12 +332,14 @@ impl<C: Cell> Sab<C> {
         let [_, seq_length, _] = projected.dims();
         let cell = self.cell.fused(&state.cell)?;
         let (options, d_hidden) = (self.config.options(), self.d_hidden());
-        let run = Run {
+        let recall = Recall {
+            options: &options,
+            scoring,
+            memories: state.memories.as_ref(),
             first_step: state.step,
             yields_summary: self.config.output == SabOutput::HiddenAndSummary,
         };
-        let memories = state.memories.as_ref();
-        let (output, last_cell) = by_kernel(projected, &cell, memories, scoring, &options, run)?;
+        let (output, last_cell) = by_kernel(projected, &cell, recall)?;
         let hidden = output.clone().narrow(2, 0, d_hidden);
         let last = hidden.clone().narrow(1, seq_length - 1, 1).squeeze_dim(1);
         Some((
@@ -374,7 +380,7 @@ impl<C: Cell> Sab<C> {
     }
 }
 
-impl<C: Cell> Recurrent for Sab<C> {
+impl<C: RecurrentCell> Recurrent for Sab<C> {
     type State = SabState<C::State>;
 
     fn d_input(&self) -> usize {

@@ -8,7 +8,7 @@ use super::{Combination, Sab, SabOutput, SabState, SparseAttention};
 use crate::ops::sab::Memories;
 use crate::ops::scan;
 use crate::recurrent::{check_input, empty_output, state_or_initial};
-use crate::{Cell, Recurrent};
+use crate::{Recurrent, RecurrentCell};
 
 /// What [`Sab::forward_traced`] yields.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ struct Paths {
     state_recalls: bool,
 }
 
-impl<C: Cell> Sab<C> {
+impl<C: RecurrentCell> Sab<C> {
     /// [`forward`](Recurrent::forward) that also tells what each step recalled.
     ///
     /// # Panics

@@ -8,8 +8,8 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use fw_core::{
-    AssociativeLstm, AssociativeLstmState, Cell, Controller, Elman, FastWeights, FastWeightsState,
-    Gru, Lstm, LstmState, Memory, Ntm, NtmState, Recurrent, Sab, SabState, Stack,
+    AssociativeLstm, AssociativeLstmState, Elman, FastMemory, FastWeights, FastWeightsState, Gru,
+    Lstm, LstmState, Ntm, NtmController, NtmState, Recurrent, RecurrentCell, Sab, SabState, Stack,
 };
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -224,7 +224,7 @@ impl FlatState for FastWeights {
         let width = self.d_output();
         FastWeightsState {
             hidden: flat.clone().narrow(1, 0, width),
-            memory: Memory::Matrix(
+            memory: FastMemory::Matrix(
                 flat.narrow(1, width, width * width)
                     .reshape([batch_size, width, width]),
             ),
@@ -255,7 +255,7 @@ impl FlatState for Ntm {
             part.reshape([batch_size, rows, width])
         };
         let controller = match &self.controller {
-            Controller::Lstm(lstm) => {
+            NtmController::Lstm(lstm) => {
                 let [n_layers, width] = lstm.initial_hidden.dims();
                 let mut row = || take([1, width]).reshape([batch_size, width]);
                 let state = |_| LstmState {
@@ -264,7 +264,7 @@ impl FlatState for Ntm {
                 };
                 (0..n_layers).map(state).collect()
             }
-            Controller::FeedForward(_) => Vec::new(),
+            NtmController::FeedForward(_) => Vec::new(),
         };
         NtmState {
             controller,
@@ -309,7 +309,7 @@ impl<R: FlatState> FlatState for Stack<R> {
 /// Memories in a state that is made from numbers.
 const GIVEN_MEMORIES: usize = 2;
 
-impl<C: Cell + FlatState> FlatState for Sab<C> {
+impl<C: RecurrentCell + FlatState> FlatState for Sab<C> {
     fn flat_width(&self) -> usize {
         self.cell.flat_width() + GIVEN_MEMORIES * self.cell.d_output()
     }
@@ -445,10 +445,13 @@ macro_rules! for_each_layer {
         }
         let fast = FastWeightsConfig::new(d_input, d_hidden).with_fast_learning_rate(0.3);
         one!("fast weights", fast.clone());
-        one!("fast weights, matrix", fast.clone().with_form(Form::Matrix));
+        one!(
+            "fast weights, matrix",
+            fast.clone().with_form(MemoryForm::Matrix)
+        );
         one!(
             "fast weights, attention",
-            fast.clone().with_form(Form::Attention)
+            fast.clone().with_form(MemoryForm::Attention)
         );
         one!(
             "fast weights, three inner steps",
@@ -461,7 +464,7 @@ macro_rules! for_each_layer {
         one!(
             "fast weights, written early",
             fast.clone()
-                .with_write(Write::Preliminary)
+                .with_write(WrittenState::Preliminary)
                 .with_normalize_preliminary(true)
         );
         one!(

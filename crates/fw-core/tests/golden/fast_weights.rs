@@ -3,8 +3,8 @@
 use burn::module::Param;
 use burn::tensor::Device;
 use fw_core::{
-    Activation, FastWeights, FastWeightsConfig, FastWeightsState, Form, Memory, Path, Recurrent,
-    Write,
+    Activation, ExecutionPath, FastMemory, FastWeights, FastWeightsConfig, FastWeightsState,
+    MemoryForm, Recurrent, WrittenState,
 };
 
 use crate::reference::Golden;
@@ -12,21 +12,21 @@ use crate::reference::Golden;
 #[test]
 fn composed_fast_weights_agree_with_the_reference() {
     for golden in Golden::all("fast_weights_") {
-        check_fast_weights(&golden, Form::Matrix, Path::Composed);
-        check_fast_weights(&golden, Form::Attention, Path::Composed);
+        check_fast_weights(&golden, MemoryForm::Matrix, ExecutionPath::Composed);
+        check_fast_weights(&golden, MemoryForm::Attention, ExecutionPath::Composed);
     }
 }
 
 #[test]
 fn fused_fast_weights_agree_with_the_reference() {
     for golden in Golden::all("fast_weights_") {
-        check_fast_weights(&golden, Form::Matrix, Path::Fused);
-        check_fast_weights(&golden, Form::Attention, Path::Fused);
+        check_fast_weights(&golden, MemoryForm::Matrix, ExecutionPath::Fused);
+        check_fast_weights(&golden, MemoryForm::Attention, ExecutionPath::Fused);
     }
 }
 
 /// Outputs, last states and every gradient of one file.
-fn check_fast_weights(golden: &Golden, form: Form, path: Path) {
+fn check_fast_weights(golden: &Golden, form: MemoryForm, path: ExecutionPath) {
     let device = Device::flex().autodiff();
     let layer = fast_weights_layer(golden, form, path, &device);
     let input = golden.leaf::<3>("input", &device);
@@ -34,7 +34,7 @@ fn check_fast_weights(golden: &Golden, form: Form, path: Path) {
     let fast = golden.leaf::<3>("fast0", &device);
     let start = FastWeightsState {
         hidden: hidden.clone(),
-        memory: Memory::Matrix(fast.clone()),
+        memory: FastMemory::Matrix(fast.clone()),
     };
 
     let (output, last) = layer.forward(input.clone(), Some(start));
@@ -77,7 +77,12 @@ fn check_fast_weights(golden: &Golden, form: Form, path: Path) {
 }
 
 /// The layer that a file's metadata describes, with the file's parameters.
-fn fast_weights_layer(golden: &Golden, form: Form, path: Path, device: &Device) -> FastWeights {
+fn fast_weights_layer(
+    golden: &Golden,
+    form: MemoryForm,
+    path: ExecutionPath,
+    device: &Device,
+) -> FastWeights {
     let size = |key| golden.number(key) as usize;
     let mut layer = FastWeightsConfig::new(size("d_input"), size("d_hidden"))
         .with_decay(golden.number("decay"))
@@ -87,8 +92,8 @@ fn fast_weights_layer(golden: &Golden, form: Form, path: Path, device: &Device) 
         .with_normalize_preliminary(golden.flag("normalize_preliminary"))
         .with_epsilon(golden.number("epsilon"))
         .with_write(match golden.text("write") {
-            "final" => Write::Final,
-            "preliminary" => Write::Preliminary,
+            "final" => WrittenState::Final,
+            "preliminary" => WrittenState::Preliminary,
             other => panic!("{}: write is {other}", golden.name),
         })
         .with_activation(match golden.text("activation") {

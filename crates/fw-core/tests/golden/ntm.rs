@@ -5,7 +5,7 @@ use burn::nn::Linear;
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
 use fw_core::ops::ntm;
-use fw_core::{Controller, InitialWeights, Ntm, NtmConfig, Path, Recurrent};
+use fw_core::{ExecutionPath, InitialWeights, Ntm, NtmConfig, NtmController, Recurrent};
 
 use crate::common::{assert_close, values};
 use crate::reference::Golden;
@@ -137,19 +137,19 @@ fn addressing_agrees_with_the_reference() {
 #[test]
 fn a_composed_machine_that_copies_agrees_with_the_reference() {
     for golden in Golden::all("ntm_copy") {
-        check_machine(&golden, Path::Composed);
+        check_machine(&golden, ExecutionPath::Composed);
     }
 }
 
 #[test]
 fn a_fused_machine_that_copies_agrees_with_the_reference() {
     for golden in Golden::all("ntm_copy") {
-        check_machine(&golden, Path::Fused);
+        check_machine(&golden, ExecutionPath::Fused);
     }
 }
 
 /// Outputs, states and loss of one file, and the gradient of every parameter.
-fn check_machine(golden: &Golden, path: Path) {
+fn check_machine(golden: &Golden, path: ExecutionPath) {
     let device = Device::flex().autodiff();
     let (machine, output) = machine(golden, path, &device);
     let length = golden.number("len") as usize;
@@ -187,7 +187,7 @@ fn check_machine(golden: &Golden, path: Path) {
 }
 
 fn check_gradients(golden: &Golden, machine: &Ntm, output: &Linear, gradients: &Gradients) {
-    let Controller::Lstm(controller) = &machine.controller else {
+    let NtmController::Lstm(controller) = &machine.controller else {
         panic!("the reference has an LSTM controller");
     };
     let lstm = &controller.layers[0];
@@ -257,7 +257,7 @@ fn reordered(rows: Tensor<2>, runs: [(usize, usize); 4]) -> Tensor<2> {
 }
 
 /// The machine that a file's metadata describes, with the file's parameters, and the map of its output.
-fn machine(golden: &Golden, path: Path, device: &Device) -> (Ntm, Linear) {
+fn machine(golden: &Golden, path: ExecutionPath, device: &Device) -> (Ntm, Linear) {
     let size = |key| golden.number(key) as usize;
     assert_eq!(size("heads"), 1, "the reference has one head of each kind");
     assert_eq!(size("controller_layers"), 1);
@@ -280,7 +280,7 @@ fn machine(golden: &Golden, path: Path, device: &Device) -> (Ntm, Linear) {
         .initial_weights
         .map(|weights| weights.cast(DType::F64));
     machine.initial_reads = learned(matrix("ntm.read0_bias"));
-    let Controller::Lstm(controller) = &mut machine.controller else {
+    let NtmController::Lstm(controller) = &mut machine.controller else {
         panic!("the default controller is an LSTM");
     };
     let start = |key: &str| {

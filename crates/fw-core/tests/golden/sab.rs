@@ -4,7 +4,7 @@ use burn::module::Param;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{DType, Device, Tensor};
 use fw_core::{
-    Combination, LstmConfig, LstmState, Path, Recurrent, Sab, SabConfig, SabState, Score,
+    Combination, ExecutionPath, LstmConfig, LstmState, Recurrent, Sab, SabConfig, SabState, Score,
     Sparsifier,
 };
 
@@ -14,19 +14,19 @@ use crate::reference::Golden;
 #[test]
 fn composed_sparse_attentive_backtracking_agrees_with_the_reference() {
     for golden in Golden::all("sab_") {
-        check_sab(&golden, Path::Composed);
+        check_sab(&golden, ExecutionPath::Composed);
     }
 }
 
 #[test]
 fn fused_sparse_attentive_backtracking_agrees_with_the_reference() {
     for golden in Golden::all("sab_") {
-        check_sab(&golden, Path::Fused);
+        check_sab(&golden, ExecutionPath::Fused);
     }
 }
 
 /// Outputs, states, weights, loss and every gradient of one file.
-fn check_sab(golden: &Golden, path: Path) {
+fn check_sab(golden: &Golden, path: ExecutionPath) {
     let device = Device::flex().autodiff();
     let (layer, output) = layer(golden, path, &device);
     let input = golden.leaf::<3>("in.x", &device);
@@ -100,7 +100,7 @@ fn start(golden: &Golden, layer: &Sab<fw_core::Lstm>, device: &Device) -> SabSta
     }
 }
 
-fn layer(golden: &Golden, path: Path, device: &Device) -> (Sab<fw_core::Lstm>, Linear) {
+fn layer(golden: &Golden, path: ExecutionPath, device: &Device) -> (Sab<fw_core::Lstm>, Linear) {
     let size = |key| golden.number(key) as usize;
     let matrix = |key: &str| golden.leaf::<2>(key, device).inner();
     let parameter = |value| Param::from_tensor(Tensor::from_inner(value).require_grad());

@@ -1,7 +1,9 @@
 //! What a layer did at each step, for pictures.
 
 use burn::tensor::Tensor;
-use fw_core::{AssociativeLstm, Cell, Elman, FastWeights, Gru, Lstm, Ntm, Recurrent, Sab, Stack};
+use fw_core::{
+    AssociativeLstm, Elman, FastWeights, Gru, Lstm, Ntm, Recurrent, RecurrentCell, Sab, Stack,
+};
 
 /// Numbers by row and step.
 #[derive(Clone, Debug)]
@@ -77,7 +79,7 @@ impl Layer for Ntm {
     }
 }
 
-impl<C: Cell> Layer for Sab<C> {
+impl<C: RecurrentCell> Layer for Sab<C> {
     fn trace(&self, input: Tensor<3>, state: Option<Self::State>) -> (MapPairs, Self::State) {
         let trace = self.forward_traced(input, state);
         let seq_length = trace.output.dims()[1];

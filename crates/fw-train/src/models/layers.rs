@@ -2,9 +2,9 @@
 
 use burn::tensor::Device;
 use fw_core::{
-    Activation, AssociativeLstmConfig, ConfigError, ControllerKind, ElmanConfig, FastWeightsConfig,
-    Form, GruConfig, HiddenInitializer, InitialMemory, InitialWeights, Lstm, LstmConfig, NtmConfig,
-    Path, Stack, Start, Write,
+    Activation, AssociativeLstmConfig, ConfigError, ControllerKind, ElmanConfig, ExecutionPath,
+    FastWeightsConfig, GruConfig, HiddenInitializer, InitialMemory, InitialValue, InitialWeights,
+    Lstm, LstmConfig, MemoryForm, NtmConfig, Stack, WrittenState,
 };
 use serde::{Deserialize, Serialize};
 
@@ -104,13 +104,13 @@ settings! {
         layer_norm: bool = true,
         normalize_preliminary: bool = false,
         epsilon: f64 = 1e-5,
-        write: Write = Write::Final,
+        write: WrittenState = WrittenState::Final,
         activation: Activation = Activation::Relu,
         input_gain: f64 = 1.0,
         norm_gain: f64 = 0.5,
         hidden_initializer: HiddenInitializer = HiddenInitializer::ScaledIdentity(0.05),
-        form: Form = Form::Auto,
-        path: Path = Path::Auto,
+        form: MemoryForm = MemoryForm::Auto,
+        path: ExecutionPath = ExecutionPath::Auto,
     }
 }
 
@@ -171,9 +171,9 @@ settings! {
         shift_width: usize = 3,
         initial_memory: InitialMemory = InitialMemory::Random,
         initial_weights: InitialWeights = InitialWeights::OneHot,
-        initial_reads: Start = Start::Learned,
-        initial_controller: Start = Start::Learned,
-        path: Path = Path::Auto,
+        initial_reads: InitialValue = InitialValue::Learned,
+        initial_controller: InitialValue = InitialValue::Learned,
+        path: ExecutionPath = ExecutionPath::Auto,
     }
 }
 
@@ -190,8 +190,8 @@ settings! {
         shift_width: usize = 3,
         initial_memory: InitialMemory = InitialMemory::Random,
         initial_weights: InitialWeights = InitialWeights::OneHot,
-        initial_reads: Start = Start::Learned,
-        path: Path = Path::Auto,
+        initial_reads: InitialValue = InitialValue::Learned,
+        path: ExecutionPath = ExecutionPath::Auto,
     }
 }
 
@@ -236,7 +236,7 @@ impl LayerConfig {
         match self {
             LayerConfig::Sab(sab) => sab.max_memories == Limit::Unlimited,
             LayerConfig::SelfAttention(_) => true,
-            LayerConfig::FastWeights(fast) => fast.form == fw_core::Form::Attention,
+            LayerConfig::FastWeights(fast) => fast.form == fw_core::MemoryForm::Attention,
             _ => false,
         }
     }

@@ -2,8 +2,8 @@
 
 use burn::tensor::Device;
 use fw_core::{
-    Combination, ElmanConfig, FastWeightsConfig, GruConfig, LstmConfig, Path, SabConfig, SabOutput,
-    Score, Sparsifier,
+    Combination, ElmanConfig, ExecutionPath, FastWeightsConfig, GruConfig, LstmConfig, SabConfig,
+    SabOutput, Score, Sparsifier,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -89,7 +89,7 @@ settings! {
         sparsifier: Sparsifier = Sparsifier::Softmax,
         combination: Combination = Combination::Average,
         output: SabOutput = SabOutput::HiddenAndSummary,
-        path: Path = Path::Auto,
+        path: ExecutionPath = ExecutionPath::Auto,
     }
 }
 
@@ -102,7 +102,7 @@ settings! {
         d_attention: Option<usize> = None,
         score: Score = Score::Mlp,
         combination: Combination = Combination::OutputOnly,
-        path: Path = Path::Auto,
+        path: ExecutionPath = ExecutionPath::Auto,
     }
 }
 
@@ -112,7 +112,7 @@ settings! {
         cell: CellKind = CellKind::Lstm,
         d_hidden: usize = 64,
         truncation_length: usize = 10,
-        path: Path = Path::Auto,
+        path: ExecutionPath = ExecutionPath::Auto,
     }
 }
 
@@ -204,7 +204,7 @@ impl Wrapped {
 
     pub(super) fn validate(&self) -> Result<(), Error> {
         require(
-            self.cell != CellKind::FastWeights || self.config.path != Path::Fused,
+            self.cell != CellKind::FastWeights || self.config.path != ExecutionPath::Fused,
             "model.path",
             "fused",
             "be auto or composed where the cell is fast-weights",

@@ -10,6 +10,7 @@ mod pairs;
 mod parts;
 mod product;
 mod rows;
+mod sweep;
 
 pub(crate) use buffer::{Buffer, with_scratch};
 pub(crate) use instructions::arch;
@@ -24,5 +25,6 @@ pub(crate) use pairs::{Pairs, add_rows};
 pub(crate) use parts::{BlockSums, Parts, SharedMut, at_once};
 pub(crate) use product::{Initial, Rows, RowsMut, Strided, add_product, product, row_product};
 pub(crate) use rows::{Offsets, Row, clear, extend_trimmed, padded, transposed, trimmed};
+pub(crate) use sweep::{BackwardPass, ForwardPass, Sweep, Written};
 
 pub(crate) use macerator::{Arch, Simd, Vector, WithSimd};

@@ -53,25 +53,25 @@ impl Parts {
         start..(start + self.samples).min(self.batch_size)
     }
 
-    /// Calls `work(part, samples, scratch)` for groups of at most `group` samples, with room for `scratch` numbers, which hold
+    /// Calls `work(samples, scratch)` for groups of at most `group` samples, with room for `scratch` numbers, which hold
     /// any; those of one part one after another.
     pub(crate) fn for_each_group<T: Real>(
         &self,
         group: usize,
         scratch: usize,
-        work: impl Fn(usize, Range<usize>, *mut T) + Send + Sync,
+        work: impl Fn(Range<usize>, *mut T) + Send + Sync,
     ) {
         at_once(self.count(), |part| {
             let samples = self.samples(part);
             with_scratch(scratch, |scratch| {
                 for first in samples.clone().step_by(group) {
-                    work(part, first..(first + group).min(samples.end), scratch);
+                    work(first..(first + group).min(samples.end), scratch);
                 }
             });
         });
     }
 
-    /// `size` sums over the batch, of `rows` rows a sample. Each part has its own, to which `work(part, samples, scratch, sums)` adds,
+    /// `size` sums over the batch, of `rows` rows a sample. Each part has its own, to which `work(samples, scratch, sums)` adds,
     /// group by group as in [`for_each_group`](Self::for_each_group); those of all parts are then joined, in their order.
     pub(crate) fn sum_groups<T: Real>(
         &self,
@@ -79,10 +79,10 @@ impl Parts {
         scratch: usize,
         size: usize,
         rows: usize,
-        work: impl Fn(usize, Range<usize>, *mut T, &mut BlockSums<T>) + Send + Sync,
+        work: impl Fn(Range<usize>, *mut T, &mut BlockSums<T>) + Send + Sync,
     ) -> Buffer<T> {
         let most = self.samples.min(self.batch_size).saturating_mul(rows);
-        let room = BlockSums::<T>::room(size, most);
+        let room = BlockSums::<T>::numbers(size, most);
         let buffer = Buffer::<T>::new(self.count() * room);
         let partial = SharedMut::new(buffer.as_ptr());
         at_once(self.count(), |part| {
@@ -92,7 +92,7 @@ impl Parts {
             with_scratch(scratch, |scratch| {
                 for first in samples.clone().step_by(group) {
                     let samples = first..(first + group).min(samples.end);
-                    work(part, samples, scratch, &mut sums);
+                    work(samples, scratch, &mut sums);
                 }
             });
             sums.finish();
@@ -157,14 +157,14 @@ impl<T: Real> BlockSums<T> {
     }
 
     /// Numbers that `size` sums over at most `rows` rows need.
-    pub(crate) fn room(size: usize, rows: usize) -> usize {
+    pub(crate) fn numbers(size: usize, rows: usize) -> usize {
         Self::n_stages(rows) * size
     }
 
     /// Sums of nothing. They are at `start` in the end.
     ///
     /// # Safety
-    /// There must be [`room`](Self::room) for them, which nobody else touches as long as they live.
+    /// There must be [as many](Self::numbers) numbers for them, which nobody else touches as long as they live.
     pub(crate) unsafe fn new(start: *mut T, size: usize, rows: usize) -> Self {
         // SAFETY: as the caller promises.
         unsafe { Self::apart(start, size, size, rows) }

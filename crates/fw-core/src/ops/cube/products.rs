@@ -1,26 +1,26 @@
-//! Products that all units of a cube compute together. Between [`product`], which leaves shares, and [`sum_of_parts`] stands a
+//! Products that all units of a cube compute together. Between [`product`], which leaves shares, and [`sum_of_shares`] stands a
 //! `sync_cube()`.
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::Layout;
+use super::Workgroup;
 
 /// Terms that a unit reads before it multiplies: a GPU waits hundreds of cycles for a number, and as long for several.
 const AT_ONCE: usize = 4;
 
-/// A unit's lane and part.
+/// A unit's lane and share.
 #[cube]
-pub(crate) fn place(#[comptime] layout: Layout) -> (usize, usize) {
+pub(crate) fn place(#[comptime] workgroup: Workgroup) -> (usize, usize) {
     let unit = UNIT_POS as usize;
-    (unit % layout.lanes, unit / layout.lanes)
+    (unit % workgroup.lanes, unit / workgroup.lanes)
 }
 
-/// The first of n terms that a part sums up, and the first that it does not.
+/// The first of n terms that a share sums up, and the first that it does not.
 #[cube]
-pub(crate) fn terms(part: usize, n: usize, #[comptime] layout: Layout) -> (usize, usize) {
-    let span = n.div_ceil(layout.parts);
-    let first = min(part * span, n);
+pub(crate) fn terms(share: usize, n: usize, #[comptime] workgroup: Workgroup) -> (usize, usize) {
+    let span = n.div_ceil(workgroup.shares);
+    let first = min(share * span, n);
     (first, min(first + span, n))
 }
 
@@ -35,7 +35,7 @@ pub(crate) fn sync(#[comptime] storage: bool) {
 }
 
 /// Each unit's share of `out_o = Σ_k matrix[offset + o stride_out + k stride_in] vector[from + k]`, for `o < n_out` and
-/// `k < n_in`: `parts` rows of `width` numbers.
+/// `k < n_in`: `shares` rows of `width` numbers.
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "two slices and where they lie")]
 pub(crate) fn product(
@@ -49,11 +49,11 @@ pub(crate) fn product(
     from: usize,
     shares: &mut [f32],
     #[comptime] width: usize,
-    #[comptime] layout: Layout,
+    #[comptime] workgroup: Workgroup,
 ) {
-    let (lane, part) = place(layout);
-    let (first, last) = terms(part, n_in, layout);
-    for o in range_stepped(lane, n_out, comptime!(layout.lanes)) {
+    let (lane, share) = place(workgroup);
+    let (first, last) = terms(share, n_in, workgroup);
+    for o in range_stepped(lane, n_out, comptime!(workgroup.lanes)) {
         let row = offset + o * stride_out;
         let mut sum = 0.0f32;
         let mut k = first;
@@ -68,7 +68,7 @@ pub(crate) fn product(
             sum += matrix[row + k * stride_in] * vector[from + k];
             k += 1;
         }
-        shares[part * width + o] = sum;
+        shares[share * width + o] = sum;
     }
 }
 
@@ -83,25 +83,25 @@ pub(crate) fn times(
     from: usize,
     shares: &mut [f32],
     #[comptime] n_out: usize,
-    #[comptime] layout: Layout,
+    #[comptime] workgroup: Workgroup,
 ) {
     product(
-        matrix, offset, 1, n_out, n_out, n_in, vector, from, shares, n_out, layout,
+        matrix, offset, 1, n_out, n_out, n_in, vector, from, shares, n_out, workgroup,
     );
 }
 
 /// A number of the result of [`product`].
 #[cube]
-pub(crate) fn sum_of_parts(
+pub(crate) fn sum_of_shares(
     shares: &[f32],
     o: usize,
     #[comptime] width: usize,
-    #[comptime] layout: Layout,
+    #[comptime] workgroup: Workgroup,
 ) -> f32 {
     let mut sum = 0.0f32;
     #[unroll]
-    for part in 0..layout.parts {
-        sum += shares[part * width + o];
+    for share in 0..workgroup.shares {
+        sum += shares[share * width + o];
     }
     sum
 }

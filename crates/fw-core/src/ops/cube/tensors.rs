@@ -7,30 +7,13 @@ use core::ops::Range;
 use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Cube, DispatchTensor, TensorMetadata};
-use burn::tensor::{DType, Device, Shape, Slice, Tensor};
+use burn::backend::{Cube, TensorMetadata};
+use burn::tensor::{DType, Shape, Slice};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::cubecl::prelude::CubeElement;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
-
-/// The tensor in single precision.
-pub(crate) fn single<const D: usize>(tensor: &Tensor<D>) -> DispatchTensor {
-    tensor.clone().cast(DType::F32).into_dispatch()
-}
-
-/// An operand of an operation: the tensor in single precision, or what stands for one that is not there, one place, since GPUs know no empty
-/// buffers.
-pub(crate) fn operand<const D: usize>(
-    tensor: Option<&Tensor<D>>,
-    device: &Device,
-) -> DispatchTensor {
-    match tensor {
-        Some(tensor) => single(tensor),
-        None => Tensor::<1>::zeros([1], (device, DType::F32)).into_dispatch(),
-    }
-}
 
 /// The shape of what a kernel yields, or of what stands for nothing.
 pub(crate) fn wanted<const D: usize>(is_wanted: bool, shape: [usize; D]) -> [usize; D] {
@@ -80,8 +63,8 @@ pub(crate) fn before(start: FloatTensor<Cube>, steps: FloatTensor<Cube>) -> Floa
     Cube::float_cat(vec![start, others], 1)
 }
 
-/// A part of the last dimension.
-pub(crate) fn part(tensor: &FloatTensor<Cube>, range: Range<usize>) -> FloatTensor<Cube> {
+/// Some columns: a range of the last dimension.
+pub(crate) fn columns(tensor: &FloatTensor<Cube>, range: Range<usize>) -> FloatTensor<Cube> {
     let shape = tensor.shape();
     let last = shape.num_dims() - 1;
     let slices: Vec<Slice> = (0..=last)

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Tensor, module::layer_norm};
 
-use super::{Options, State, Weights, Write, check_step};
+use super::{Options, State, Weights, WrittenState, check_step};
 
 /// What one step yields.
 #[derive(Clone, Debug)]
@@ -56,7 +56,7 @@ pub(super) fn advance(
     } else {
         f(z.clone())
     };
-    if options.write == Write::Preliminary {
+    if options.write == WrittenState::Preliminary {
         memory = memory.write(s.clone(), options);
     }
     let mut query = None;
@@ -68,7 +68,7 @@ pub(super) fn advance(
         };
         s = f(normalize(pre_activation));
     }
-    if options.write == Write::Final {
+    if options.write == WrittenState::Final {
         memory = memory.write(s.clone(), options);
     }
     Step {

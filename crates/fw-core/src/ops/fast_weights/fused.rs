@@ -3,23 +3,23 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use burn::backend::{Dispatch, ExtensionType};
+use burn::backend::{Dispatch, DispatchTensor, ExtensionType};
 use burn::tensor::Tensor;
 
 use super::cpu::{self, Cotangents, Outputs, Problem, Tape};
-use super::{Form, Memory, Options, State, Weights, Write};
+use super::{FastMemory, MemoryForm, Options, State, Weights, WrittenState};
 use crate::ops::Sequence;
-use crate::ops::cpu::{Arch, Real, SharedMut, arch};
-use crate::ops::operation::{self, Kernel, on_flex, operand, operands};
+use crate::ops::cpu::{Arch, Real, SharedMut, Written, arch};
+use crate::ops::operation::{self, Kernel, Place, on_flex, operands};
 
 /// Fast weights over a whole sequence by the kernel.
 #[track_caller]
 pub(super) fn fast_weights(
-    input: Sequence,
-    state: State,
+    input: &Sequence,
+    state: &State,
     weights: &Weights,
     options: &Options,
-    form: Form,
+    form: MemoryForm,
 ) -> (Tensor<3>, State) {
     let [_, seq_length, _] = input.tensor().dims();
     let [_, d_hidden] = state.hidden.dims();
@@ -30,25 +30,18 @@ pub(super) fn fast_weights(
 /// The same with given instructions, which the machine must have, and chunks of a given length.
 #[track_caller]
 fn run(
-    input: Sequence,
-    state: State,
+    input: &Sequence,
+    state: &State,
     weights: &Weights,
     options: &Options,
-    form: Form,
+    form: MemoryForm,
     (arch, chunk): (Arch, usize),
 ) -> (Tensor<3>, State) {
     let [batch_size, seq_length, _] = input.tensor().dims();
     let [_, d_hidden] = state.hidden.dims();
     let form = form.resolve(state.memory.written(), seq_length, d_hidden);
-    let start = match state.memory {
-        Memory::Matrix(start) => Some(start),
-        Memory::History {
-            start,
-            writes: None,
-        } => start,
-        history => Some(history.into_matrix(&state.hidden, options)),
-    };
-    let plan = Plan {
+    let start = state.memory.clone().into_start(&state.hidden, options);
+    let request = Request {
         options: *options,
         epsilon: weights.norm.as_ref().map(|norm| norm.epsilon),
         has_start: start.is_some(),
@@ -56,43 +49,43 @@ fn run(
         arch,
         chunk,
         more: match (form, options.write) {
-            (Form::Matrix, _) => More::Memory,
-            (_, Write::Preliminary) => More::Writes,
-            (_, Write::Final) => More::Nothing,
+            (MemoryForm::Matrix, _) => More::Memory,
+            (_, WrittenState::Preliminary) => More::Writes,
+            (_, WrittenState::Final) => More::Nothing,
         },
     };
-    let like = (input.tensor().device(), input.tensor().dtype());
+    let place = Place::on_flex(input.tensor());
     let norm = weights.norm.as_ref();
-    let is_raw = !plan.is_projected;
+    let is_raw = !request.is_projected;
     let inputs = Inputs {
-        start: operand(start.clone(), &like),
-        hidden: state.hidden.into_dispatch(),
-        w_input: operand(is_raw.then(|| weights.input.clone()), &like),
-        bias: operand(is_raw.then(|| weights.bias.clone()), &like),
-        w_hidden: weights.hidden.clone().into_dispatch(),
-        gain: operand(norm.map(|norm| norm.gain.clone()), &like),
-        norm_bias: operand(norm.map(|norm| norm.bias.clone()), &like),
-        input: input.into_tensor().into_dispatch(),
+        input: place.put(input.tensor()),
+        hidden: place.put(&state.hidden),
+        start: place.put_any(start.as_ref()),
+        w_input: place.put_any(is_raw.then_some(&weights.input)),
+        bias: place.put_any(is_raw.then_some(&weights.bias)),
+        w_hidden: place.put(&weights.hidden),
+        gain: place.put_any(norm.map(|norm| &norm.gain)),
+        norm_bias: place.put_any(norm.map(|norm| &norm.bias)),
     };
-    let results = <Dispatch as FusedFastWeights>::run(inputs, plan);
+    let results = <Dispatch as FusedFastWeights>::run(inputs, request);
 
     let shape = [batch_size, seq_length, d_hidden];
     let numbers = batch_size * seq_length * d_hidden;
-    let (output, memory) = match plan.more {
+    let (output, memory) = match request.more {
         More::Nothing => {
             let output = Tensor::<3>::from_dispatch(results);
             let writes = Some(output.clone());
-            (output, Memory::History { start, writes })
+            (output, FastMemory::History { start, writes })
         }
         More::Writes => {
-            let [output, writes] = parts(results, numbers, shape, shape);
+            let [output, writes] = two_of(results, numbers, shape, shape);
             let writes = Some(writes);
-            (output, Memory::History { start, writes })
+            (output, FastMemory::History { start, writes })
         }
         More::Memory => {
             let matrix = [batch_size, d_hidden, d_hidden];
-            let [output, memory] = parts(results, numbers, shape, matrix);
-            (output, Memory::Matrix(memory))
+            let [output, memory] = two_of(results, numbers, shape, matrix);
+            (output, FastMemory::Matrix(memory))
         }
     };
     let hidden = output
@@ -103,8 +96,8 @@ fn run(
 }
 
 /// The two tensors that an operation with one output has laid end to end.
-fn parts(
-    flat: burn::backend::DispatchTensor,
+fn two_of(
+    flat: DispatchTensor,
     first: usize,
     shape: [usize; 3],
     next: [usize; 3],
@@ -119,7 +112,7 @@ fn parts(
 
 /// What the operation is to do.
 #[derive(Clone, Copy, Debug)]
-pub struct Plan {
+pub struct Request {
     options: Options,
     /// Of the normalisation, if there is one.
     epsilon: Option<f64>,
@@ -148,12 +141,12 @@ operands! {
 }
 
 on_flex! {
-    /// Every h_t, `[batch_size, seq_length, d_hidden]`; if the plan asks for more, that in one row of numbers with what follows.
-    FusedFastWeights: Plan
+    /// Every h_t, `[batch_size, seq_length, d_hidden]`; if the request asks for more, that in one row of numbers with what follows.
+    FusedFastWeights: Request
 }
 
-impl Plan {
-    fn problem<'a, T: Real>(&'a self, inputs: &Each<operation::Input<'a, T>>) -> Problem<'a, T> {
+impl Request {
+    fn problem<'a, T: Real>(&'a self, inputs: &Each<operation::View<'a, T>>) -> Problem<'a, T> {
         let projection = (inputs.w_input.numbers, inputs.bias.numbers);
         let norm = |epsilon| (inputs.gain.numbers, inputs.norm_bias.numbers, epsilon);
         Problem {
@@ -172,14 +165,14 @@ impl Plan {
     }
 }
 
-impl Kernel<COUNT> for Plan {
+impl Kernel<COUNT> for Request {
     type Operands = Names;
     const READS_OUTPUT: bool = true;
     type Tape<T: Real> = Tape<T>;
 
     fn forward<T: Real>(
         &self,
-        inputs: Each<operation::Input<T>>,
+        inputs: Each<operation::View<T>>,
         keep: bool,
     ) -> (Vec<T>, Vec<usize>, Option<Tape<T>>) {
         let problem = self.problem(&inputs);
@@ -196,8 +189,8 @@ impl Kernel<COUNT> for Plan {
                 More::Writes => states,
                 More::Memory => batch_size * d_hidden * d_hidden,
             };
-        let mut results: Vec<T> = Vec::with_capacity(len);
-        let hidden = SharedMut::new(results.as_mut_ptr());
+        let mut results = Written::new(len, true);
+        let hidden = results.place();
         // SAFETY: within the capacity.
         let more = |kind| (self.more == kind).then(|| SharedMut::new(unsafe { hidden.at(states) }));
         let outputs = Outputs {
@@ -206,10 +199,9 @@ impl Kernel<COUNT> for Plan {
             memory: more(More::Memory),
         };
         // SAFETY: the architecture is one that the machine has; all of the results are written.
-        let tape = unsafe {
+        let (tape, results) = unsafe {
             let tape = cpu::forward(self.arch, &problem, outputs, keep);
-            results.set_len(len);
-            tape
+            (tape, results.finish())
         };
         let shape = match self.more {
             More::Nothing => vec![batch_size, seq_length, d_hidden],
@@ -220,7 +212,7 @@ impl Kernel<COUNT> for Plan {
 
     fn backward<T: Real>(
         &self,
-        inputs: Each<operation::Input<T>>,
+        inputs: Each<operation::View<T>>,
         tape: &Tape<T>,
         output: Option<&[T]>,
         slopes: &[T],

@@ -10,7 +10,7 @@ use super::{Options, coefficients_by_age};
     clippy::large_enum_variant,
     reason = "a state holds one, and moves it by value once a step"
 )]
-pub enum Memory {
+pub enum FastMemory {
     /// A itself, `[batch_size, d_hidden, d_hidden]`.
     Matrix(Tensor<3>),
     /// A as a sum: `A = λ^n start + η Σ_i λ^{n-1-i} w_i w_iᵀ` over the n written vectors `w_i`.
@@ -22,10 +22,10 @@ pub enum Memory {
     },
 }
 
-impl Memory {
+impl FastMemory {
     /// The empty memory, A = 0, as a history.
     pub fn empty() -> Self {
-        Memory::History {
+        FastMemory::History {
             start: None,
             writes: None,
         }
@@ -34,7 +34,7 @@ impl Memory {
     /// The number of writes in the history; 0 for a matrix.
     pub fn written(&self) -> usize {
         match self {
-            Memory::History {
+            FastMemory::History {
                 writes: Some(writes),
                 ..
             } => writes.dims()[1],
@@ -42,11 +42,24 @@ impl Memory {
         }
     }
 
+    /// A as a matrix to begin a sequence with; `None` stands for 0.
+    #[cfg(any(feature = "flex", feature = "cube"))]
+    pub(super) fn into_start(self, hidden: &Tensor<2>, options: &Options) -> Option<Tensor<3>> {
+        match self {
+            FastMemory::Matrix(start) => Some(start),
+            FastMemory::History {
+                start,
+                writes: None,
+            } => start,
+            history => Some(history.into_matrix(hidden, options)),
+        }
+    }
+
     /// `A s`: `[batch_size, d_hidden]`; `None` stands for 0.
     pub(super) fn read(&self, query: Tensor<2>, options: &Options) -> Option<Tensor<2>> {
         match self {
-            Memory::Matrix(matrix) => Some(matrix_read(matrix, query)),
-            Memory::History { start, writes } => {
+            FastMemory::Matrix(matrix) => Some(matrix_read(matrix, query)),
+            FastMemory::History { start, writes } => {
                 let recalled = writes
                     .as_ref()
                     .map(|writes| attention_read(writes, query.clone(), options));
@@ -64,18 +77,18 @@ impl Memory {
     /// `λ A + η w wᵀ` for the written vectors `w`, `[batch_size, d_hidden]`.
     pub(super) fn write(self, vector: Tensor<2>, options: &Options) -> Self {
         match self {
-            Memory::Matrix(matrix) => {
+            FastMemory::Matrix(matrix) => {
                 let column = vector.unsqueeze_dim::<3>(2); // [B, H, 1]
                 let row = column.clone().swap_dims(1, 2) * options.fast_learning_rate; // [B, 1, H]
-                Memory::Matrix(matrix * options.decay + column * row)
+                FastMemory::Matrix(matrix * options.decay + column * row)
             }
-            Memory::History { start, writes } => {
+            FastMemory::History { start, writes } => {
                 let vector = vector.unsqueeze_dim::<3>(1); // [B, 1, H]
                 let writes = match writes {
                     Some(writes) => Tensor::cat(alloc::vec![writes, vector], 1),
                     None => vector,
                 };
-                Memory::History {
+                FastMemory::History {
                     start,
                     writes: Some(writes),
                 }
@@ -88,8 +101,8 @@ impl Memory {
     pub fn into_matrix(self, like: &Tensor<2>, options: &Options) -> Tensor<3> {
         let n = self.written();
         match self {
-            Memory::Matrix(matrix) => matrix,
-            Memory::History { start, writes } => {
+            FastMemory::Matrix(matrix) => matrix,
+            FastMemory::History { start, writes } => {
                 let start = start.map(|start| start * decay_power(options, n));
                 let written = writes.map(|writes| {
                     let scaled = writes.clone() * write_coefficients(&writes, options);
@@ -113,7 +126,7 @@ impl Memory {
     /// The same memory as a history: a matrix becomes its start.
     pub fn into_history(self) -> Self {
         match self {
-            Memory::Matrix(matrix) => Memory::History {
+            FastMemory::Matrix(matrix) => FastMemory::History {
                 start: Some(matrix),
                 writes: None,
             },

@@ -22,10 +22,10 @@
 //! # Which reading of the paper this is
 //!
 //! The paper's equations leave open whether the fast weights of step t already hold step t's own
-//! write. Here they hold the writes up to step t - 1 ([`Write::Final`]), which is also the reading in
+//! write. Here they hold the writes up to step t - 1 ([`WrittenState::Final`]), which is also the reading in
 //! which its attention form (a sum over the past states, without the present one) is exact. Several
 //! public implementations write the preliminary state first and read it at once:
-//! [`Write::Preliminary`].
+//! [`WrittenState::Preliminary`].
 //!
 //! # Two forms of one sum
 //!
@@ -34,13 +34,13 @@
 //! ```
 //!
 //! The left side keeps a matrix (cost H² a step), the right side keeps the history (cost t·H a step).
-//! [`Memory`] holds either and reads the same from both. The fused form mixes them: a matrix at the start of
+//! [`FastMemory`] holds either and reads the same from both. The fused form mixes them: a matrix at the start of
 //! a chunk of steps, attention within it.
 //!
 //! # Fused
 //!
 //! On Flex, with the cargo feature `flex` and in f32 or f64, a sequence is one operation with a backward pass of its
-//! own ([`Path::Fused`]). For each sample, between the two passes, it keeps `T · (2 S H + S + S L)` numbers (`T · (H + 1)` more if
+//! own ([`ExecutionPath::Fused`]). For each sample, between the two passes, it keeps `T · (2 S H + S + S L)` numbers (`T · (H + 1)` more if
 //! the preliminary state is normalised) and, where
 //! the sequence has more than one chunk of L steps, `T / L · H²` more. A sequence is one chunk up to `16 + 2 H`
 //! steps; else L is H / 2, rounded up to a multiple of 16, and at most 64. With S = 0 chunks are `64 + 2 H` steps long.
@@ -68,17 +68,17 @@ use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 pub use composed::step;
-pub use memory::Memory;
+pub use memory::FastMemory;
 use shapes::{check_sequence, check_step};
 
 #[cfg(feature = "flex")]
 use super::operation::is_available;
-use super::{Activation, Path, Sequence, project, scan};
+use super::{Activation, ExecutionPath, Sequence, project, scan};
 
 /// When the fast weights are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Write {
+pub enum WrittenState {
     /// With the step's final state, after it was computed: `A_t = λ A_{t-1} + η h_t h_tᵀ` (the paper).
     #[default]
     Final,
@@ -90,7 +90,7 @@ pub enum Write {
 /// How the fast memory is kept: from step to step, and in the state after a sequence. All forms give the same numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Form {
+pub enum MemoryForm {
     /// The cheaper one: the history while it is no longer than `d_hidden` steps, else the matrix.
     #[default]
     Auto,
@@ -100,12 +100,12 @@ pub enum Form {
     Attention,
 }
 
-impl Form {
+impl MemoryForm {
     /// The form that a run of `seq_length` more steps uses after `written` steps: never `Auto`.
-    pub fn resolve(self, written: usize, seq_length: usize, d_hidden: usize) -> Form {
+    pub fn resolve(self, written: usize, seq_length: usize, d_hidden: usize) -> MemoryForm {
         match self {
-            Form::Auto if written + seq_length <= d_hidden => Form::Attention,
-            Form::Auto => Form::Matrix,
+            MemoryForm::Auto if written + seq_length <= d_hidden => MemoryForm::Attention,
+            MemoryForm::Auto => MemoryForm::Matrix,
             form => form,
         }
     }
@@ -124,7 +124,7 @@ pub struct Options {
     /// S, the number of times that the memory is read in a step, at most [`MOST_INNER_STEPS`].
     pub inner_steps: usize,
     /// When the memory is written.
-    pub write: Write,
+    pub write: WrittenState,
     /// f.
     pub activation: Activation,
     /// Whether the preliminary state is normalised too: `s_0 = f(LN(z_t))`.
@@ -168,7 +168,7 @@ pub struct State {
     /// h, `[batch_size, d_hidden]`.
     pub hidden: Tensor<2>,
     /// The fast memory.
-    pub memory: Memory,
+    pub memory: FastMemory,
 }
 
 /// Fast weights over a whole sequence.
@@ -179,15 +179,15 @@ pub struct State {
 ///
 /// # Panics
 /// If there are no samples or no steps, a shape or a type does not fit, [`inner_steps`](Options::inner_steps) is more than
-/// [`MOST_INNER_STEPS`], or `path` is [`Path::Fused`] where there is no kernel.
+/// [`MOST_INNER_STEPS`], or `path` is [`ExecutionPath::Fused`] where there is no kernel.
 #[track_caller]
 pub fn fast_weights(
     input: Tensor<3>,
     state: State,
     weights: &Weights,
     options: &Options,
-    form: Form,
-    path: Path,
+    form: MemoryForm,
+    path: ExecutionPath,
 ) -> (Tensor<3>, State) {
     sequence(Sequence::Raw(input), state, weights, options, form, path)
 }
@@ -202,8 +202,8 @@ pub fn fast_weights_projected(
     state: State,
     weights: &Weights,
     options: &Options,
-    form: Form,
-    path: Path,
+    form: MemoryForm,
+    path: ExecutionPath,
 ) -> (Tensor<3>, State) {
     sequence(
         Sequence::Projected(projected),
@@ -222,8 +222,8 @@ pub(crate) fn sequence(
     state: State,
     weights: &Weights,
     options: &Options,
-    form: Form,
-    path: Path,
+    form: MemoryForm,
+    path: ExecutionPath,
 ) -> (Tensor<3>, State) {
     check_sequence(&input, &state, weights, options);
     let (device, dtype) = (input.tensor().device(), input.tensor().dtype());
@@ -253,11 +253,10 @@ fn by_kernel(
     state: &State,
     weights: &Weights,
     options: &Options,
-    form: Form,
+    form: MemoryForm,
 ) -> Option<(Tensor<3>, State)> {
     #[cfg(feature = "flex")]
     if is_available(&input.tensor().device(), input.tensor().dtype()) {
-        let (input, state) = (input.clone(), state.clone());
         return Some(fused::fast_weights(input, state, weights, options, form));
     }
     #[cfg(feature = "cube")]
@@ -286,7 +285,7 @@ pub fn fast_weights_traced(
     let [batch_size, seq_length, _] = input.dims();
     let input = Sequence::Raw(input);
     check_sequence(&input, &state, weights, options);
-    let state = state.in_form(Form::Attention, seq_length, options);
+    let state = state.in_form(MemoryForm::Attention, seq_length, options);
     let earlier = state.memory.written();
     let mut queries = Vec::with_capacity(seq_length);
     let projected = input.projected(|input| weights.project(input));
@@ -298,7 +297,7 @@ pub fn fast_weights_traced(
     let n_writes = earlier + seq_length;
     let attention = match (&state.memory, queries.is_empty()) {
         (
-            Memory::History {
+            FastMemory::History {
                 writes: Some(writes),
                 ..
             },
@@ -323,7 +322,7 @@ fn attention_coefficients(
     options: &Options,
     like: &Tensor<3>,
 ) -> Tensor<2> {
-    let own_write_is_seen = options.write == Write::Preliminary;
+    let own_write_is_seen = options.write == WrittenState::Preliminary;
     let by_age = coefficients_by_age(earlier + seq_length, options);
     let mut coefficients = Vec::with_capacity(seq_length * (earlier + seq_length));
     for t in 0..seq_length {
@@ -352,10 +351,12 @@ fn coefficients_by_age(n: usize, options: &Options) -> Vec<f64> {
 
 impl State {
     /// The same state with its memory in the form that `form` means for a run of `seq_length` steps.
-    pub fn in_form(mut self, form: Form, seq_length: usize, options: &Options) -> State {
+    pub fn in_form(mut self, form: MemoryForm, seq_length: usize, options: &Options) -> State {
         let d_hidden = self.hidden.dims()[1];
         self.memory = match form.resolve(self.memory.written(), seq_length, d_hidden) {
-            Form::Matrix => Memory::Matrix(self.memory.into_matrix(&self.hidden, options)),
+            MemoryForm::Matrix => {
+                FastMemory::Matrix(self.memory.into_matrix(&self.hidden, options))
+            }
             _ => self.memory.into_history(),
         };
         self

@@ -2,7 +2,7 @@
 
 use burn::tensor::{DType, Tensor};
 
-use super::{MOST_INNER_STEPS, Memory, Options, State, Weights};
+use super::{FastMemory, MOST_INNER_STEPS, Options, State, Weights};
 use crate::StateError;
 use crate::error::expect_fits;
 use crate::ops::Sequence;
@@ -88,8 +88,8 @@ impl State {
         let row = [batch_size, d_hidden];
         fits("the hidden state", &self.hidden, row, dtype)?;
         let (matrix, writes) = match &self.memory {
-            Memory::Matrix(matrix) => (Some(matrix), None),
-            Memory::History { start, writes } => (start.as_ref(), writes.as_ref()),
+            FastMemory::Matrix(matrix) => (Some(matrix), None),
+            FastMemory::History { start, writes } => (start.as_ref(), writes.as_ref()),
         };
         if let Some(matrix) = matrix {
             let expected = [batch_size, d_hidden, d_hidden];
@@ -117,7 +117,7 @@ mod tests {
     use burn::tensor::Device;
 
     use super::super::trials::{BATCH_SIZE, D_HIDDEN, Leaves, Start, options};
-    use super::super::{Form, Path, fast_weights_traced, sequence, step};
+    use super::super::{ExecutionPath, MemoryForm, fast_weights_traced, sequence, step};
     use super::*;
 
     fn refusal(run: impl FnOnce()) -> String {
@@ -130,9 +130,18 @@ mod tests {
         let device = Device::flex();
         let Leaves { input, weights, .. } =
             Leaves::new(2, Start::Nothing, true, &device, DType::F64);
-        for path in [Path::Composed, Path::Fused] {
+        for path in [ExecutionPath::Composed, ExecutionPath::Fused] {
             let (input, state) = (Sequence::Raw(input.clone()), state.clone());
-            let run = || drop(sequence(input, state, &weights, options, Form::Auto, path));
+            let run = || {
+                drop(sequence(
+                    input,
+                    state,
+                    &weights,
+                    options,
+                    MemoryForm::Auto,
+                    path,
+                ))
+            };
             assert_eq!(refusal(run), expected, "{path:?}");
         }
         let run = || {
@@ -153,7 +162,7 @@ mod tests {
         Tensor::zeros(shape, (&Device::flex(), DType::F64))
     }
 
-    fn state(hidden: [usize; 2], memory: Memory) -> State {
+    fn state(hidden: [usize; 2], memory: FastMemory) -> State {
         let hidden = zeros(hidden);
         State { hidden, memory }
     }
@@ -161,14 +170,14 @@ mod tests {
     #[test]
     fn states_that_do_not_fit_are_refused_on_every_path() {
         let (b, h) = (BATCH_SIZE, D_HIDDEN);
-        let matrix = |shape| Memory::Matrix(zeros(shape));
-        let history = |shape| Memory::History {
+        let matrix = |shape| FastMemory::Matrix(zeros(shape));
+        let history = |shape| FastMemory::History {
             start: None,
             writes: Some(zeros(shape)),
         };
         for (state, expected) in [
             (
-                state([b, 8], Memory::empty()),
+                state([b, 8], FastMemory::empty()),
                 "the hidden state has shape [5, 8]; it must be [5, 9]",
             ),
             (
@@ -190,7 +199,7 @@ mod tests {
 
     #[test]
     fn more_inner_steps_than_can_be_counted_are_refused_on_every_path() {
-        let state = state([BATCH_SIZE, D_HIDDEN], Memory::empty());
+        let state = state([BATCH_SIZE, D_HIDDEN], FastMemory::empty());
         let expected = "inner_steps is 65537; it must be at most 65536";
         assert_refused(&state, &options(MOST_INNER_STEPS + 1), expected);
     }
@@ -201,8 +210,15 @@ mod tests {
         let device = Device::flex();
         let Leaves { input, weights, .. } =
             Leaves::new(2, Start::Nothing, true, &device, DType::F64);
-        let state = state([BATCH_SIZE, D_HIDDEN], Memory::empty());
+        let state = state([BATCH_SIZE, D_HIDDEN], FastMemory::empty());
         let input = Sequence::Projected(input);
-        sequence(input, state, &weights, &options(1), Form::Auto, Path::Auto);
+        sequence(
+            input,
+            state,
+            &weights,
+            &options(1),
+            MemoryForm::Auto,
+            ExecutionPath::Auto,
+        );
     }
 }

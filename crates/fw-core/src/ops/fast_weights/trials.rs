@@ -6,7 +6,7 @@ use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Form, Memory, Norm, Options, State, Weights, Write};
+use super::{FastMemory, MemoryForm, Norm, Options, State, Weights, WrittenState};
 use crate::Activation;
 
 pub(super) const BATCH_SIZE: usize = 5;
@@ -40,20 +40,20 @@ pub(super) enum Start {
 pub(super) fn results(
     leaves: &Leaves,
     options: &Options,
-    form: Form,
+    form: MemoryForm,
     run: impl Fn(Tensor<3>, State, &Weights) -> (Tensor<3>, State),
 ) -> Vec<Vec<f64>> {
     let state = State {
         hidden: leaves.hidden.clone(),
         memory: match &leaves.start {
-            Some(start) => Memory::Matrix(start.clone()),
-            None => Memory::empty(),
+            Some(start) => FastMemory::Matrix(start.clone()),
+            None => FastMemory::empty(),
         },
     };
     let (output, state) = run(leaves.input.clone(), state, &leaves.weights);
     assert_eq!(
-        matches!(state.memory, Memory::Matrix(_)),
-        form == Form::Matrix
+        matches!(state.memory, FastMemory::Matrix(_)),
+        form == MemoryForm::Matrix
     );
     let hidden = state.hidden.clone();
     let memory = state.memory.into_matrix(&hidden, options);
@@ -157,7 +157,7 @@ pub(super) fn options(inner_steps: usize) -> Options {
         decay: 0.9,
         fast_learning_rate: 0.2,
         inner_steps,
-        write: Write::Final,
+        write: WrittenState::Final,
         activation: Activation::Relu,
         normalize_preliminary: false,
     }

@@ -34,7 +34,7 @@
 //! # Paths
 //!
 //! The layer [`Ntm`](crate::Ntm) runs a sequence composed of these functions, step by step, or, on Flex and on GPUs, fused into one operation
-//! with its own backward pass (on a GPU in f32, one workgroup a sample): see [`Path`](crate::Path).
+//! with its own backward pass (on a GPU in f32, one workgroup a sample): see [`ExecutionPath`](crate::ExecutionPath).
 //!
 //! # Differences from the paper
 //!
@@ -55,6 +55,8 @@ pub(crate) mod cube;
 pub(crate) mod fused;
 #[cfg(any(feature = "flex", feature = "cube"))]
 mod results;
+#[cfg(any(feature = "flex", feature = "cube"))]
+mod shapes;
 #[cfg(test)]
 mod trials;
 
@@ -62,5 +64,3 @@ pub use access::{Writing, read, write};
 pub use addressing::{Addressing, content, cosine_similarity, interpolate, sharpen, shift};
 pub use composed::State;
 pub(crate) use composed::{LayerWeights, SlowWeights, StateSizes, Weights, step};
-#[cfg(any(feature = "flex", feature = "cube"))]
-use results::output_and_state;

@@ -1,4 +1,4 @@
-//! What a kernel yields, in its parts.
+//! From a state to what a kernel reads, and back from what it yields.
 
 use alloc::vec::Vec;
 
@@ -6,6 +6,24 @@ use burn::tensor::Tensor;
 
 use super::State;
 use crate::ops::LstmState;
+
+impl State {
+    /// A part of the state of each layer of the controller, side by side; nothing, if none carries one.
+    pub(super) fn of_layers(&self, part: fn(&LstmState) -> &Tensor<2>) -> Option<Tensor<2>> {
+        joined(self.controller.iter().map(part).cloned().collect(), 1)
+    }
+}
+
+/// Tensors one after another; nothing, if there is none.
+pub(super) fn joined<const D: usize>(
+    mut tensors: Vec<Tensor<D>>,
+    dimension: usize,
+) -> Option<Tensor<D>> {
+    match tensors.len() {
+        0 | 1 => tensors.pop(),
+        _ => Some(Tensor::cat(tensors, dimension)),
+    }
+}
 
 /// Every output row and the state after the last step, from the numbers that a kernel lays end to end: outputs, memory,
 /// weightings, then h and c of all layers. `like` is a state of the same shapes.

@@ -99,21 +99,91 @@ impl<O: Operation<N>, const N: usize> Backward<Cube, N> for OperationBackward<O>
 /// ```text
 /// on_cube! {
 ///     /// What it yields.
-///     SabOnCube::sab, SabPasses::{sab_forward, sab_backward}: Request, results
+///     SabOnCube::sab, SabPasses::{sab_forward, sab_backward}: Request;
+///     |request, [batch_size, seq_length] of projected|
+///     Tape {
+///         results: [batch_size * seq_length * request.plan.d_output()],
+///         ..
+///     }
+///     Gradients { .. }
 /// }
 /// ```
 ///
 /// makes the trait `SabOnCube`, whose function `sab` takes the `Inputs` that [`operands!`](super::operands) has declared beside it,
 /// and what the operation is to do, here a `Request`; and the trait of its two passes. (Burn's fusion
-/// knows operations by the names of these functions: each needs its own.) Needed beside it are `Tape`, of which the field that is
-/// named last is what the operation yields, and `Gradients`, with `tape_spec` and `gradients_spec` that tell their shapes; the launches,
-/// `launch::forward` and `launch::backward`; `Request::keeping`, which asks for the tape; and `gradients::of_operands`, which makes the operands'
-/// gradients of those that the launch yields.
+/// knows operations by the names of these functions: each needs its own.) `Tape` is what the forward pass leaves for the backward pass, and first of it what
+/// the operation yields; `Gradients` is what the backward kernel yields; of both the shapes, from the request and the sizes of the operand that is named.
+/// Needed beside it are the launches, `launch::forward` and `launch::backward`; `Request::keeping`, which asks for the tape; and
+/// `gradients::of_operands`, which makes the operands' gradients of those that the launch yields.
 macro_rules! on_cube {
     (
         $(#[$attribute:meta])*
-        $name:ident::$run:ident, $passes:ident::{$forward:ident, $backward:ident}: $request:ident, $output:ident
+        $name:ident::$run:ident, $passes:ident::{$forward:ident, $backward:ident}: $request:ident;
+        |$asked:ident, [$batch_size:ident, $seq_length:ident] of $leading:ident|
+        Tape { $(#[$output_doc:meta])* $output:ident: $output_shape:expr $(, $(#[$tape_doc:meta])* $tape:ident: $tape_shape:expr)* $(,)? }
+        Gradients { $($(#[$gradient_doc:meta])* $gradient:ident: $gradient_shape:expr),+ $(,)? }
     ) => {
+        /// What the forward pass leaves for the backward pass; what is not needed has one element.
+        #[derive(Clone, Debug, burn::backend::ExtensionType)]
+        #[extension_type(fusion)]
+        pub struct Tape<B: burn::backend::Backend> {
+            $(#[$output_doc])*
+            $output: burn::backend::tensor::FloatTensor<B>,
+            $($(#[$tape_doc])* $tape: burn::backend::tensor::FloatTensor<B>,)*
+        }
+
+        /// What the backward kernel yields; what is not needed has one element.
+        #[derive(Clone, Debug, burn::backend::ExtensionType)]
+        #[extension_type(fusion)]
+        pub struct Gradients<B: burn::backend::Backend> {
+            $($(#[$gradient_doc])* $gradient: burn::backend::tensor::FloatTensor<B>,)+
+        }
+
+        fn tape_spec(inputs: &InputsMetadata, $asked: &$request) -> TapeMetadata {
+            let [$batch_size, $seq_length, ..] = inputs.$leading.shape.dims::<3>();
+            TapeMetadata {
+                $output: $crate::ops::cube::spec($output_shape),
+                $($tape: $crate::ops::cube::spec($tape_shape),)*
+            }
+        }
+
+        fn gradients_spec(
+            inputs: &InputsMetadata,
+            _tape: &TapeMetadata,
+            _slopes: &burn::backend::fusion::custom::TensorSpec,
+            $asked: &$request,
+        ) -> GradientsMetadata {
+            let [$batch_size, $seq_length, ..] = inputs.$leading.shape.dims::<3>();
+            GradientsMetadata {
+                $($gradient: $crate::ops::cube::spec($gradient_shape),)+
+            }
+        }
+
+        impl Tape<burn_cubecl::CubeBackend> {
+            /// Room for it, where the operands lie.
+            fn empty(inputs: &Inputs<burn_cubecl::CubeBackend>, $asked: &$request) -> Self {
+                let like = &inputs.$leading;
+                let [$batch_size, $seq_length, ..] =
+                    burn::backend::TensorMetadata::shape(like).dims::<3>();
+                Tape {
+                    $output: $crate::ops::cube::empty(like, $output_shape),
+                    $($tape: $crate::ops::cube::empty(like, $tape_shape),)*
+                }
+            }
+        }
+
+        impl Gradients<burn_cubecl::CubeBackend> {
+            /// Room for them, where the operands lie.
+            fn empty(inputs: &Inputs<burn_cubecl::CubeBackend>, $asked: &$request) -> Self {
+                let like = &inputs.$leading;
+                let [$batch_size, $seq_length, ..] =
+                    burn::backend::TensorMetadata::shape(like).dims::<3>();
+                Gradients {
+                    $($gradient: $crate::ops::cube::empty(like, $gradient_shape),)+
+                }
+            }
+        }
+
         $(#[$attribute])*
         #[burn::backend::backend_extension(Autodiff, Cube, Fusion)]
         pub trait $name: burn::backend::Backend {

@@ -13,8 +13,8 @@ use burn::backend::autodiff::{
 };
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{DispatchDevice, DispatchTensor, Flex, TensorMetadata};
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::backend::{DispatchDevice, Flex, TensorMetadata};
+use burn::tensor::{DType, Device, TensorData};
 
 use super::Operands;
 use crate::ops::cpu::Real;
@@ -23,17 +23,6 @@ use crate::ops::cpu::Real;
 pub(crate) fn is_available(device: &Device, dtype: DType) -> bool {
     let device = device.as_dispatch().clone().inner();
     matches!(device, DispatchDevice::Flex(_)) && matches!(dtype, DType::F32 | DType::F64)
-}
-
-/// An operand of an operation: the tensor, or what stands for one that is not there, which has no elements.
-pub(crate) fn operand<const D: usize>(
-    tensor: Option<Tensor<D>>,
-    (device, dtype): &(Device, DType),
-) -> DispatchTensor {
-    match tensor {
-        Some(tensor) => tensor.into_dispatch(),
-        None => Tensor::<1>::empty([0], (device, *dtype)).into_dispatch(),
-    }
 }
 
 /// An operation of N tensors, all of one type; the first is never empty. Those that are not there have no elements.
@@ -50,7 +39,7 @@ pub(crate) trait Kernel<const N: usize>: Clone + Debug + Send + Sync + 'static {
     /// The result and its shape; the tape, with `keep`.
     fn forward<T: Real>(
         &self,
-        inputs: Each<Self, Input<T>, N>,
+        inputs: Each<Self, View<T>, N>,
         keep: bool,
     ) -> (Vec<T>, Vec<usize>, Option<Self::Tape<T>>);
 
@@ -58,7 +47,7 @@ pub(crate) trait Kernel<const N: usize>: Clone + Debug + Send + Sync + 'static {
     /// `output` is what the forward pass yielded, and `slopes` its gradient.
     fn backward<T: Real>(
         &self,
-        inputs: Each<Self, Input<T>, N>,
+        inputs: Each<Self, View<T>, N>,
         tape: &Self::Tape<T>,
         output: Option<&[T]>,
         slopes: &[T],
@@ -99,12 +88,12 @@ pub(crate) use on_flex;
 
 /// A tensor's numbers, in the order of its dimensions.
 #[derive(Clone, Copy)]
-pub(crate) struct Input<'a, T> {
+pub(crate) struct View<'a, T> {
     pub(crate) numbers: &'a [T],
     shape: [usize; 4],
 }
 
-impl<T> Input<'_, T> {
+impl<T> View<'_, T> {
     /// The size of a dimension, 1 if it has none such.
     pub(crate) fn dim(&self, dimension: usize) -> usize {
         self.shape[dimension]
@@ -201,7 +190,7 @@ impl<K: Kernel<N>, const N: usize> Kept<K, N> {
     ) -> [Option<FlexTensor>; N] {
         let inputs = self.inputs.each_ref();
         let (output, slopes) = (self.output.as_ref().map(numbers), numbers(slopes));
-        let named = K::Operands::named(inputs.map(input_of::<T>));
+        let named = K::Operands::named(inputs.map(view_of::<T>));
         let wanted = K::Operands::named(is_wanted);
         let gradients = self.kernel.backward(named, tape, output, slopes, wanted);
         let mut inputs = inputs.into_iter();
@@ -223,7 +212,7 @@ fn forward<K: Kernel<N>, const N: usize>(
         inputs: &[FlexTensor; N],
         keep: bool,
     ) -> (FlexTensor, Option<K::Tape<T>>) {
-        let inputs = K::Operands::named(inputs.each_ref().map(input_of::<T>));
+        let inputs = K::Operands::named(inputs.each_ref().map(view_of::<T>));
         let (numbers, shape, tape) = kernel.forward(inputs, keep);
         (FlexTensor::from_data(TensorData::new(numbers, shape)), tape)
     }
@@ -240,12 +229,12 @@ fn forward<K: Kernel<N>, const N: usize>(
 }
 
 /// What a kernel sees of a contiguous tensor.
-pub(crate) fn input_of<T: Real>(tensor: &FlexTensor) -> Input<'_, T> {
+pub(crate) fn view_of<T: Real>(tensor: &FlexTensor) -> View<'_, T> {
     let mut shape = [1; 4];
     for (to, from) in shape.iter_mut().zip(tensor.shape().iter()) {
         *to = *from;
     }
-    Input {
+    View {
         numbers: numbers(tensor),
         shape,
     }

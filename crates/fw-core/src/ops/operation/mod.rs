@@ -13,7 +13,7 @@ mod operands;
 #[cfg(feature = "cube")]
 pub(crate) use cube::{Operation, on_cube, run_tracked as run_tracked_on_cube};
 #[cfg(all(test, feature = "flex"))]
-pub(crate) use flex::input_of;
+pub(crate) use flex::view_of;
 #[cfg(feature = "flex")]
-pub(crate) use flex::{Input, Kernel, is_available, on_flex, operand, run, run_tracked};
-pub(crate) use operands::{Operands, operands};
+pub(crate) use flex::{Kernel, View, is_available, on_flex, run, run_tracked};
+pub(crate) use operands::{Operands, Place, operands};

@@ -2,6 +2,9 @@
 
 use core::fmt::Debug;
 
+use burn::backend::DispatchTensor;
+use burn::tensor::{DType, Device, Tensor};
+
 /// What an operation reads: N tensors, each of which has a name. [`operands!`] declares them.
 pub(crate) trait Operands<const N: usize>: Debug + Send + Sync + 'static {
     /// Something of each operand, by its name.
@@ -11,6 +14,52 @@ pub(crate) trait Operands<const N: usize>: Debug + Send + Sync + 'static {
 
     /// In the order of their declaration.
     fn listed<V>(each: Self::Each<V>) -> [V; N];
+}
+
+/// Where the operands of an operation lie, and in which type.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    device: Device,
+    dtype: DType,
+    /// Numbers of what stands for an operand that is not there.
+    n_absent: usize,
+}
+
+impl Place {
+    /// Where a tensor lies on flex, in its type; what is not there has no numbers.
+    #[cfg(feature = "flex")]
+    pub(crate) fn on_flex<const D: usize>(like: &Tensor<D>) -> Self {
+        Place {
+            device: like.device(),
+            dtype: like.dtype(),
+            n_absent: 0,
+        }
+    }
+
+    /// Where a tensor lies on a GPU, in single precision; what is not there has one number, since GPUs know no empty buffers.
+    #[cfg(feature = "cube")]
+    pub(crate) fn on_cube<const D: usize>(like: &Tensor<D>) -> Self {
+        Place {
+            device: like.device(),
+            dtype: DType::F32,
+            n_absent: 1,
+        }
+    }
+
+    /// An operand.
+    pub(crate) fn put<const D: usize>(&self, tensor: &Tensor<D>) -> DispatchTensor {
+        let tensor = tensor.clone();
+        match tensor.dtype() == self.dtype {
+            true => tensor.into_dispatch(),
+            false => tensor.cast(self.dtype).into_dispatch(),
+        }
+    }
+
+    /// An operand, or what stands for one that is not there.
+    pub(crate) fn put_any<const D: usize>(&self, tensor: Option<&Tensor<D>>) -> DispatchTensor {
+        let absent = || Tensor::<1>::zeros([self.n_absent], (&self.device, self.dtype));
+        tensor.map_or_else(|| absent().into_dispatch(), |tensor| self.put(tensor))
+    }
 }
 
 /// Declares the operands of an operation, once: a struct of tensors that Burn passes from backend to backend, and [`Operands`].

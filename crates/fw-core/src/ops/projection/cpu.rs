@@ -6,7 +6,8 @@ use core::ops::Range;
 use super::fused::Each;
 use crate::ops::cpu::{
     Arch, BlockSums, Buffer, Initial, Packed, Parts, Real, Row, Rows, RowsMut, SharedMut, Simd,
-    Strided, WithSimd, add_product, add_rows, at_once, padded, transposed, trimmed, with_scratch,
+    Strided, WithSimd, Written, add_product, add_rows, at_once, padded, transposed, trimmed,
+    with_scratch,
 };
 
 /// Rows that a thread takes at a time: what they hold stays in the cache while it is multiplied.
@@ -146,7 +147,7 @@ impl<T: Real> Sums<'_, T> {
         let parts = Parts::new(self.problem.rows, rows, work);
         let most = parts.samples(0).len();
         let size = n_rows * self.row.width;
-        let part_room = BlockSums::<T>::room(size, most);
+        let part_room = BlockSums::<T>::numbers(size, most);
         let buffer = Buffer::<T>::new(parts.count() * part_room);
         let sums = SharedMut::new(buffer.as_ptr());
         at_once(parts.count() * blocks, |piece| {
@@ -258,12 +259,12 @@ fn multiply<S: Simd, T: Real>(
     row: Row,
 ) -> Vec<T> {
     let columns = from.len() / problem.rows;
-    let mut output = Vec::<T>::with_capacity(problem.rows * row.units);
-    let to = SharedMut::new(output.as_mut_ptr());
+    let mut output = Written::new(problem.rows * row.units, true);
+    let to = output.place();
     let is_padded = row.units < row.width;
     let room = if is_padded { GROUP * row.width } else { 0 };
     let parts = Parts::new(problem.rows, GROUP, problem.d_input * problem.d_output);
-    parts.for_each_group(GROUP, room, |_, rows, room| {
+    parts.for_each_group(GROUP, room, |rows, room| {
         let a = Strided::new(from[rows.start * columns..].as_ptr(), columns, 1);
         let initial = match first {
             [] => Initial::Zero,
@@ -283,6 +284,5 @@ fn multiply<S: Simd, T: Real>(
         }
     });
     // SAFETY: all rows of all groups are written.
-    unsafe { output.set_len(problem.rows * row.units) };
-    output
+    unsafe { output.finish() }
 }

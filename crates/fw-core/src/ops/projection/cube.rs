@@ -9,8 +9,8 @@ use burn::tensor::{DType, Shape, Tensor};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
-use crate::ops::cube::{hardware, operand, over_rows, products_over_rows, spec};
-use crate::ops::operation::{Operation, operands, run_tracked_on_cube};
+use crate::ops::cube::{hardware, over_rows, products_over_rows, spec};
+use crate::ops::operation::{Operation, Place, operands, run_tracked_on_cube};
 
 /// `x W + b` of every row, `[rows, d_output]`; nothing, unless this is a GPU that tracks gradients, and f32.
 pub(super) fn project(
@@ -25,10 +25,11 @@ pub(super) fn project(
         return None;
     }
     hardware(&device, DType::F32, 1)?;
+    let place = Place::on_cube(input);
     let inputs = Inputs {
-        input: input.clone().into_dispatch(),
-        weight: weight.clone().into_dispatch(),
-        bias: operand(bias, &device),
+        input: place.put(input),
+        weight: place.put(weight),
+        bias: place.put_any(bias),
     };
     let output = <Dispatch as ProjectOnCube>::project(inputs, bias.is_some());
     Some(Tensor::from_dispatch(output))

@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 
 use super::cpu::{self, Problem};
 use crate::ops::cpu::{Arch, Real, arch};
-use crate::ops::operation::{Input, Kernel, is_available, on_flex, operand, operands};
+use crate::ops::operation::{Kernel, Place, View, is_available, on_flex, operands};
 
 /// Rows from which on the kernel is used: for fewer, to lay the weight out in panels costs as much as the product.
 const LEAST_ROWS: usize = 32;
@@ -32,11 +32,11 @@ fn project_on(
     weight: &Tensor<2>,
     bias: Option<&Tensor<1>>,
 ) -> Tensor<2> {
-    let like = (input.device(), input.dtype());
+    let place = Place::on_flex(input);
     let inputs = Inputs {
-        input: input.clone().into_dispatch(),
-        weight: weight.clone().into_dispatch(),
-        bias: operand(bias.cloned(), &like),
+        input: place.put(input),
+        weight: place.put(weight),
+        bias: place.put_any(bias),
     };
     Tensor::from_dispatch(<Dispatch as FusedProjection>::run(inputs, Map { arch }))
 }
@@ -58,7 +58,7 @@ on_flex! {
     FusedProjection: Map
 }
 
-fn problem<'a, T: Real>(inputs: &Each<Input<'a, T>>) -> Problem<'a, T> {
+fn problem<'a, T: Real>(inputs: &Each<View<'a, T>>) -> Problem<'a, T> {
     Problem {
         rows: inputs.input.dim(0),
         d_input: inputs.weight.dim(0),
@@ -75,7 +75,7 @@ impl Kernel<COUNT> for Map {
 
     fn forward<T: Real>(
         &self,
-        inputs: Each<Input<T>>,
+        inputs: Each<View<T>>,
         _keep: bool,
     ) -> (Vec<T>, Vec<usize>, Option<()>) {
         let problem = problem(&inputs);
@@ -87,7 +87,7 @@ impl Kernel<COUNT> for Map {
 
     fn backward<T: Real>(
         &self,
-        inputs: Each<Input<T>>,
+        inputs: Each<View<T>>,
         _tape: &(),
         _output: Option<&[T]>,
         slopes: &[T],

@@ -3,13 +3,14 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use burn::backend::{Dispatch, ExtensionType};
+use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 
 use super::cpu::{self, Problem, Tape};
-use super::{CellKind, FusedCell, Options, Run, Score, Scoring, check_shapes};
-use crate::ops::cpu::{Arch, Real, SharedMut, arch};
-use crate::ops::operation::{Input, Kernel, on_flex, operand, operands};
+use super::operation::{COUNT, Each, Inputs, Names, output_and_cell};
+use super::{CellKind, FusedCell, Options, Recall, Score};
+use crate::ops::cpu::{Arch, Real, Written, arch};
+use crate::ops::operation::{Kernel, Place, View, on_flex};
 
 /// The sequence by the kernel: the output `[batch_size, seq_length, d_hidden or twice that]`, and the last c of an LSTM.
 ///
@@ -17,93 +18,61 @@ use crate::ops::operation::{Input, Kernel, on_flex, operand, operands};
 /// If a shape does not fit.
 #[track_caller]
 pub(crate) fn sequence(
-    projected: Tensor<3>,
-    cell: FusedCell,
-    memories: Option<Tensor<3>>,
-    scoring: Option<&Scoring>,
-    options: &Options,
-    run: Run,
+    projected: &Tensor<3>,
+    cell: &FusedCell,
+    recall: Recall,
 ) -> (Tensor<3>, Option<Tensor<2>>) {
-    run_on(arch(), projected, cell, memories, scoring, options, run)
+    run_on(arch(), projected, cell, recall)
 }
 
 /// The same with given instructions, which the machine must have.
 #[track_caller]
 fn run_on(
     arch: Arch,
-    projected: Tensor<3>,
-    cell: FusedCell,
-    memories: Option<Tensor<3>>,
-    scoring: Option<&Scoring>,
-    options: &Options,
-    run: Run,
+    projected: &Tensor<3>,
+    cell: &FusedCell,
+    recall: Recall,
 ) -> (Tensor<3>, Option<Tensor<2>>) {
     let [batch_size, seq_length, _] = projected.dims();
-    let [d_hidden, _] = cell.w_hidden.dims();
-    let row = [batch_size, d_hidden];
-    let memories = memories.filter(|_| scoring.is_some());
-    check_shapes(&projected, &cell, memories.as_ref(), scoring);
-    let d_attention = scoring.map_or(0, |scoring| scoring.query.dims()[1]);
-    let like = (projected.device(), projected.dtype());
-    let inputs = Inputs {
-        hidden: cell.hidden.into_dispatch(),
-        cell: operand(cell.cell, &like),
-        memories: operand(memories, &like),
-        w_hidden: cell.w_hidden.into_dispatch(),
-        bias: operand(cell.bias, &like),
-        w_query: operand(scoring.map(|scoring| scoring.query.clone()), &like),
-        w_key: operand(scoring.map(|scoring| scoring.key.clone()), &like),
-        v: operand(scoring.and_then(|scoring| scoring.v.clone()), &like),
-        projected: projected.into_dispatch(),
-    };
-    let plan = Plan {
-        options: *options,
+    let inputs = Inputs::new(projected, cell, recall, Place::on_flex(projected));
+    let request = Request {
+        options: *recall.options,
         kind: cell.kind,
-        score: scoring.map_or(Score::Mlp, |scoring| scoring.score),
-        d_attention,
-        run,
+        score: recall.scoring.map_or(Score::Mlp, |scoring| scoring.score),
+        d_attention: recall.scoring.map_or(0, |scoring| scoring.query.dims()[1]),
+        first_step: recall.first_step,
+        yields_summary: recall.yields_summary,
         arch,
     };
-    let results = <Dispatch as FusedSab>::run(inputs, plan);
-
-    let width = d_hidden * (1 + usize::from(run.yields_summary));
-    let shape = [batch_size, seq_length, width];
-    if !cell.kind.has_cell() {
-        return (Tensor::from_dispatch(results), None);
-    }
-    let flat = Tensor::<1>::from_dispatch(results);
-    let numbers = batch_size * seq_length * width;
-    let last = flat.clone().narrow(0, numbers, batch_size * d_hidden);
-    (
-        flat.narrow(0, 0, numbers).reshape(shape),
-        Some(last.reshape(row)),
+    let results = <Dispatch as FusedSab>::run(inputs, request);
+    let results = Tensor::<1>::from_dispatch(results);
+    output_and_cell(
+        results,
+        [batch_size, seq_length],
+        cell,
+        recall.yields_summary,
     )
 }
 
 /// What the operation is to do.
 #[derive(Clone, Copy, Debug)]
-pub struct Plan {
+pub struct Request {
     options: Options,
     kind: CellKind,
     score: Score,
     d_attention: usize,
-    run: Run,
+    first_step: usize,
+    yields_summary: bool,
     arch: Arch,
 }
 
-operands! {
-    /// The tensors that the operation reads; those that are not there have no elements.
-    #[derive(ExtensionType)]
-    pub struct Inputs { projected, hidden, cell, memories, w_hidden, bias, w_query, w_key, v }
-}
-
 on_flex! {
-    /// Every output row, `[batch_size, seq_length, width]`; for an LSTM that and the last c in one row of numbers.
-    FusedSab: Plan
+    /// Every output row, then the last c of an LSTM, in one row of numbers.
+    FusedSab: Request
 }
 
-impl Plan {
-    fn problem<'a, T: Real>(&'a self, inputs: &Each<Input<'a, T>>) -> Problem<'a, T> {
+impl Request {
+    fn problem<'a, T: Real>(&'a self, inputs: &Each<View<'a, T>>) -> Problem<'a, T> {
         Problem {
             batch_size: inputs.projected.dim(0),
             seq_length: inputs.projected.dim(1),
@@ -112,8 +81,8 @@ impl Plan {
             kind: self.kind,
             score: self.score,
             options: &self.options,
-            first_step: self.run.first_step,
-            yields_summary: self.run.yields_summary,
+            first_step: self.first_step,
+            yields_summary: self.yields_summary,
             projected: inputs.projected.numbers,
             hidden: inputs.hidden.numbers,
             cell: inputs.cell.numbers,
@@ -127,37 +96,31 @@ impl Plan {
     }
 }
 
-impl Kernel<COUNT> for Plan {
+impl Kernel<COUNT> for Request {
     type Operands = Names;
     type Tape<T: Real> = Tape<T>;
 
     fn forward<T: Real>(
         &self,
-        inputs: Each<Input<T>>,
+        inputs: Each<View<T>>,
         keep: bool,
     ) -> (Vec<T>, Vec<usize>, Option<Tape<T>>) {
         let problem = self.problem(&inputs);
         let width = problem.d_hidden * (1 + usize::from(problem.yields_summary));
         let rows = problem.batch_size * problem.seq_length * width;
         let len = rows + problem.cell.len();
-        let mut results: Vec<T> = Vec::with_capacity(len);
+        let mut results = Written::new(len, true);
         // SAFETY: the architecture is one that the machine has; all of the results are written.
-        let tape = unsafe {
-            let output = SharedMut::new(results.as_mut_ptr());
-            let tape = cpu::forward(self.arch, &problem, output, keep);
-            results.set_len(len);
-            tape
+        let (tape, results) = unsafe {
+            let tape = cpu::forward(self.arch, &problem, results.place(), keep);
+            (tape, results.finish())
         };
-        let shape = match problem.kind.has_cell() {
-            true => vec![len],
-            false => vec![problem.batch_size, problem.seq_length, width],
-        };
-        (results, shape, tape)
+        (results, vec![len], tape)
     }
 
     fn backward<T: Real>(
         &self,
-        inputs: Each<Input<T>>,
+        inputs: Each<View<T>>,
         tape: &Tape<T>,
         _output: Option<&[T]>,
         slopes: &[T],

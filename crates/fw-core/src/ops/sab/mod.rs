@@ -26,7 +26,7 @@
 //! # Fused
 //!
 //! On Flex, with the cargo feature `flex` and in f32 or f64, a sequence over an LSTM, a GRU or an Elman network is one operation with
-//! a backward pass of its own ([`Path::Fused`](crate::Path::Fused)). Its cost is as sparse as the credit: a memory's key is computed
+//! a backward pass of its own ([`ExecutionPath::Fused`](crate::ExecutionPath::Fused)). Its cost is as sparse as the credit: a memory's key is computed
 //! once, the backward pass visits the steps that receive gradient and the memories that they recalled, and no others. For each sample
 //! it keeps, between the two passes, `T · ((n_gates + 4) H + 2 A + 2 k_top + 1)` numbers if every state is stored (over an Elman
 //! network 3 H), A being d_attention (two more a step with [`Sparsifier::Threshold`]; where all memories are recalled, k_top is their
@@ -45,6 +45,8 @@ mod cube;
 #[cfg(feature = "flex")]
 mod fused;
 #[cfg(any(feature = "flex", feature = "cube"))]
+mod operation;
+#[cfg(any(feature = "flex", feature = "cube"))]
 mod shapes;
 
 use burn::tensor::Tensor;
@@ -53,8 +55,6 @@ use serde::{Deserialize, Serialize};
 pub use super::CellKind;
 pub use attention::{Attended, Scoring, attend, select_top_k, sparsify};
 pub use composed::{Memories, combine};
-#[cfg(any(feature = "flex", feature = "cube"))]
-use shapes::check_shapes;
 
 /// How a memory is scored against the present state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -168,21 +168,45 @@ pub struct FusedCell {
     pub cell: Option<Tensor<2>>,
 }
 
-/// Where a sequence begins, and what is put out.
+/// What a sequence of a cell recalls, where it begins, and what it puts out.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(
     not(any(feature = "flex", feature = "cube")),
     allow(dead_code, reason = "only kernels read it")
 )]
-pub(crate) struct Run {
+pub(crate) struct Recall<'a> {
+    pub options: &'a Options,
+    /// What memories are scored with; `None` where none are stored.
+    pub scoring: Option<&'a Scoring>,
+    /// The memories to begin with, `[batch_size, n, d_hidden]`.
+    pub memories: Option<&'a Tensor<3>>,
     /// Steps before this sequence.
     pub first_step: usize,
     /// Whether a row of the output is `[h_t ; s_t]`, not h_t alone.
     pub yields_summary: bool,
 }
 
-/// The sequence by a kernel: the output `[batch_size, seq_length, d_hidden or twice that]`, and the last c of an LSTM; nothing, if
-/// there is no kernel for the device and the type.
+impl Recall<'_> {
+    /// A bare cell recalls nothing.
+    pub(crate) const NOTHING: Recall<'static> = Recall {
+        options: &Options {
+            top_k: Some(0),
+            attention_interval: 1,
+            truncation_length: None,
+            replay: false,
+            max_memories: None,
+            sparsifier: Sparsifier::Softmax,
+            combination: Combination::OutputOnly,
+        },
+        scoring: None,
+        memories: None,
+        first_step: 0,
+        yields_summary: false,
+    };
+}
+
+/// The sequence of a cell by a kernel: the output `[batch_size, seq_length, d_hidden or twice that]`, and the last c of an LSTM; nothing,
+/// if there is no kernel for the device and the type.
 ///
 /// # Panics
 /// If a shape does not fit.
@@ -194,19 +218,14 @@ pub(crate) struct Run {
 pub(crate) fn by_kernel(
     projected: &Tensor<3>,
     cell: &FusedCell,
-    memories: Option<&Tensor<3>>,
-    scoring: Option<&Scoring>,
-    options: &Options,
-    run: Run,
+    recall: Recall,
 ) -> Option<(Tensor<3>, Option<Tensor<2>>)> {
     #[cfg(feature = "flex")]
     if super::operation::is_available(&projected.device(), projected.dtype()) {
-        let (projected, cell) = (projected.clone(), cell.clone());
-        let result = fused::sequence(projected, cell, memories.cloned(), scoring, options, run);
-        return Some(result);
+        return Some(fused::sequence(projected, cell, recall));
     }
     #[cfg(feature = "cube")]
-    if let Some(result) = cube::sequence(projected, cell, memories, scoring, options, run) {
+    if let Some(result) = cube::sequence(projected, cell, recall) {
         return Some(result);
     }
     None

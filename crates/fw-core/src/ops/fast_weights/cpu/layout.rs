@@ -4,7 +4,7 @@ use alloc::borrow::Cow;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::super::{Options, Write};
+use super::super::{Options, WrittenState};
 use crate::ops::cpu::{Arch, Buffer, Parts, Real, Row, padded};
 
 /// A call: sizes, options and inputs, all contiguous and batch first.
@@ -65,7 +65,7 @@ pub(super) struct Layout {
     pub(super) lanes: usize,
     /// Normalisations in a step.
     pub(super) norms: usize,
-    pub(super) write: Write,
+    pub(super) write: WrittenState,
     pub(super) has_start: bool,
 }
 
@@ -124,7 +124,7 @@ impl Layout {
 
     /// The writes of its chunk that step `t` of the chunk reads.
     pub(super) fn visible(&self, t: usize) -> usize {
-        t + usize::from(self.write == Write::Preliminary)
+        t + usize::from(self.write == WrittenState::Preliminary)
     }
 
     /// The samples that a thread takes at a time: two, so that a row of W is read once for both, and up to four

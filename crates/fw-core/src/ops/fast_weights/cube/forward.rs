@@ -4,9 +4,9 @@ use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
 use super::plan::Plan;
-use super::steps::{attend, place_of_matrix};
-use crate::ops::cube::{SHARERS, activate, moments, share_moments, sum_of_parts, times};
-use crate::ops::fast_weights::Write;
+use super::steps::{Room, has_matrix, place_of_matrix};
+use crate::ops::cube::{activate, moments, share_moments, sum_of_shares, times};
+use crate::ops::fast_weights::WrittenState;
 
 /// Every h_t, and what the backward pass reads.
 ///
@@ -39,209 +39,358 @@ pub(super) fn forward(
     epsilon: f32,
     #[comptime] plan: Plan,
 ) {
-    let n = comptime!(plan.d_hidden);
-    let row = comptime!(plan.written_row());
-    let layout = comptime!(plan.layout);
-    let width = comptime!(plan.width());
-    let n_norms = comptime!(plan.n_norms());
     let sample = CUBE_POS_X as usize;
     let batch_size = CUBE_COUNT_X as usize;
-    let unit = UNIT_POS_X as usize;
-    let units = comptime!(plan.layout.units());
+    let given = Given::new(projected, w_hidden, gain, norm_bias, by_age, epsilon);
+    let kept = Kept::new(outputs, states, normalized, scales, matrices);
+    let mut pass = Pass::new(kept, plan);
 
-    let mut h = Shared::<[f32]>::new_slice(n);
-    let mut s = Shared::<[f32]>::new_slice(n);
-    let mut z = Shared::<[f32]>::new_slice(n);
-    let mut p = Shared::<[f32]>::new_slice(n);
-    let mut shares = Shared::<[f32]>::new_slice(comptime!(plan.layout.parts * plan.width()));
-    let mut from_matrix = Shared::<[f32]>::new_slice(comptime!(plan.layout.parts * n));
-    let mut written = Shared::<[f32]>::new_slice(comptime!(plan.chunk * row));
-    let mut scores = Shared::<[f32]>::new_slice(comptime!(plan.chunk));
-    let mut statistics = Shared::<[f32]>::new_slice(comptime!(2 * SHARERS));
-    let mut matrix = Shared::<[f32]>::new_slice(comptime!(plan.matrix_numbers()));
-
-    for o in range_stepped(unit, n, units) {
-        h[o] = hidden[sample * n + o];
-    }
+    pass.begin(hidden, start, sample, seq_length);
     let mut chunk = 0usize;
     let mut n_written = 0usize;
-    if comptime!(plan.has_start) {
-        let place = place_of_matrix(sample, 0usize, seq_length, plan);
-        for e in range_stepped(unit, n * n, units) {
-            let value = start[sample * n * n + e];
-            matrices[place + e] = value;
-            if comptime!(plan.matrix_is_shared) {
-                matrix[e] = value;
-            }
-        }
-        sync_storage();
-    }
-    sync_cube();
-
     for t in 0..seq_length {
         if n_written == plan.chunk {
-            // The next chunk: what was written goes into the matrix.
-            let from = place_of_matrix(sample, chunk, seq_length, plan);
-            let to = place_of_matrix(sample, chunk + 1, seq_length, plan);
-            for e in range_stepped(unit, n * n, units) {
-                let (one, other) = (e / n, e % n);
-                let mut sum = 0.0f32;
-                if comptime!(plan.has_start) || chunk > 0 {
-                    sum = matrices[from + e] * by_age[2 * plan.chunk];
-                }
-                for i in 0..plan.chunk {
-                    sum += by_age[plan.chunk - 1 - i]
-                        * written[i * row + one]
-                        * written[i * row + other];
-                }
-                matrices[to + e] = sum;
-                if comptime!(plan.matrix_is_shared) {
-                    matrix[e] = sum;
-                }
-            }
-            sync_storage();
+            pass.write_matrix(&given, sample, chunk, seq_length);
             chunk += 1;
             n_written = 0;
         }
-        let step = sample * seq_length + t;
+        let step = Step {
+            sample,
+            batch_size,
+            seq_length,
+            chunk,
+            at: sample * seq_length + t,
+        };
+        pass.preliminary(&given, &step);
+        if comptime!(plan.write == WrittenState::Preliminary) {
+            pass.write_preliminary(&step, n_written);
+            n_written += 1;
+        }
+        for i in 0..plan.inner_steps {
+            pass.inner_step(&given, &step, i, n_written);
+        }
+        pass.put_out(&step, n_written);
+        if comptime!(plan.write == WrittenState::Final) {
+            n_written += 1;
+        }
+    }
+}
 
-        times(w_hidden, 0, n, &h, 0, &mut shares, n, layout);
-        sync_cube();
+/// What the steps read.
+#[derive(CubeType)]
+struct Given<'a> {
+    projected: &'a [f32],
+    w_hidden: &'a [f32],
+    gain: &'a [f32],
+    norm_bias: &'a [f32],
+    by_age: &'a [f32],
+    epsilon: f32,
+}
+
+#[cube]
+impl<'a> Given<'a> {
+    fn new(
+        projected: &'a [f32],
+        w_hidden: &'a [f32],
+        gain: &'a [f32],
+        norm_bias: &'a [f32],
+        by_age: &'a [f32],
+        epsilon: f32,
+    ) -> Given<'a> {
+        Given::<'a> {
+            projected,
+            w_hidden,
+            gain,
+            norm_bias,
+            by_age,
+            epsilon,
+        }
+    }
+}
+
+/// What the kernel leaves.
+#[derive(CubeType)]
+struct Kept<'a> {
+    outputs: &'a mut [f32],
+    states: &'a mut [f32],
+    normalized: &'a mut [f32],
+    scales: &'a mut [f32],
+    matrices: &'a mut [f32],
+}
+
+#[cube]
+impl<'a> Kept<'a> {
+    fn new(
+        outputs: &'a mut [f32],
+        states: &'a mut [f32],
+        normalized: &'a mut [f32],
+        scales: &'a mut [f32],
+        matrices: &'a mut [f32],
+    ) -> Kept<'a> {
+        Kept::<'a> {
+            outputs,
+            states,
+            normalized,
+            scales,
+            matrices,
+        }
+    }
+}
+
+/// Where a step is.
+#[derive(CubeType)]
+struct Step {
+    sample: usize,
+    batch_size: usize,
+    seq_length: usize,
+    chunk: usize,
+    /// Among the steps of all samples.
+    at: usize,
+}
+
+/// What the kernel leaves, and what its units share.
+#[derive(CubeType)]
+struct Pass<'a> {
+    kept: Kept<'a>,
+    h: Shared<[f32]>,
+    s: Shared<[f32]>,
+    z: Shared<[f32]>,
+    /// `z_t + A s_{i-1}`, before LN.
+    p: Shared<[f32]>,
+    room: Room,
+    #[cube(comptime)]
+    plan: Plan,
+}
+
+#[cube]
+impl<'a> Pass<'a> {
+    fn new(kept: Kept<'a>, #[comptime] plan: Plan) -> Pass<'a> {
+        Pass::<'a> {
+            kept,
+            h: Shared::<[f32]>::new_slice(comptime!(plan.d_hidden)),
+            s: Shared::<[f32]>::new_slice(comptime!(plan.d_hidden)),
+            z: Shared::<[f32]>::new_slice(comptime!(plan.d_hidden)),
+            p: Shared::<[f32]>::new_slice(comptime!(plan.d_hidden)),
+            room: Room::new(plan),
+            plan,
+        }
+    }
+
+    /// h before the sequence, and A_0 if there is one.
+    fn begin(&mut self, hidden: &[f32], start: &[f32], sample: usize, seq_length: usize) {
+        let plan = comptime!(self.plan);
+        let n = comptime!(plan.d_hidden);
+        let unit = UNIT_POS as usize;
+        let units = comptime!(plan.workgroup.units());
         for o in range_stepped(unit, n, units) {
-            let value = projected[step * n + o] + sum_of_parts(&shares, o, n, layout);
-            z[o] = value;
+            self.h[o] = hidden[sample * n + o];
+        }
+        if comptime!(plan.has_start) {
+            let place = place_of_matrix(sample, 0usize, seq_length, plan);
+            for e in range_stepped(unit, n * n, units) {
+                let value = start[sample * n * n + e];
+                self.set_matrix(place, e, value);
+            }
+            sync_storage();
+        }
+        sync_cube();
+    }
+
+    /// What was written in a chunk goes into the matrix: `A ← λ^n A + η Σ_τ λ^age w_τ w_τᵀ`.
+    fn write_matrix(&mut self, given: &Given<'_>, sample: usize, chunk: usize, seq_length: usize) {
+        let plan = comptime!(self.plan);
+        let n = comptime!(plan.d_hidden);
+        let row = comptime!(plan.written_row());
+        let from = place_of_matrix(sample, chunk, seq_length, plan);
+        let to = place_of_matrix(sample, chunk + 1, seq_length, plan);
+        for e in range_stepped(UNIT_POS as usize, n * n, comptime!(plan.workgroup.units())) {
+            let (one, other) = (e / n, e % n);
+            let mut sum = 0.0f32;
+            if has_matrix(chunk, plan) {
+                sum = self.kept.matrices[from + e] * given.by_age[2 * plan.chunk];
+            }
+            for i in 0..plan.chunk {
+                sum += given.by_age[plan.chunk - 1 - i]
+                    * self.room.written[i * row + one]
+                    * self.room.written[i * row + other];
+            }
+            self.set_matrix(to, e, sum);
+        }
+        sync_storage();
+    }
+
+    /// One number of the matrix at the start of a chunk, for all who read it.
+    fn set_matrix(&mut self, place: usize, e: usize, value: f32) {
+        self.kept.matrices[place + e] = value;
+        if comptime!(self.plan.matrix_is_shared) {
+            self.room.matrix[e] = value;
+        }
+    }
+
+    /// z_t, from the input and h_{t-1}, and the preliminary state `s_0 = f(LN(z_t))`, or without LN.
+    fn preliminary(&mut self, given: &Given<'_>, step: &Step) {
+        let plan = comptime!(self.plan);
+        let n = comptime!(plan.d_hidden);
+        let workgroup = comptime!(plan.workgroup);
+        times(
+            given.w_hidden,
+            0,
+            n,
+            &self.h,
+            0,
+            &mut self.room.shares,
+            n,
+            workgroup,
+        );
+        sync_cube();
+        for o in range_stepped(UNIT_POS as usize, n, comptime!(plan.workgroup.units())) {
+            let value = given.projected[step.at * n + o]
+                + sum_of_shares(&self.room.shares, o, n, workgroup);
+            self.z[o] = value;
             if comptime!(!plan.normalizes_preliminary) {
-                s[o] = activate(value, plan.activation);
+                self.s[o] = activate(value, plan.activation);
             }
         }
         sync_cube();
         if comptime!(plan.normalizes_preliminary) {
-            share_moments(&z, &mut statistics, n);
-            sync_cube();
-            let place = step * n_norms;
+            let place = step.at * comptime!(plan.n_norms());
             normalize(
-                &z,
-                &statistics,
-                gain,
-                norm_bias,
-                &mut s,
-                normalized,
-                scales,
+                &self.z,
+                &mut self.room.statistics,
+                given,
+                &mut self.s,
+                &mut self.kept,
                 place,
-                epsilon,
                 plan,
             );
-            sync_cube();
         }
-        if comptime!(plan.write == Write::Preliminary) {
-            for o in range_stepped(unit, n, units) {
-                written[n_written * row + o] = s[o];
-                outputs[(batch_size * seq_length + step) * n + o] = s[o];
-            }
-            n_written += 1;
-            sync_cube();
-        }
+    }
 
-        for i in 0..plan.inner_steps {
-            if comptime!(plan.keeps) {
-                for o in range_stepped(unit, n, units) {
-                    states[(step * plan.inner_steps + i) * n + o] = s[o];
-                }
-            }
-            let reads_matrix = comptime!(plan.has_start) || chunk > 0;
-            if reads_matrix {
-                if comptime!(plan.matrix_is_shared) {
-                    times(&matrix, 0, n, &s, 0, &mut from_matrix, n, layout);
-                } else {
-                    let place = place_of_matrix(sample, chunk, seq_length, plan);
-                    times(&*matrices, place, n, &s, 0, &mut from_matrix, n, layout);
-                }
-            }
-            attend(
-                &written,
-                n_written,
-                &s,
-                0,
-                by_age,
-                &mut scores,
-                &mut shares,
-                plan,
-            );
-            sync_cube();
+    /// s_0 becomes the next written vector.
+    fn write_preliminary(&mut self, step: &Step, n_written: usize) {
+        let plan = comptime!(self.plan);
+        let n = comptime!(plan.d_hidden);
+        let row = comptime!(plan.written_row());
+        for o in range_stepped(UNIT_POS as usize, n, comptime!(plan.workgroup.units())) {
+            self.room.written[n_written * row + o] = self.s[o];
+            self.kept.outputs[(step.batch_size * step.seq_length + step.at) * n + o] = self.s[o];
+        }
+        sync_cube();
+    }
+
+    /// `s_{i+1} = f(LN(z_t + A s_i))`, or without LN.
+    fn inner_step(&mut self, given: &Given<'_>, step: &Step, i: usize, n_written: usize) {
+        let plan = comptime!(self.plan);
+        let n = comptime!(plan.d_hidden);
+        let width = comptime!(plan.width());
+        let workgroup = comptime!(plan.workgroup);
+        let unit = UNIT_POS as usize;
+        let units = comptime!(plan.workgroup.units());
+        if comptime!(plan.keeps) {
             for o in range_stepped(unit, n, units) {
-                let mut value = z[o] + sum_of_parts(&shares, o, width, layout);
-                if reads_matrix {
-                    value +=
-                        by_age[plan.chunk + n_written] * sum_of_parts(&from_matrix, o, n, layout);
-                }
-                if comptime!(plan.is_normalized) {
-                    p[o] = value;
-                } else {
-                    s[o] = activate(value, plan.activation);
-                }
-            }
-            sync_cube();
-            if comptime!(plan.is_normalized) {
-                share_moments(&p, &mut statistics, n);
-                sync_cube();
-                let place = step * n_norms + comptime!(plan.normalizes_preliminary as usize) + i;
-                normalize(
-                    &p,
-                    &statistics,
-                    gain,
-                    norm_bias,
-                    &mut s,
-                    normalized,
-                    scales,
-                    place,
-                    epsilon,
-                    plan,
-                );
-                sync_cube();
+                self.kept.states[(step.at * plan.inner_steps + i) * n + o] = self.s[o];
             }
         }
-
+        let reads_matrix = has_matrix(step.chunk, plan);
+        if reads_matrix {
+            self.read_matrix(step);
+        }
+        self.room.attend(n_written, &self.s, 0, given.by_age);
+        sync_cube();
         for o in range_stepped(unit, n, units) {
-            h[o] = s[o];
-            outputs[step * n + o] = s[o];
-            if comptime!(plan.write == Write::Final) {
-                written[n_written * row + o] = s[o];
+            let mut value = self.z[o] + sum_of_shares(&self.room.shares, o, width, workgroup);
+            if reads_matrix {
+                value += given.by_age[plan.chunk + n_written]
+                    * sum_of_shares(&self.room.from_matrix, o, n, workgroup);
+            }
+            if comptime!(plan.is_normalized) {
+                self.p[o] = value;
+            } else {
+                self.s[o] = activate(value, plan.activation);
             }
         }
-        if comptime!(plan.write == Write::Final) {
-            n_written += 1;
+        sync_cube();
+        if comptime!(plan.is_normalized) {
+            let place = step.at * comptime!(plan.n_norms())
+                + comptime!(plan.normalizes_preliminary as usize)
+                + i;
+            normalize(
+                &self.p,
+                &mut self.room.statistics,
+                given,
+                &mut self.s,
+                &mut self.kept,
+                place,
+                plan,
+            );
+        }
+    }
+
+    /// Units' shares of the product of the matrix at the start of the chunk with s_i.
+    fn read_matrix(&mut self, step: &Step) {
+        let plan = comptime!(self.plan);
+        let n = comptime!(plan.d_hidden);
+        let workgroup = comptime!(plan.workgroup);
+        let shares = &mut self.room.from_matrix;
+        if comptime!(plan.matrix_is_shared) {
+            times(&self.room.matrix, 0, n, &self.s, 0, shares, n, workgroup);
+        } else {
+            let place = place_of_matrix(step.sample, step.chunk, step.seq_length, plan);
+            times(
+                &*self.kept.matrices,
+                place,
+                n,
+                &self.s,
+                0,
+                shares,
+                n,
+                workgroup,
+            );
+        }
+    }
+
+    /// `h_t = s_S`, which becomes the next written vector unless s_0 did.
+    fn put_out(&mut self, step: &Step, n_written: usize) {
+        let plan = comptime!(self.plan);
+        let n = comptime!(plan.d_hidden);
+        let row = comptime!(plan.written_row());
+        for o in range_stepped(UNIT_POS as usize, n, comptime!(plan.workgroup.units())) {
+            self.h[o] = self.s[o];
+            self.kept.outputs[step.at * n + o] = self.s[o];
+            if comptime!(plan.write == WrittenState::Final) {
+                self.room.written[n_written * row + o] = self.s[o];
+            }
         }
         sync_cube();
     }
 }
 
-/// LN and f.
+/// LN and f: from the numbers before them to s, and what of it the backward pass reads.
 #[cube]
-#[allow(clippy::too_many_arguments, reason = "buffers")]
 fn normalize(
     numbers: &[f32],
-    statistics: &[f32],
-    gain: &[f32],
-    norm_bias: &[f32],
+    statistics: &mut [f32],
+    given: &Given<'_>,
     s: &mut [f32],
-    normalized: &mut [f32],
-    scales: &mut [f32],
+    kept: &mut Kept<'_>,
     place: usize,
-    epsilon: f32,
     #[comptime] plan: Plan,
 ) {
     let n = comptime!(plan.d_hidden);
     let unit = UNIT_POS as usize;
-    let (mean, variance) = moments(statistics, n);
-    let scale = (variance + epsilon).inverse_sqrt();
-    for o in range_stepped(unit, n, comptime!(plan.layout.units())) {
+    share_moments(numbers, statistics, n);
+    sync_cube();
+    let (mean, variance) = moments(&*statistics, n);
+    let scale = (variance + given.epsilon).inverse_sqrt();
+    for o in range_stepped(unit, n, comptime!(plan.workgroup.units())) {
         let value = (numbers[o] - mean) * scale;
-        s[o] = activate(value * gain[o] + norm_bias[o], plan.activation);
+        s[o] = activate(value * given.gain[o] + given.norm_bias[o], plan.activation);
         if comptime!(plan.keeps) {
-            normalized[place * n + o] = value;
+            kept.normalized[place * n + o] = value;
         }
     }
     if comptime!(plan.keeps) && unit == 0 {
-        scales[place] = scale;
+        kept.scales[place] = scale;
     }
+    sync_cube();
 }

@@ -9,7 +9,7 @@ use burn::tensor::{DType, Shape, Slice, TensorData};
 
 use super::{Each, Gradients, Inputs, Request, Tape};
 use crate::ops::cube::{before, over_rows, products_over_rows};
-use crate::ops::fast_weights::Write;
+use crate::ops::fast_weights::WrittenState;
 
 /// The gradients of the operands, of those that the launch yields; nothing where they are zero or not wanted.
 pub(super) fn of_operands(
@@ -54,8 +54,8 @@ fn of_w_hidden(
 fn of_start(tape: &Tape<Cube>, d_read: &FloatTensor<Cube>, request: &Request) -> FloatTensor<Cube> {
     let [batch_size, seq_length, inner_steps, d_hidden] = d_read.shape().dims();
     let own = match request.plan.write {
-        Write::Final => 0,
-        Write::Preliminary => 1,
+        WrittenState::Final => 0,
+        WrittenState::Preliminary => 1,
     };
     let powers: Vec<f64> = core::iter::successors(Some(1.0), |power| Some(power * request.decay))
         .skip(own)

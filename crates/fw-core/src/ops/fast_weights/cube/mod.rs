@@ -7,16 +7,14 @@ mod launch;
 mod plan;
 mod steps;
 
-use burn::backend::fusion::custom::TensorSpec;
-use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, ExtensionType};
+use burn::backend::{Dispatch, ExtensionType};
 use burn::tensor::Tensor;
 use burn_cubecl::cubecl::ir::HardwareProperties;
 
-use super::{Form, Memory, Options, State, Weights, Write};
+use super::{FastMemory, MemoryForm, Options, State, Weights, WrittenState};
 use crate::ops::Sequence;
-use crate::ops::cube::{hardware, operand, single, spec};
-use crate::ops::operation::{on_cube, operands};
+use crate::ops::cube::hardware;
+use crate::ops::operation::{Place, on_cube, operands};
 use plan::Plan;
 
 /// Fast weights over a whole sequence by the kernel; nothing, where there is none. Everything is computed in f32, and comes back
@@ -27,7 +25,7 @@ pub(super) fn fast_weights(
     state: &State,
     weights: &Weights,
     options: &Options,
-    form: Form,
+    form: MemoryForm,
 ) -> Option<(Tensor<3>, State)> {
     let tensor = input.tensor();
     let hardware = hardware(&tensor.device(), tensor.dtype(), tensor.dims()[0])?;
@@ -41,21 +39,14 @@ fn run(
     state: &State,
     weights: &Weights,
     options: &Options,
-    form: Form,
+    form: MemoryForm,
     (hardware, chunk): (&HardwareProperties, Option<usize>),
 ) -> Option<(Tensor<3>, State)> {
-    let (device, dtype) = (input.tensor().device(), input.tensor().dtype());
+    let dtype = input.tensor().dtype();
     let [_, seq_length, _] = input.tensor().dims();
     let d_hidden = weights.hidden.dims()[0];
     let form = form.resolve(state.memory.written(), seq_length, d_hidden);
-    let start = match state.memory.clone() {
-        Memory::Matrix(start) => Some(start),
-        Memory::History {
-            start,
-            writes: None,
-        } => start,
-        history => Some(history.into_matrix(&state.hidden, options)),
-    };
+    let start = state.memory.clone().into_start(&state.hidden, options);
     let request = Request {
         plan: Plan::new(
             options,
@@ -71,32 +62,33 @@ fn run(
     };
     let projected = input.clone().projected(|input| weights.project(input));
     let norm = weights.norm.as_ref();
+    let place = Place::on_cube(&projected);
     let inputs = Inputs {
-        projected: single(&projected),
-        hidden: single(&state.hidden),
-        start: operand(start.as_ref(), &device),
-        w_hidden: single(&weights.hidden),
-        gain: operand(norm.map(|norm| &norm.gain), &device),
-        norm_bias: operand(norm.map(|norm| &norm.bias), &device),
+        projected: place.put(&projected),
+        hidden: place.put(&state.hidden),
+        start: place.put_any(start.as_ref()),
+        w_hidden: place.put(&weights.hidden),
+        gain: place.put_any(norm.map(|norm| &norm.gain)),
+        norm_bias: place.put_any(norm.map(|norm| &norm.bias)),
     };
     let outputs = <Dispatch as FastWeightsOnCube>::fast_weights(inputs, request);
     let outputs = Tensor::<4>::from_dispatch(outputs).cast(dtype);
     let nth = |n| outputs.clone().narrow(0, n, 1).squeeze_dim::<3>(0);
     let output = nth(0);
     let writes = match options.write {
-        Write::Final => output.clone(),
-        Write::Preliminary => nth(1),
+        WrittenState::Final => output.clone(),
+        WrittenState::Preliminary => nth(1),
     };
     let hidden = output
         .clone()
         .narrow(1, seq_length - 1, 1)
         .squeeze_dim::<2>(1);
-    let mut memory = Memory::History {
+    let mut memory = FastMemory::History {
         start,
         writes: Some(writes),
     };
-    if form == Form::Matrix {
-        memory = Memory::Matrix(memory.into_matrix(&hidden, options));
+    if form == MemoryForm::Matrix {
+        memory = FastMemory::Matrix(memory.into_matrix(&hidden, options));
     }
     Some((output, State { hidden, memory }))
 }
@@ -126,67 +118,28 @@ operands! {
     pub struct Inputs { projected, hidden, start, w_hidden, gain, norm_bias }
 }
 
-/// What the forward pass leaves for the backward pass; what is not needed has one element.
-#[derive(Clone, Debug, ExtensionType)]
-#[extension_type(fusion)]
-pub struct Tape<B: Backend> {
-    outputs: FloatTensor<B>,
-    /// `[batch_size, seq_length, inner_steps, d_hidden]`.
-    states: FloatTensor<B>,
-    /// `[batch_size, seq_length, n_norms, d_hidden]`.
-    normalized: FloatTensor<B>,
-    /// `[batch_size, seq_length, n_norms]`.
-    scales: FloatTensor<B>,
-    /// `[batch_size, n_chunks, d_hidden, d_hidden]`.
-    matrices: FloatTensor<B>,
-}
-
-/// What the backward kernel yields.
-#[derive(Clone, Debug, ExtensionType)]
-#[extension_type(fusion)]
-pub struct Gradients<B: Backend> {
-    /// `[batch_size, seq_length, d_hidden]`.
-    projected: FloatTensor<B>,
-    /// `[batch_size, seq_length, inner_steps, d_hidden]`; with a start only.
-    reads: FloatTensor<B>,
-    /// `[batch_size, d_hidden]`.
-    hidden: FloatTensor<B>,
-    /// Of each sample, `[batch_size, d_hidden]`; with a normalisation only.
-    gain: FloatTensor<B>,
-    norm_bias: FloatTensor<B>,
-}
-
 on_cube! {
     /// Every h_t, `[1, batch_size, seq_length, d_hidden]`, and every s_0 where those are written: `[2, batch_size, seq_length, d_hidden]`.
-    FastWeightsOnCube::fast_weights, FastWeightsPasses::{fast_weights_forward, fast_weights_backward}: Request, outputs
-}
-
-fn tape_spec(inputs: &InputsMetadata, request: &Request) -> TapeMetadata {
-    let [batch_size, seq_length, _] = inputs.projected.shape.dims();
-    let shapes = request.plan.tape_shapes(batch_size, seq_length);
-    TapeMetadata {
-        outputs: spec(shapes.outputs),
-        states: spec(shapes.states),
-        normalized: spec(shapes.normalized),
-        scales: spec(shapes.scales),
-        matrices: spec(shapes.matrices),
+    FastWeightsOnCube::fast_weights, FastWeightsPasses::{fast_weights_forward, fast_weights_backward}: Request;
+    |request, [batch_size, seq_length] of projected|
+    Tape {
+        outputs: request.plan.outputs_shape(batch_size, seq_length),
+        /// `[batch_size, seq_length, inner_steps, d_hidden]`.
+        states: request.plan.states_shape(batch_size, seq_length),
+        /// `[batch_size, seq_length, n_norms, d_hidden]`, and `[batch_size, seq_length, n_norms]`.
+        normalized: request.plan.normalized_shape(batch_size, seq_length),
+        scales: request.plan.scales_shape(batch_size, seq_length),
+        /// `[batch_size, n_chunks, d_hidden, d_hidden]`.
+        matrices: request.plan.matrices_shape(batch_size, seq_length),
     }
-}
-
-fn gradients_spec(
-    inputs: &InputsMetadata,
-    _tape: &TapeMetadata,
-    _slopes: &TensorSpec,
-    request: &Request,
-) -> GradientsMetadata {
-    let [batch_size, seq_length, _] = inputs.projected.shape.dims();
-    let shapes = request.plan.gradient_shapes(batch_size, seq_length);
-    GradientsMetadata {
-        projected: spec(shapes.projected),
-        reads: spec(shapes.reads),
-        hidden: spec(shapes.hidden),
-        gain: spec(shapes.of_norm),
-        norm_bias: spec(shapes.of_norm),
+    Gradients {
+        projected: [batch_size, seq_length, request.plan.d_hidden],
+        /// `[batch_size, seq_length, inner_steps, d_hidden]`; with a start only.
+        reads: request.plan.reads_shape(batch_size, seq_length),
+        hidden: [batch_size, request.plan.d_hidden],
+        /// Of each sample, `[batch_size, d_hidden]`; with a normalisation only.
+        gain: request.plan.of_norm_shape(batch_size),
+        norm_bias: request.plan.of_norm_shape(batch_size),
     }
 }
 

@@ -3,15 +3,15 @@
 use burn_cubecl::cubecl::ir::HardwareProperties;
 
 use crate::ops::Activation;
-use crate::ops::cube::{Layout, SHARERS, room, wanted};
-use crate::ops::fast_weights::{Options, Write};
+use crate::ops::cube::{SHARERS, Workgroup, shared_limit, wanted};
+use crate::ops::fast_weights::{Options, WrittenState};
 
 /// What a pair of kernels is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Plan {
     pub(super) d_hidden: usize,
     pub(super) inner_steps: usize,
-    pub(super) write: Write,
+    pub(super) write: WrittenState,
     pub(super) activation: Activation,
     pub(super) is_normalized: bool,
     pub(super) normalizes_preliminary: bool,
@@ -22,7 +22,7 @@ pub struct Plan {
     pub(super) chunk: usize,
     /// Whether a whole matrix lies in the memory that units share.
     pub(super) matrix_is_shared: bool,
-    pub(super) layout: Layout,
+    pub(super) workgroup: Workgroup,
 }
 
 impl Plan {
@@ -47,9 +47,9 @@ impl Plan {
             keeps: false,
             chunk,
             matrix_is_shared: false,
-            layout: Layout::new(d_hidden, hardware),
+            workgroup: Workgroup::new(d_hidden, hardware),
         };
-        let room = room(hardware, BUFFERS)?;
+        let room = shared_limit(hardware, BUFFERS)?;
         while plan.shared_numbers() > room {
             if plan.chunk == 1 {
                 return None;
@@ -65,11 +65,11 @@ impl Plan {
         let Plan {
             d_hidden,
             chunk,
-            layout,
+            workgroup,
             ..
         } = *self;
         let vectors = 7 * d_hidden + 2 * self.read_numbers();
-        let shares = layout.parts * (self.width() + d_hidden);
+        let shares = workgroup.shares * (self.width() + d_hidden);
         vectors + shares + chunk * self.written_row() + chunk + 2 * SHARERS + 1
     }
 
@@ -118,61 +118,42 @@ impl Plan {
 /// Buffers that the backward kernel sees, which sees the most.
 const BUFFERS: u32 = 15;
 
-/// The shapes of what the forward pass leaves.
-pub(super) struct TapeShapes {
-    pub(super) outputs: [usize; 4],
-    pub(super) states: [usize; 4],
-    pub(super) normalized: [usize; 4],
-    pub(super) scales: [usize; 3],
-    pub(super) matrices: [usize; 4],
-}
-
-/// The shapes of what the backward pass yields.
-pub(super) struct GradientShapes {
-    pub(super) projected: [usize; 3],
-    pub(super) reads: [usize; 4],
-    pub(super) hidden: [usize; 2],
-    pub(super) of_norm: [usize; 2],
-}
-
+/// The shapes of what the passes leave.
 impl Plan {
-    pub(super) fn tape_shapes(&self, batch_size: usize, seq_length: usize) -> TapeShapes {
-        let Plan {
-            d_hidden,
-            inner_steps,
-            keeps,
-            ..
-        } = *self;
+    pub(super) fn outputs_shape(&self, batch_size: usize, seq_length: usize) -> [usize; 4] {
         let n_outputs = match self.write {
-            Write::Final => 1,
-            Write::Preliminary => 2,
+            WrittenState::Final => 1,
+            WrittenState::Preliminary => 2,
         };
-        let n_norms = self.n_norms();
-        let n_matrices = self.n_matrices(seq_length);
-        TapeShapes {
-            outputs: [n_outputs, batch_size, seq_length, d_hidden],
-            states: wanted(keeps, [batch_size, seq_length, inner_steps, d_hidden]),
-            normalized: wanted(keeps, [batch_size, seq_length, n_norms, d_hidden]),
-            scales: wanted(keeps, [batch_size, seq_length, n_norms]),
-            matrices: wanted(true, [batch_size, n_matrices, d_hidden, d_hidden]),
-        }
+        [n_outputs, batch_size, seq_length, self.d_hidden]
     }
 
-    pub(super) fn gradient_shapes(&self, batch_size: usize, seq_length: usize) -> GradientShapes {
-        let Plan {
-            d_hidden,
-            inner_steps,
-            ..
-        } = *self;
-        GradientShapes {
-            projected: [batch_size, seq_length, d_hidden],
-            reads: wanted(
-                self.has_start,
-                [batch_size, seq_length, inner_steps, d_hidden],
-            ),
-            hidden: [batch_size, d_hidden],
-            of_norm: wanted(self.is_normalized, [batch_size, d_hidden]),
-        }
+    pub(super) fn states_shape(&self, batch_size: usize, seq_length: usize) -> [usize; 4] {
+        let shape = [batch_size, seq_length, self.inner_steps, self.d_hidden];
+        wanted(self.keeps, shape)
+    }
+
+    pub(super) fn normalized_shape(&self, batch_size: usize, seq_length: usize) -> [usize; 4] {
+        let shape = [batch_size, seq_length, self.n_norms(), self.d_hidden];
+        wanted(self.keeps, shape)
+    }
+
+    pub(super) fn scales_shape(&self, batch_size: usize, seq_length: usize) -> [usize; 3] {
+        wanted(self.keeps, [batch_size, seq_length, self.n_norms()])
+    }
+
+    pub(super) fn matrices_shape(&self, batch_size: usize, seq_length: usize) -> [usize; 4] {
+        let n_matrices = self.n_matrices(seq_length);
+        wanted(true, [batch_size, n_matrices, self.d_hidden, self.d_hidden])
+    }
+
+    pub(super) fn reads_shape(&self, batch_size: usize, seq_length: usize) -> [usize; 4] {
+        let shape = [batch_size, seq_length, self.inner_steps, self.d_hidden];
+        wanted(self.has_start, shape)
+    }
+
+    pub(super) fn of_norm_shape(&self, batch_size: usize) -> [usize; 2] {
+        wanted(self.is_normalized, [batch_size, self.d_hidden])
     }
 }
 

@@ -3,7 +3,7 @@
 use burn::tensor::{DType, Device};
 
 use super::super::trials::{Leaves, Start, assert_same, options, results};
-use super::super::{Path, fast_weights as sequence};
+use super::super::{ExecutionPath, fast_weights as sequence};
 use super::*;
 use crate::Activation;
 use crate::ops::cube::gpu;
@@ -17,16 +17,23 @@ fn check(options: Options, is_normalised: bool) {
     let cpu = Device::flex().autodiff();
     let gpu = gpu();
     let cases = [
-        (1, 1, Start::Nothing, Form::Attention, true),
-        (21, 32, Start::Nothing, Form::Matrix, true),
-        (21, 8, Start::Nothing, Form::Attention, false),
-        (21, 8, Start::General, Form::Matrix, true),
+        (1, 1, Start::Nothing, MemoryForm::Attention, true),
+        (21, 32, Start::Nothing, MemoryForm::Matrix, true),
+        (21, 8, Start::Nothing, MemoryForm::Attention, false),
+        (21, 8, Start::General, MemoryForm::Matrix, true),
     ];
     for (seq_length, chunk, start, form, shares_matrix) in cases {
         let on_cpu = Leaves::new(seq_length, start, is_normalised, &cpu, DType::F64);
         let on_gpu = Leaves::new(seq_length, start, is_normalised, &gpu, DType::F32);
         let expected = results(&on_cpu, &options, form, |input, state, weights| {
-            sequence(input, state, weights, &options, form, Path::Composed)
+            sequence(
+                input,
+                state,
+                weights,
+                &options,
+                form,
+                ExecutionPath::Composed,
+            )
         });
         let actual = results(&on_gpu, &options, form, |input, state, weights| {
             let mut hardware = hardware(&gpu, DType::F32, 1).expect("a GPU");
@@ -57,7 +64,7 @@ fn so_do_several_inner_steps_and_none() {
 #[test]
 fn so_does_the_early_write_with_both_states_normalised() {
     let options = Options {
-        write: Write::Preliminary,
+        write: WrittenState::Preliminary,
         normalize_preliminary: true,
         ..options(2)
     };

@@ -2,7 +2,7 @@
 
 use burn::tensor::{DType, Device};
 
-use super::super::Path;
+use super::super::ExecutionPath;
 use super::super::trials::{Leaves, Start, assert_same, options, results};
 use super::*;
 use crate::Activation;
@@ -14,9 +14,9 @@ fn check(options: Options, is_normalised: bool) {
     for (seq_length, chunks) in [(1, &[1][..]), (7, &[1, 2, 7]), (21, &[4, 16, 21])] {
         for start in [Start::Nothing, Start::Symmetric, Start::General] {
             let leaves = Leaves::new(seq_length, start, is_normalised, &device, DType::F64);
-            for form in [Form::Matrix, Form::Attention] {
+            for form in [MemoryForm::Matrix, MemoryForm::Attention] {
                 let expected = results(&leaves, &options, form, |input, state, weights| {
-                    let path = Path::Composed;
+                    let path = ExecutionPath::Composed;
                     super::super::fast_weights(input, state, weights, &options, form, path)
                 });
                 for arch in architectures() {
@@ -50,7 +50,7 @@ fn so_do_several_inner_steps_and_none() {
 #[test]
 fn so_does_the_early_write_with_both_states_normalised() {
     let options = Options {
-        write: Write::Preliminary,
+        write: WrittenState::Preliminary,
         normalize_preliminary: true,
         ..options(2)
     };
@@ -60,7 +60,7 @@ fn so_does_the_early_write_with_both_states_normalised() {
 #[test]
 fn so_does_the_early_write_without_inner_steps() {
     let options = Options {
-        write: Write::Preliminary,
+        write: WrittenState::Preliminary,
         ..options(0)
     };
     check(options, true);
@@ -82,19 +82,26 @@ fn a_projected_input_gives_what_the_input_gives() {
     let device = Device::flex().autodiff();
     let options = options(1);
     let leaves = Leaves::new(7, Start::Nothing, true, &device, DType::F64);
-    for path in [Path::Composed, Path::Fused] {
+    for path in [ExecutionPath::Composed, ExecutionPath::Fused] {
         let expected = results(
             &leaves,
             &options,
-            Form::Attention,
+            MemoryForm::Attention,
             |input, state, weights| {
-                super::super::fast_weights(input, state, weights, &options, Form::Attention, path)
+                super::super::fast_weights(
+                    input,
+                    state,
+                    weights,
+                    &options,
+                    MemoryForm::Attention,
+                    path,
+                )
             },
         );
         let actual = results(
             &leaves,
             &options,
-            Form::Attention,
+            MemoryForm::Attention,
             |input, state, weights| {
                 let projected = weights.project(input);
                 super::super::fast_weights_projected(
@@ -102,7 +109,7 @@ fn a_projected_input_gives_what_the_input_gives() {
                     state,
                     weights,
                     &options,
-                    Form::Attention,
+                    MemoryForm::Attention,
                     path,
                 )
             },
@@ -158,17 +165,22 @@ fn sequences_of_5000_steps_have_the_same_gradients_in_chunks_of_other_lengths() 
     let options = options(1);
     let leaves = Leaves::new(5_000, Start::General, true, &device, DType::F64);
     let [first, second] = [32, 100].map(|chunk| {
-        results(&leaves, &options, Form::Matrix, |input, state, weights| {
-            let how = (Arch::detect(), chunk);
-            run(
-                Sequence::Raw(input),
-                state,
-                weights,
-                &options,
-                Form::Matrix,
-                how,
-            )
-        })
+        results(
+            &leaves,
+            &options,
+            MemoryForm::Matrix,
+            |input, state, weights| {
+                let how = (Arch::detect(), chunk);
+                run(
+                    Sequence::Raw(input),
+                    state,
+                    weights,
+                    &options,
+                    MemoryForm::Matrix,
+                    how,
+                )
+            },
+        )
     });
     assert_same(&first, &second, 1e-10, "5,000 steps");
     assert!(first.iter().all(|result| {
@@ -188,10 +200,10 @@ fn a_nan_in_the_input_is_a_nan_in_the_output() {
         let leaves = Leaves::new(1, Start::Nothing, false, &device, DType::F64);
         let state = State {
             hidden: leaves.hidden,
-            memory: Memory::empty(),
+            memory: FastMemory::empty(),
         };
         let input = Sequence::Raw(leaves.input * f64::NAN);
-        let (output, _) = fast_weights(input, state, &leaves.weights, &options, Form::Auto);
+        let (output, _) = fast_weights(input, state, &leaves.weights, &options, MemoryForm::Auto);
         assert!(output.is_nan().all().into_scalar::<bool>());
     }
 }

@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 use super::addressing::{self, Ring, address, ring_width};
-use super::layout::{LayerKind, Layout, Problem, Tape};
+use super::layout::{Layout, Problem, Results, Tape};
 use super::memory::{self, Heads};
 use super::parameters::{Asked, activate};
 use super::resemblance::resemblance;
@@ -11,8 +11,8 @@ use super::weights::Shared;
 use crate::ops::CellKind;
 use crate::ops::cpu::cell::{self, StepRows};
 use crate::ops::cpu::{
-    Arch, Buffer, Initial, Offsets, Real, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd,
-    activated, clear, load, store,
+    Arch, Buffer, ForwardPass, Initial, Offsets, Real, Rows, RowsMut, SharedMut, Simd, Strided,
+    Sweep, WithSimd, activated, clear, load, store,
 };
 
 /// Runs the sequence. With `keep`, what the backward pass needs comes back. To `output` go the
@@ -62,20 +62,13 @@ impl<T: Real> WithSimd for Call<'_, T> {
             room: Room::new(&layout, self.keep),
             layout,
         };
-        layout.parts(batch_size).for_each_group(
-            layout.group,
-            pass.room.size,
-            |_, samples, scratch| {
-                // SAFETY: the machine has the instructions of S, and the scratch is large enough.
-                unsafe {
-                    S::vectorize(Group {
-                        pass: &pass,
-                        samples,
-                        scratch,
-                    });
-                }
-            },
-        );
+        let sweep = Sweep {
+            parts: layout.parts(batch_size),
+            group: layout.group,
+            scratch: pass.room.size,
+        };
+        // SAFETY: the machine has the instructions of S, and the scratch is that of `Room`.
+        unsafe { sweep.forward::<S, T>(&pass) };
         numbers.map(|numbers| Tape {
             numbers,
             layout,
@@ -119,28 +112,7 @@ struct Pass<'a, T: Real> {
     room: Room,
 }
 
-/// A few samples, to be run with the instructions of S: a closure would not be inlined there.
-struct Group<'a, T: Real> {
-    pass: &'a Pass<'a, T>,
-    samples: Range<usize>,
-    scratch: *mut T,
-}
-
-impl<T: Real> WithSimd for Group<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self) {
-        // SAFETY: as the caller promises.
-        unsafe { self.pass.run::<S>(self.samples, self.scratch) }
-    }
-}
-
-impl<T: Real> Pass<'_, T> {
-    /// The whole sequence for a few samples.
-    ///
-    /// # Safety
-    /// The machine must have the instructions of S; the scratch must have the size that [`Room`] says.
+impl<T: Real> ForwardPass<T> for Pass<'_, T> {
     #[inline(always)]
     unsafe fn run<S: Simd>(&self, samples: Range<usize>, scratch: *mut T) {
         let (layout, room, shared) = (&self.layout, &self.room, &self.shared);
@@ -180,7 +152,9 @@ impl<T: Real> Pass<'_, T> {
             }
         }
     }
+}
 
+impl<T: Real> Pass<'_, T> {
     /// The state before the first step.
     #[inline(always)]
     unsafe fn begin<S: Simd>(&self, sample: usize, piece: *mut T) {
@@ -251,14 +225,14 @@ impl<T: Real> Pass<'_, T> {
             for (g, sample) in samples.enumerate() {
                 let piece = pieces.add(g * layout.sample);
                 let state = piece.add(layout.hidden(layer, t + 1));
-                let to = match layout.controller {
-                    LayerKind::Lstm => piece.add(layout.gates(layer, t)),
-                    LayerKind::FeedForward(_) => state,
+                let to = match layout.sizes.activation {
+                    None => piece.add(layout.gates(layer, t)),
+                    Some(_) => state,
                 };
                 self.begin_gates::<S>(layer, sample, t, to);
                 let from_below = sums.add(g * gates);
-                match layout.controller {
-                    LayerKind::Lstm => cell::step::<S, T>(
+                match layout.sizes.activation {
+                    None => cell::step::<S, T>(
                         CellKind::Lstm,
                         hidden,
                         StepRows {
@@ -270,7 +244,7 @@ impl<T: Real> Pass<'_, T> {
                             candidate: state,
                         },
                     ),
-                    LayerKind::FeedForward(activation) => {
+                    Some(activation) => {
                         for lane in hidden.starts() {
                             let x = load::<S, T>(state.add(lane));
                             let x = x + load::<S, T>(from_below.add(lane));
@@ -286,7 +260,7 @@ impl<T: Real> Pass<'_, T> {
     #[inline(always)]
     unsafe fn begin_gates<S: Simd>(&self, layer: usize, sample: usize, t: usize, to: *mut T) {
         let (layout, hidden) = (&self.layout, self.layout.hidden);
-        let n_gates = layout.controller.n_gates();
+        let n_gates = layout.sizes.n_gates();
         let row = match layer == 0 && layout.d_input == 0 {
             true => {
                 let first = (sample * layout.seq_length + t) * n_gates * hidden.units;
@@ -364,7 +338,13 @@ impl<T: Real> Pass<'_, T> {
     #[inline(always)]
     unsafe fn end<S: Simd>(&self, sample: usize, piece: *mut T) {
         let layout = &self.layout;
-        let [_, memory, weights, hidden, cell, _] = self.problem.results();
+        let Results {
+            memory,
+            weights,
+            hidden,
+            cell,
+            ..
+        } = self.problem.results();
         let last = layout.seq_length;
         // SAFETY: as in `run`.
         unsafe {

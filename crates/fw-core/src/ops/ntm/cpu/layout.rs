@@ -1,6 +1,6 @@
 //! Sizes, and where things lie.
 
-use crate::ops::Activation;
+use super::super::shapes::Sizes;
 use crate::ops::cpu::{Arch, Buffer, Offsets, Parts, Real, Row};
 
 /// The most samples that a thread takes at a time.
@@ -10,44 +10,12 @@ const MOST_SAMPLES: usize = 8;
 /// and this keeps the least.
 const INTERVAL: usize = 16;
 
-/// What the controller's layers are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum LayerKind {
-    Lstm,
-    FeedForward(Activation),
-}
-
-impl LayerKind {
-    /// Numbers for each unit in a layer's product.
-    pub(in super::super) fn n_gates(self) -> usize {
-        match self {
-            LayerKind::Lstm => 4,
-            LayerKind::FeedForward(_) => 1,
-        }
-    }
-
-    /// Layers with a state of their own: all, or none.
-    pub(in super::super) fn n_states(self, n_layers: usize) -> usize {
-        match self {
-            LayerKind::Lstm => n_layers,
-            LayerKind::FeedForward(_) => 0,
-        }
-    }
-}
-
 /// A call: sizes and inputs, all contiguous and batch first. G is the number of gates, H `d_hidden`, L `n_layers`.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Problem<'a, T> {
     pub(in super::super) batch_size: usize,
     pub(in super::super) seq_length: usize,
-    pub(in super::super) d_hidden: usize,
-    pub(in super::super) n_layers: usize,
-    pub(in super::super) memory_size: usize,
-    pub(in super::super) word_size: usize,
-    pub(in super::super) n_read: usize,
-    pub(in super::super) n_write: usize,
-    pub(in super::super) shift_width: usize,
-    pub(in super::super) controller: LayerKind,
+    pub(in super::super) sizes: Sizes,
     /// Width of the input; 0 if it is what the first layer's projection yields.
     pub(in super::super) d_input: usize,
     /// `[batch_size, seq_length, d_input]`, or `[batch_size, seq_length, G H]` if it is projected.
@@ -78,29 +46,39 @@ pub(in super::super) struct Problem<'a, T> {
 impl<T> Problem<'_, T> {
     /// Numbers in a row of the output.
     pub(in super::super) fn output_width(&self) -> usize {
-        self.d_hidden + self.n_read * self.word_size
+        self.sizes.d_hidden + self.sizes.n_read * self.sizes.word_size
     }
 
-    /// Where each of the results begins, and where the last ends: output rows, memory, weightings, h, c.
-    pub(in super::super) fn results(&self) -> [usize; 6] {
+    /// Where the results lie.
+    pub(in super::super) fn results(&self) -> Results {
         let mut offsets = Offsets::default();
-        let rows = self.batch_size * self.seq_length * self.output_width();
-        [
-            offsets.take(rows),
-            offsets.take(self.memory.len()),
-            offsets.take(self.weights.len()),
-            offsets.take(self.hidden.len()),
-            offsets.take(self.cell.len()),
-            offsets.end(),
-        ]
+        offsets.take(self.batch_size * self.seq_length * self.output_width());
+        Results {
+            memory: offsets.take(self.memory.len()),
+            weights: offsets.take(self.weights.len()),
+            hidden: offsets.take(self.hidden.len()),
+            cell: offsets.take(self.cell.len()),
+            numbers: offsets.end(),
+        }
     }
+}
+
+/// Where each of the results begins; first come the output rows.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Results {
+    pub(super) memory: usize,
+    pub(super) weights: usize,
+    pub(super) hidden: usize,
+    pub(super) cell: usize,
+    /// Of all of them.
+    pub(in super::super) numbers: usize,
 }
 
 /// Where the numbers of a call lie.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
     pub(super) seq_length: usize,
-    pub(super) controller: LayerKind,
+    pub(super) sizes: Sizes,
     pub(super) n_layers: usize,
     pub(super) n_read: usize,
     pub(super) n_write: usize,
@@ -141,23 +119,24 @@ pub(super) struct Layout {
 
 impl Layout {
     pub(super) fn new<T: Real>(problem: &Problem<T>, lanes: usize, keep: bool) -> Self {
-        let (n_read, n_write, word) = (problem.n_read, problem.n_write, problem.word_size);
+        let sizes = problem.sizes;
+        let (n_read, n_write, word) = (sizes.n_read, sizes.n_write, sizes.word_size);
         let n_heads = n_read + n_write;
         let row = |units| Row::new(units, lanes);
         let mut layout = Layout {
             seq_length: problem.seq_length,
-            controller: problem.controller,
-            n_layers: problem.n_layers,
+            sizes,
+            n_layers: sizes.n_layers,
             n_read,
             n_write,
             word,
-            shift_width: problem.shift_width,
+            shift_width: sizes.shift_width,
             d_input: problem.d_input,
-            hidden: row(problem.d_hidden),
+            hidden: row(sizes.d_hidden),
             reads: row(n_read * word),
-            slots: row(problem.memory_size),
+            slots: row(sizes.memory_size),
             asked: [
-                row(n_heads * (word + 3 + problem.shift_width)),
+                row(n_heads * (word + 3 + sizes.shift_width)),
                 row(n_write * word),
                 row(n_write * word),
             ],
@@ -178,7 +157,7 @@ impl Layout {
             memory: 0,
             sample: 0,
         };
-        let with_state = problem.controller.n_states(problem.n_layers);
+        let with_state = sizes.n_states();
         let (hidden, slots) = (layout.hidden.width, layout.slots.width);
         let mut record = Offsets::default();
         layout.parameters = record.take(layout.asked_width());
@@ -189,7 +168,7 @@ impl Layout {
         layout.inverse_norms = record.take(slots);
         layout.gates = record.take(with_state * layout.gates_width());
         layout.carries = record.take(with_state * hidden);
-        layout.hiddens = record.take(problem.n_layers * hidden);
+        layout.hiddens = record.take(sizes.n_layers * hidden);
         layout.read = record.take(layout.reads.width);
         layout.record = record.end();
         let mut offsets = Offsets::default();
@@ -214,12 +193,12 @@ impl Layout {
 
     /// Whether the controller's layers have a state.
     pub(super) fn has_state(&self) -> bool {
-        self.controller == LayerKind::Lstm
+        self.sizes.activation.is_none()
     }
 
     /// Numbers in a row of gates: a padded row for each.
     pub(super) fn gates_width(&self) -> usize {
-        self.controller.n_gates() * self.hidden.width
+        self.sizes.n_gates() * self.hidden.width
     }
 
     /// Numbers in a row of what the heads ask for.

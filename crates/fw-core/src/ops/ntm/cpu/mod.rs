@@ -35,4 +35,4 @@ mod weights;
 
 pub(super) use backward::backward;
 pub(super) use forward::forward;
-pub(super) use layout::{LayerKind, Problem, Tape};
+pub(super) use layout::{Problem, Tape};

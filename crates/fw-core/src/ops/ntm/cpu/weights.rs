@@ -27,7 +27,7 @@ pub(super) struct Layer<T> {
 
 impl<T: Real> Shared<T> {
     pub(super) fn new(problem: &Problem<T>, layout: &Layout) -> Self {
-        let n_gates = layout.controller.n_gates();
+        let n_gates = layout.sizes.n_gates();
         let pack = |matrix: &[T]| Packed::new(matrix, layout.hidden, n_gates);
         let layers = layers(problem, layout).into_iter().map(|layer| Layer {
             input: pack(layer.input),
@@ -54,10 +54,10 @@ struct LayerSlices<'a, T> {
 
 fn layers<'a, T>(problem: &Problem<'a, T>, layout: &Layout) -> Vec<LayerSlices<'a, T>> {
     let units = layout.hidden.units;
-    let gates = layout.controller.n_gates() * units;
+    let gates = layout.sizes.n_gates() * units;
     let of_reads = problem.first.len() - layout.reads.units * gates;
     let (input, below) = problem.first.split_at(of_reads);
-    let mut layers = Vec::with_capacity(problem.n_layers);
+    let mut layers = Vec::with_capacity(problem.sizes.n_layers);
     layers.push(LayerSlices {
         input: if problem.d_input > 0 { input } else { &[] },
         below,
@@ -65,7 +65,7 @@ fn layers<'a, T>(problem: &Problem<'a, T>, layout: &Layout) -> Vec<LayerSlices<'
         bias: problem.first_bias,
     });
     let mut upper = problem.upper;
-    for _ in 1..problem.n_layers {
+    for _ in 1..problem.sizes.n_layers {
         let mut take = |rows: usize| {
             let (taken, left) = upper.split_at(rows * gates);
             upper = left;
@@ -168,7 +168,7 @@ pub(super) struct TransposedLayer<T> {
 impl<T: Real> Transposed<T> {
     /// That of the input only if `with_input`.
     pub(super) fn new(problem: &Problem<T>, layout: &Layout, with_input: bool) -> Self {
-        let (hidden, n_gates) = (layout.hidden, layout.controller.n_gates());
+        let (hidden, n_gates) = (layout.hidden, layout.sizes.n_gates());
         let turn = |matrix: &[T], to: Row| Packed::transposed(matrix, hidden, n_gates, to);
         let layers = layers(problem, layout).into_iter().enumerate();
         let layers = layers.map(|(index, layer)| TransposedLayer {

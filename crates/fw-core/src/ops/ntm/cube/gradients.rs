@@ -7,9 +7,10 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Cube, TensorMetadata};
 use burn::tensor::{Shape, Slice};
 
-use super::plan::{Plan, Sizes};
+use super::plan::Plan;
 use super::{Each, Gradients, Inputs, Tape};
-use crate::ops::cube::{before, over_rows, part, products_over_rows};
+use crate::ops::cube::{before, columns, over_rows, products_over_rows};
+use crate::ops::ntm::shapes::Sizes;
 
 /// The gradients of the operands, of those that the launch yields; nothing where they are zero or not wanted.
 pub(super) fn of_operands(
@@ -23,10 +24,10 @@ pub(super) fn of_operands(
     let steps = Steps::new(inputs, tape, sizes);
     let of_gates = |layer: usize| {
         let first = layer * sizes.d_gates();
-        part(&passed.rows, first..first + sizes.d_gates())
+        columns(&passed.rows, first..first + sizes.d_gates())
     };
     let raw = sizes.n_layers * sizes.d_gates()..sizes.d_row();
-    let of_raw = part(&passed.rows, raw);
+    let of_raw = columns(&passed.rows, raw);
     let layers = wanted.layers.then(|| {
         let layers = (0..sizes.n_layers).map(|layer| {
             let weights = products_over_rows(steps.read_by(layer), of_gates(layer));
@@ -46,8 +47,9 @@ pub(super) fn of_operands(
 
     let mut first = 0;
     let mut start = |like: &FloatTensor<Cube>, width: usize| {
-        let taken = (width > 0)
-            .then(|| Cube::float_reshape(part(&passed.start, first..first + width), like.shape()));
+        let taken = (width > 0).then(|| {
+            Cube::float_reshape(columns(&passed.start, first..first + width), like.shape())
+        });
         first += width;
         taken
     };
@@ -97,7 +99,7 @@ impl<'a> Steps<'a> {
             0 => self.reads_before(),
             _ => self.hidden(layer - 1),
         };
-        match self.sizes.is_lstm {
+        match self.sizes.is_lstm() {
             true => Cube::float_cat(vec![below, self.hidden_before(layer)], 2),
             false => below,
         }
@@ -106,7 +108,7 @@ impl<'a> Steps<'a> {
     /// h of a layer in each step.
     fn hidden(&self, layer: usize) -> FloatTensor<Cube> {
         let first = self.sizes.tape_row().hidden + layer * self.sizes.d_hidden;
-        part(&self.tape.rows, first..first + self.sizes.d_hidden)
+        columns(&self.tape.rows, first..first + self.sizes.d_hidden)
     }
 
     /// h of a layer before each step.
@@ -116,7 +118,7 @@ impl<'a> Steps<'a> {
             self.inputs.hidden.clone(),
             Shape::new([self.batch_size, self.sizes.d_states()]),
         );
-        let start = part(&start, first..first + self.sizes.d_hidden);
+        let start = columns(&start, first..first + self.sizes.d_hidden);
         before(start, self.hidden(layer))
     }
 
@@ -127,7 +129,7 @@ impl<'a> Steps<'a> {
         let output = Cube::float_slice(self.tape.results.clone(), &[output]);
         let shape = Shape::new([self.batch_size, self.seq_length, d_output]);
         let output = Cube::float_reshape(output, shape);
-        let reads = part(&output, self.sizes.d_hidden..d_output);
+        let reads = columns(&output, self.sizes.d_hidden..d_output);
         before(self.inputs.reads.clone(), reads)
     }
 }

@@ -3,8 +3,9 @@
 use burn_cubecl::cubecl::ir::HardwareProperties;
 
 use crate::ops::Activation;
-use crate::ops::cube::{Layout, SHARERS, room, wanted};
+use crate::ops::cube::{SHARERS, Workgroup, shared_limit, wanted};
 use crate::ops::ntm::Addressing;
+use crate::ops::ntm::shapes::Sizes;
 
 /// Steps between two memories that the forward pass keeps; the backward pass writes the others again.
 const INTERVAL: usize = 16;
@@ -18,26 +19,11 @@ pub struct Plan {
     /// Whether the memory, and in the backward pass its gradient, lies in what units share.
     pub(super) memory_is_shared: bool,
     /// For the controller's gates, the heads' map, what a layer reads, what is read or written, and h.
-    pub(super) gates: Layout,
-    pub(super) heads: Layout,
-    pub(super) below: Layout,
-    pub(super) words: Layout,
-    pub(super) hidden: Layout,
-}
-
-/// The sizes of a machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Sizes {
-    pub(super) is_lstm: bool,
-    /// The nonlinearity of a feed-forward controller.
-    pub(super) activation: Activation,
-    pub(super) d_hidden: usize,
-    pub(super) n_layers: usize,
-    pub(super) n_read: usize,
-    pub(super) n_write: usize,
-    pub(super) memory_size: usize,
-    pub(super) word_size: usize,
-    pub(super) shift_width: usize,
+    pub(super) gates: Workgroup,
+    pub(super) heads: Workgroup,
+    pub(super) below: Workgroup,
+    pub(super) words: Workgroup,
+    pub(super) hidden: Workgroup,
 }
 
 /// Where a step's numbers lie in its row of the tape.
@@ -61,16 +47,22 @@ pub(super) struct TapeRow {
 }
 
 impl Sizes {
+    pub(super) fn is_lstm(&self) -> bool {
+        self.activation.is_none()
+    }
+
+    /// The nonlinearity of a feed-forward controller, and any of another.
+    pub(super) fn nonlinearity(&self) -> Activation {
+        self.activation.unwrap_or_default()
+    }
+
     pub(super) fn n_heads(&self) -> usize {
         self.n_read + self.n_write
     }
 
     /// Numbers that a layer's product yields.
     pub(super) fn d_gates(&self) -> usize {
-        match self.is_lstm {
-            true => 4 * self.d_hidden,
-            false => self.d_hidden,
-        }
+        self.n_gates() * self.d_hidden
     }
 
     /// Numbers of what all heads read.
@@ -88,7 +80,7 @@ impl Sizes {
 
     /// The same with its own state.
     pub(super) fn d_layer(&self, layer: usize) -> usize {
-        match self.is_lstm {
+        match self.is_lstm() {
             true => self.d_below(layer) + self.d_hidden,
             false => self.d_below(layer),
         }
@@ -141,10 +133,7 @@ impl Sizes {
 
     /// Numbers of the hidden states of an LSTM; none of another controller.
     pub(super) fn d_states(&self) -> usize {
-        match self.is_lstm {
-            true => self.n_layers * self.d_hidden,
-            false => 0,
-        }
+        self.n_states() * self.d_hidden
     }
 
     /// `[h_t ; r_t]`.
@@ -199,18 +188,18 @@ impl Plan {
 
     /// The plan for a device; nothing, if its cubes share too little memory, or see too few buffers.
     pub(super) fn new(sizes: Sizes, hardware: &HardwareProperties) -> Option<Plan> {
-        let layout = |width| Layout::new(width, hardware);
+        let workgroup = |width| Workgroup::new(width, hardware);
         let mut plan = Plan {
             sizes,
             keeps: false,
             memory_is_shared: true,
-            gates: layout(sizes.d_gates()),
-            heads: layout(sizes.d_raw()),
-            below: layout(sizes.widest_layer()),
-            words: layout(sizes.d_reads().max(2 * sizes.d_erase())),
-            hidden: layout(sizes.d_hidden),
+            gates: workgroup(sizes.d_gates()),
+            heads: workgroup(sizes.d_raw()),
+            below: workgroup(sizes.widest_layer()),
+            words: workgroup(sizes.d_reads().max(2 * sizes.d_erase())),
+            hidden: workgroup(sizes.d_hidden),
         };
-        let room = room(hardware, BUFFERS)?;
+        let room = shared_limit(hardware, BUFFERS)?;
         if plan.shared_numbers() > room {
             plan.memory_is_shared = false;
         }
@@ -248,12 +237,12 @@ impl Plan {
     pub(super) fn shares(&self) -> usize {
         let sizes = &self.sizes;
         [
-            self.gates.parts * sizes.d_gates(),
-            self.heads.parts * sizes.d_raw(),
-            self.below.parts * sizes.widest_layer(),
-            self.words.parts * sizes.d_reads().max(2 * sizes.d_erase()),
-            self.words.parts * sizes.n_heads() * sizes.word_size,
-            self.hidden.parts * sizes.d_hidden,
+            self.gates.shares * sizes.d_gates(),
+            self.heads.shares * sizes.d_raw(),
+            self.below.shares * sizes.widest_layer(),
+            self.words.shares * sizes.d_reads().max(2 * sizes.d_erase()),
+            self.words.shares * sizes.n_heads() * sizes.word_size,
+            self.hidden.shares * sizes.d_hidden,
         ]
         .into_iter()
         .max()

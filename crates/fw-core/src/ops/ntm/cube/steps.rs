@@ -13,6 +13,39 @@ pub(super) const SMALLEST_SQUARE: f32 =
 
 pub(super) const SMALLEST_WEIGHT: f32 = addressing::SMALLEST_WEIGHT as f32;
 
+/// Where the last state of a sample lies in the results, and its gradient in theirs.
+#[derive(CubeType)]
+pub(super) struct Ends {
+    pub(super) memory: usize,
+    pub(super) weights: usize,
+    pub(super) hidden: usize,
+    pub(super) cell: usize,
+}
+
+#[cube]
+impl Ends {
+    /// The places of the sample that this cube computes.
+    pub(super) fn new(seq_length: usize, #[comptime] plan: Plan) -> Ends {
+        let sizes = comptime!(plan.sizes);
+        let d_output = comptime!(sizes.d_output());
+        let d_states = comptime!(sizes.d_states());
+        let n_weights = comptime!(sizes.n_weights());
+        let numbers = comptime!(sizes.memory_numbers());
+        let sample = CUBE_POS_X as usize;
+        let batch_size = CUBE_COUNT_X as usize;
+        let memory = batch_size * seq_length * d_output + sample * numbers;
+        let weights = batch_size * (seq_length * d_output + numbers) + sample * n_weights;
+        let hidden = batch_size * (seq_length * d_output + numbers + n_weights) + sample * d_states;
+        let cell = hidden + batch_size * d_states;
+        Ends {
+            memory,
+            weights,
+            hidden,
+            cell,
+        }
+    }
+}
+
 #[cube]
 pub(super) fn softplus(value: f32) -> f32 {
     max(value, 0.0f32) + (-value.abs()).exp().log1p()

@@ -30,16 +30,17 @@ fn check(activation: Option<Activation>) {
         let gpu = gpu();
         let gpu = Leaves::new(gpu, DType::F32);
         let actual = results(gpu, activation, seq_length, |projected, state, weights| {
-            let weights = laid_out(weights);
             let hardware = hardware(&projected.device(), DType::F32, 1).expect("a GPU");
-            let plan = Plan::new(sizes(&state, &weights), &hardware).expect("room for the machine");
+            let input = Sequence::Projected(projected.clone());
+            let sizes = Sizes::new(&input, &state, &weights);
+            let plan = Plan::new(sizes, &hardware).expect("room for the machine");
             assert!(plan.memory_is_shared);
             let memory_is_shared = shares_memory;
             let plan = Plan {
                 memory_is_shared,
                 ..plan
             };
-            run(&projected, &state, &weights, plan)
+            run(&projected, &state, weights, plan)
         });
         let case = alloc::format!("{activation:?}, T = {seq_length}");
         assert_same(&actual, &expected, TOLERANCE, &case);

@@ -9,7 +9,7 @@ use super::super::trials::{
 use super::*;
 use crate::ops::Activation;
 use crate::ops::cpu::architectures;
-use crate::ops::operation::{Operands, input_of};
+use crate::ops::operation::{Operands, view_of};
 
 #[test]
 fn every_instruction_set_computes_the_same() {
@@ -20,7 +20,7 @@ fn every_instruction_set_computes_the_same() {
             activation,
             seq_length,
             |projected, state, weights| {
-                run_on(arch, Sequence::Projected(projected), state, weights)
+                run_on(arch, &Sequence::Projected(projected), &state, &weights)
             },
         )
     };
@@ -42,18 +42,18 @@ fn the_tape_keeps_a_memory_for_every_sixteen_steps() {
     let bytes = |seq_length: usize| {
         let mut leaves = Leaves::new(Device::flex(), DType::F64);
         let (projected, state, weights) = parts(&mut leaves, None, seq_length);
-        let (inputs, plan) = operands(
+        let (inputs, request) = operands(
             Arch::detect(),
-            Sequence::Projected(projected),
-            state,
-            weights,
+            &Sequence::Projected(projected),
+            &state,
+            &weights,
         );
         let inputs = Names::listed(inputs.into()).map(Tensor::<1>::from_dispatch);
         let inputs = inputs.map(|input| {
             let (shape, values) = (input.shape(), values(input));
             FlexTensor::from_data(TensorData::new(values, shape))
         });
-        let (.., tape) = plan.forward::<f64>(Names::named(inputs.each_ref().map(input_of)), true);
+        let (.., tape) = request.forward::<f64>(Names::named(inputs.each_ref().map(view_of)), true);
         tape.expect("a tape").bytes()
     };
     // In f64, widths rounded up to 16 numbers at most: of each step two layers of gates, c and h, what was read, what the heads
@@ -82,8 +82,9 @@ fn wrong_shapes_are_refused_before_the_kernel_runs() {
     let mut leaves = Leaves::new(Device::flex(), DType::F64);
     let (projected, mut state, weights) = parts(&mut leaves, None, 2);
     state.weights = leaves.leaf([BATCH_SIZE, 3, MEMORY_SIZE]);
-    let run =
-        std::panic::AssertUnwindSafe(|| sequence(Sequence::Projected(projected), state, weights));
+    let run = std::panic::AssertUnwindSafe(|| {
+        sequence(&Sequence::Projected(projected), &state, &weights)
+    });
     let payload = std::panic::catch_unwind(run).expect_err("a weighting too few");
     let message = payload.downcast_ref::<alloc::string::String>();
     assert_eq!(

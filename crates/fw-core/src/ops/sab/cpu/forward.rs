@@ -6,8 +6,8 @@ use super::layout::{Layout, Problem, Shared, Tape, state_share};
 use super::recall;
 use crate::ops::cpu::cell::{self, StepRows};
 use crate::ops::cpu::{
-    Arch, Buffer, Initial, Offsets, Packed, Real, Rows, RowsMut, SharedMut, Simd, Strided,
-    WithSimd, clear, load, splat, store,
+    Arch, Buffer, ForwardPass, Initial, Offsets, Packed, Real, Rows, RowsMut, SharedMut, Simd,
+    Strided, Sweep, WithSimd, clear, load, splat, store,
 };
 use crate::ops::sab::Score;
 
@@ -60,20 +60,13 @@ impl<T: Real> WithSimd for Call<'_, T> {
             room: Room::new(&layout, self.keep),
             layout,
         };
-        layout.parts(batch_size).for_each_group(
-            layout.group,
-            pass.room.size,
-            |_, samples, scratch| {
-                // SAFETY: the machine has the instructions of S, and the scratch is large enough.
-                unsafe {
-                    S::vectorize(Group {
-                        pass: &pass,
-                        samples,
-                        scratch,
-                    });
-                }
-            },
-        );
+        let sweep = Sweep {
+            parts: layout.parts(batch_size),
+            group: layout.group,
+            scratch: pass.room.size,
+        };
+        // SAFETY: the machine has the instructions of S, and the scratch is that of `Room`.
+        unsafe { sweep.forward::<S, T>(&pass) };
         numbers.map(|numbers| Tape {
             numbers,
             indices,
@@ -127,28 +120,7 @@ struct Pass<'a, T: Real> {
     room: Room,
 }
 
-/// A few samples, to be run with the instructions of S: a closure would not be inlined there.
-struct Group<'a, T: Real> {
-    pass: &'a Pass<'a, T>,
-    samples: Range<usize>,
-    scratch: *mut T,
-}
-
-impl<T: Real> WithSimd for Group<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self) {
-        // SAFETY: as the caller promises.
-        unsafe { self.pass.run::<S>(self.samples, self.scratch) }
-    }
-}
-
-impl<T: Real> Pass<'_, T> {
-    /// The whole sequence for a few samples.
-    ///
-    /// # Safety
-    /// The machine must have the instructions of S; the scratch must have the size that [`Room`] says.
+impl<T: Real> ForwardPass<T> for Pass<'_, T> {
     #[inline(always)]
     unsafe fn run<S: Simd>(&self, samples: Range<usize>, scratch: *mut T) {
         let (layout, room, shared) = (&self.layout, &self.room, &self.shared);
@@ -222,7 +194,9 @@ impl<T: Real> Pass<'_, T> {
             }
         }
     }
+}
 
+impl<T: Real> Pass<'_, T> {
     /// The first state and the given memories.
     #[inline(always)]
     unsafe fn begin<S: Simd>(&self, sample: usize, piece: *mut T) {

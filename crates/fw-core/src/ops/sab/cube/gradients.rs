@@ -8,7 +8,7 @@ use burn::backend::{Cube, TensorMetadata};
 use burn::tensor::{Shape, Slice};
 
 use super::{Each, Gradients, Inputs, Request, Tape};
-use crate::ops::cube::{before, over_rows, part, products_over_rows};
+use crate::ops::cube::{before, columns, over_rows, products_over_rows};
 use crate::ops::sab::Score;
 
 /// The gradients of the operands, of those that the launch yields; nothing where they are zero or not wanted.
@@ -21,7 +21,7 @@ pub(super) fn of_operands(
 ) -> Each<Option<FloatTensor<Cube>>> {
     let plan = request.plan;
     let row = plan.slope_row();
-    let from_hidden = part(
+    let from_hidden = columns(
         &passed.rows,
         row.from_hidden..row.from_hidden + plan.d_gates(),
     );
@@ -35,9 +35,9 @@ pub(super) fn of_operands(
     let replays = plan.recalls && plan.attention.replay && request.n_given > 0;
     let d_hidden = plan.d_hidden;
     Each {
-        projected: Some(part(&passed.rows, 0..plan.d_gates())),
-        hidden: Some(part(&passed.start, 0..d_hidden)),
-        cell: (plan.kind.has_cell()).then(|| part(&passed.start, d_hidden..2 * d_hidden)),
+        projected: Some(columns(&passed.rows, 0..plan.d_gates())),
+        hidden: Some(columns(&passed.start, 0..d_hidden)),
+        cell: (plan.kind.has_cell()).then(|| columns(&passed.start, d_hidden..2 * d_hidden)),
         memories: (wanted.memories && replays).then(|| {
             let [batch_size, _, d_hidden] = passed.memories.shape().dims();
             let given = [0..batch_size, 0..request.n_given, 0..d_hidden];
@@ -47,7 +47,7 @@ pub(super) fn of_operands(
             .then(|| products_over_rows(steps.hidden_before(), from_hidden.clone())),
         bias: (wanted.bias && plan.kind.has_bias()).then(|| over_rows(from_hidden.clone())),
         w_query: (wanted.w_query && plan.recalls).then(|| {
-            let slopes = part(&passed.rows, row.query..row.width);
+            let slopes = columns(&passed.rows, row.query..row.width);
             products_over_rows(steps.candidates_seen(), slopes)
         }),
         w_key: (wanted.w_key && has_keys)
@@ -73,7 +73,7 @@ impl Steps<'_> {
         let output = Cube::float_slice(self.tape.results.clone(), &[numbers]);
         let shape = Shape::new([batch_size, seq_length, width]);
         let output = Cube::float_reshape(output, shape);
-        part(&output, 0..self.request.plan.d_hidden)
+        columns(&output, 0..self.request.plan.d_hidden)
     }
 
     /// h before each step.
@@ -85,7 +85,7 @@ impl Steps<'_> {
     fn candidates_seen(&self) -> FloatTensor<Cube> {
         let plan = self.request.plan;
         let first = plan.tape_row().candidate;
-        self.seen(part(&self.tape.rows, first..first + plan.d_hidden))
+        self.seen(columns(&self.tape.rows, first..first + plan.d_hidden))
     }
 
     /// What attention sees of each memory.

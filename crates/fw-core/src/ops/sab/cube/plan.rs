@@ -3,7 +3,7 @@
 use burn_cubecl::cubecl::ir::HardwareProperties;
 
 use crate::ops::CellKind;
-use crate::ops::cube::{Layout, SHARERS, room, wanted};
+use crate::ops::cube::{SHARERS, Workgroup, shared_limit, wanted};
 use crate::ops::sab::{Combination, Options, Score, Sparsifier};
 
 /// Shares of a score, which [`SHARERS`] units sum up, and a place more: rows begin in different banks.
@@ -22,9 +22,9 @@ pub struct Plan {
     /// Whether the forward pass keeps what the backward pass reads.
     pub(super) keeps: bool,
     /// For the gates, for h, and for what attention makes of it.
-    pub(super) gates: Layout,
-    pub(super) hidden: Layout,
-    pub(super) query: Layout,
+    pub(super) gates: Workgroup,
+    pub(super) hidden: Workgroup,
+    pub(super) query: Workgroup,
 }
 
 /// How the past is attended to.
@@ -95,7 +95,7 @@ impl Plan {
             replay: options.replay,
             max_memories: options.max_memories.map(|most| most.min(MOST)),
         };
-        let layout = |width| Layout::new(width, hardware);
+        let workgroup = |width| Workgroup::new(width, hardware);
         let plan = Plan {
             kind,
             d_hidden,
@@ -104,11 +104,11 @@ impl Plan {
             truncation_length: options.truncation_length,
             yields_summary,
             keeps: false,
-            gates: layout(kind.n_gates() * d_hidden),
-            hidden: layout(d_hidden),
-            query: layout(d_attention),
+            gates: workgroup(kind.n_gates() * d_hidden),
+            hidden: workgroup(d_hidden),
+            query: workgroup(d_attention),
         };
-        (plan.shared_numbers() <= room(hardware, BUFFERS)?).then_some(plan)
+        (plan.shared_numbers() <= shared_limit(hardware, BUFFERS)?).then_some(plan)
     }
 
     /// The numbers that units share, in the pass that takes more of them.
@@ -126,8 +126,8 @@ impl Plan {
             false => 0,
         };
         [
-            self.gates.parts * self.d_gates(),
-            self.hidden.parts * self.d_hidden,
+            self.gates.shares * self.d_gates(),
+            self.hidden.shares * self.d_hidden,
             self.query_shares(),
             scores,
         ]
@@ -142,7 +142,7 @@ impl Plan {
 
     /// Room for the shares of what attention makes of h.
     pub(super) fn query_shares(&self) -> usize {
-        self.query.parts * self.d_attention()
+        self.query.shares * self.d_attention()
     }
 
     /// Scores that are computed between two barriers.

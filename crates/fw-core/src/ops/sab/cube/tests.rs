@@ -8,30 +8,28 @@ use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::forward::choose;
+use super::choice::{Rivals, choose};
+use super::steps::{Choice, Memories};
 use crate::ops::cube::gpu;
 
 const UNITS: usize = 16;
 
 #[cube(launch_unchecked)]
-fn choice(scores: &[f32], chosen: &mut [f32], visible: usize, count: usize, from: usize) {
-    let mut best = Shared::<[u32]>::new_slice(UNITS);
-    let mut best_at = Shared::<[u32]>::new_slice(UNITS);
-    let mut holders = Shared::<[u32]>::new_slice(UNITS);
-    choose(
-        scores,
-        0,
+fn chosen_of(scores: &[f32], chosen: &mut [f32], visible: usize, count: usize, oldest: usize) {
+    let memories = Memories {
+        all: oldest + visible,
+        oldest,
         visible,
+    };
+    let choice = Choice {
         count,
-        from,
-        chosen,
-        0,
-        count,
-        &mut best,
-        &mut best_at,
-        &mut holders,
-        UNITS,
-    );
+        is_crowded: true,
+        indices_at: 0usize,
+        weights_at: count,
+        scores_at: 2 * count,
+    };
+    let mut rivals = Rivals::new(UNITS);
+    choose(scores, 0, chosen, &memories, &choice, &mut rivals, UNITS);
 }
 
 /// Indices, and scores, of the best of some scores.
@@ -48,7 +46,7 @@ fn chosen(scores: &[f32], count: usize, from: usize) -> (Vec<usize>, Vec<f32>) {
     let result = tensor(&alloc::vec![-1.0; 3 * count]);
     // SAFETY: the buffers have as many numbers as the kernel is told of.
     unsafe {
-        choice::launch_unchecked(
+        chosen_of::launch_unchecked(
             &client,
             CubeCount::Static(1, 1, 1),
             CubeDim::new_1d(UNITS as u32),

@@ -6,10 +6,10 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
-use crate::ops::cpu::architectures;
-use crate::ops::operation::{Operands, input_of};
-use crate::ops::sab::{Combination, Score, Sparsifier};
-use crate::{Activation, Cell, Lstm, LstmConfig, Recurrent, Sab, SabConfig};
+use crate::ops::cpu::{SharedMut, architectures};
+use crate::ops::operation::{Operands, view_of};
+use crate::ops::sab::{Combination, Scoring, Sparsifier};
+use crate::{Activation, Lstm, LstmConfig, Recurrent, RecurrentCell, Sab, SabConfig};
 
 const BATCH_SIZE: usize = 5;
 const D_INPUT: usize = 3;
@@ -72,19 +72,14 @@ fn results(
         key: leaf(rng, [D_HIDDEN, d_attention], &device),
         v: (score == Score::Mlp).then(|| leaf(rng, [d_attention], &device)),
     };
-    let run = Run {
+    let recall = Recall {
+        options,
+        scoring: Some(&scoring),
+        memories: Some(&memories),
         first_step: 3,
         yields_summary: true,
     };
-    let (output, last) = run_on(
-        arch,
-        projected.clone(),
-        cell.clone(),
-        Some(memories.clone()),
-        Some(&scoring),
-        options,
-        run,
-    );
+    let (output, last) = run_on(arch, &projected, &cell, recall);
     let probe = leaf(rng, output.dims(), &device).detach();
     let mut loss = (output.clone() * probe).sum();
     if let Some(last) = &last {
@@ -144,7 +139,7 @@ fn every_instruction_set_computes_the_same() {
 fn problem_of(
     config: &SabConfig,
     seq_length: usize,
-) -> (Sab<Lstm>, Tensor<3>, [FlexTensor; COUNT], Plan) {
+) -> (Sab<Lstm>, Tensor<3>, [FlexTensor; COUNT], Request) {
     let device = Device::flex();
     device.seed(3);
     let cell = LstmConfig::new(D_INPUT, D_HIDDEN).init(&device);
@@ -165,7 +160,7 @@ fn problem_of(
         w_key: primitive(attention.key.val()),
         v: primitive(attention.v.as_ref().expect("a v").val()),
     };
-    let plan = Plan {
+    let request = Request {
         options: Options {
             top_k: config.top_k,
             truncation_length: config.truncation_length,
@@ -174,13 +169,11 @@ fn problem_of(
         kind: CellKind::Lstm,
         score: Score::Mlp,
         d_attention: D_HIDDEN,
-        run: Run {
-            first_step: 0,
-            yields_summary: true,
-        },
+        first_step: 0,
+        yields_summary: true,
         arch: Arch::detect(),
     };
-    (layer, input, Names::listed(inputs), plan)
+    (layer, input, Names::listed(inputs), request)
 }
 
 fn primitive<const D: usize>(tensor: Tensor<D>) -> FlexTensor {
@@ -196,13 +189,13 @@ fn the_backward_pass_visits_what_receives_gradient_and_nothing_else() {
         let config = SabConfig::new()
             .with_top_k(Some(top_k))
             .with_truncation_length(Some(truncation_length));
-        let (layer, input, inputs, plan) = problem_of(&config, STEPS);
-        let problem = plan.problem::<f32>(&Names::named(inputs.each_ref().map(input_of)));
+        let (layer, input, inputs, request) = problem_of(&config, STEPS);
+        let problem = request.problem::<f32>(&Names::named(inputs.each_ref().map(view_of)));
         let trace = layer.forward_traced(input, None);
         let mut output = alloc::vec![0.0_f32; 2 * STEPS * 2 * D_HIDDEN + 2 * D_HIDDEN];
         let place = SharedMut::new(output.as_mut_ptr());
         // SAFETY: the output has the size that the kernel fills.
-        let tape = unsafe { cpu::forward(plan.arch, &problem, place, true) }.expect("a tape");
+        let tape = unsafe { cpu::forward(request.arch, &problem, place, true) }.expect("a tape");
 
         // A gradient for the last output of the first sample alone.
         let mut cotangents = alloc::vec![0.0_f32; output.len()];
@@ -240,12 +233,12 @@ fn the_backward_pass_visits_what_receives_gradient_and_nothing_else() {
 fn the_tape_grows_with_the_steps_times_the_width_and_the_memories_recalled() {
     let bytes = |top_k: usize, seq_length: usize| {
         let config = SabConfig::new().with_top_k(Some(top_k));
-        let (_, _, inputs, plan) = problem_of(&config, seq_length);
-        let problem = plan.problem::<f32>(&Names::named(inputs.each_ref().map(input_of)));
+        let (_, _, inputs, request) = problem_of(&config, seq_length);
+        let problem = request.problem::<f32>(&Names::named(inputs.each_ref().map(view_of)));
         let mut output = alloc::vec![0.0_f32; 2 * (seq_length * 2 + 1) * D_HIDDEN];
         let place = SharedMut::new(output.as_mut_ptr());
         // SAFETY: the output has the size that the kernel fills.
-        let tape = unsafe { cpu::forward(plan.arch, &problem, place, true) };
+        let tape = unsafe { cpu::forward(request.arch, &problem, place, true) };
         tape.expect("a tape").bytes()
     };
     // For two samples in single precision, widths rounded up to 16 numbers: gates, c, h, ĥ, query, memory, key, and what
@@ -267,17 +260,9 @@ fn wrong_shapes_are_refused_before_the_kernel_runs() {
     let cell = LstmConfig::new(D_INPUT, D_HIDDEN).init(&device);
     let state = cell.initial_state(2, &device);
     let refused = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        sequence(
-            Tensor::zeros([3, 4, 4 * D_HIDDEN], &device),
-            cell.fused(&state).expect("a known cell"),
-            None,
-            None,
-            &OPTIONS,
-            Run {
-                first_step: 0,
-                yields_summary: false,
-            },
-        )
+        let projected = Tensor::zeros([3, 4, 4 * D_HIDDEN], &device);
+        let cell = cell.fused(&state).expect("a known cell");
+        sequence(&projected, &cell, Recall::NOTHING)
     }));
     let payload = refused.expect_err("a state of another batch");
     let message = payload.downcast_ref::<alloc::string::String>();

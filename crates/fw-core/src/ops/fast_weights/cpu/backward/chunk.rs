@@ -1,6 +1,6 @@
 //! What the backward pass does at the end of a chunk, where it comes in, and at its start.
 
-use super::super::super::Write;
+use super::super::super::WrittenState;
 use super::super::rows::transpose;
 use super::{Pass, Sample};
 use crate::ops::cpu::{
@@ -102,7 +102,7 @@ impl<T: Real> Pass<'_, T> {
         // SAFETY: as in `run`.
         unsafe {
             match layout.write {
-                Write::Preliminary if layout.inner_steps > 0 => Rows::new(
+                WrittenState::Preliminary if layout.inner_steps > 0 => Rows::new(
                     sample.tape.add(layout.query(layout.steps(chunk).start, 0)),
                     layout.inner_steps * width,
                 ),

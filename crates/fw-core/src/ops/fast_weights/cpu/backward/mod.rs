@@ -10,8 +10,8 @@ use super::super::fused::Each;
 use super::forward::is_symmetric;
 use super::layout::{Layout, Problem, Shared, Tape};
 use crate::ops::cpu::{
-    BlockSums, Initial, Offsets, Real, Row, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd,
-    clear, product, transposed, trimmed,
+    BackwardPass, BlockSums, Initial, Offsets, Real, Row, Rows, RowsMut, SharedMut, Simd, Strided,
+    Sweep, WithSimd, Written, clear, product, transposed, trimmed,
 };
 
 /// Gradients with respect to what a forward pass returned.
@@ -60,16 +60,12 @@ impl<T: Real> WithSimd for Call<'_, T> {
         let (problem, layout) = (self.problem, self.tape.layout);
         let batch_size = problem.batch_size;
         let (d_input, d_hidden) = (layout.d_input, layout.d_hidden);
-        let when = |wanted: bool, len: usize| if wanted { len } else { 0 };
-        let n_input = when(self.wanted.input, problem.input.len());
-        let n_hidden = problem.hidden.len();
-        let n_start = when(self.wanted.start, problem.start.map_or(0, <[T]>::len));
-        let mut input = Vec::with_capacity(n_input);
-        let mut hidden = Vec::with_capacity(n_hidden);
-        let mut start = Vec::with_capacity(n_start);
+        let mut input = Written::new(problem.input.len(), self.wanted.input);
+        let mut hidden = Written::new(problem.hidden.len(), true);
+        let n_start = problem.start.map_or(0, <[T]>::len);
+        let mut start = Written::new(n_start, self.wanted.start);
 
         let (w_input, bias) = problem.projection.unwrap_or((&[], &[]));
-        let parts = layout.parts::<T>(batch_size);
         let sums = Sums::new(&layout);
         let pass = Pass {
             shared: Shared::new(problem, &layout),
@@ -77,39 +73,23 @@ impl<T: Real> WithSimd for Call<'_, T> {
             w_input: transposed(w_input, d_hidden, layout.input_width),
             w_hidden: transposed(problem.w_hidden, d_hidden, layout.width),
             room: Room::new(&layout),
-            input: SharedMut::new(input.as_mut_ptr()),
-            hidden: SharedMut::new(hidden.as_mut_ptr()),
-            start: SharedMut::new(start.as_mut_ptr()),
+            input: input.place(),
+            hidden: hidden.place(),
+            start: start.place(),
             call: &self,
             layout,
             sums,
         };
-        let (group, room) = (layout.group::<T>(batch_size), &pass.room);
-        let scratch = group * room.sample + room.common;
-        let joined = parts.sum_groups(
+        let group = layout.group::<T>(batch_size);
+        let sweep = Sweep {
+            parts: layout.parts::<T>(batch_size),
             group,
-            scratch,
-            pass.sums.size,
-            layout.seq_length,
-            |_, samples, scratch, sums| {
-                // SAFETY: the machine has the instructions of S, and the scratch is large enough.
-                unsafe {
-                    S::vectorize(Group {
-                        pass: &pass,
-                        samples,
-                        scratch,
-                        sums,
-                    });
-                }
-            },
-        );
+            scratch: group * pass.room.sample + pass.room.common,
+        };
+        // SAFETY: the machine has the instructions of S, and the scratch is that of `Room`.
+        let joined = unsafe { sweep.backward::<S, T>(&pass, pass.sums.size, layout.seq_length) };
         // SAFETY: every sample has written its own gradients, where they were wanted.
-        unsafe {
-            input.set_len(n_input);
-            hidden.set_len(n_hidden);
-            start.set_len(n_start);
-        }
-
+        let (input, hidden, start) = unsafe { (input.finish(), hidden.finish(), start.finish()) };
         // SAFETY: that many sums were made.
         let joined = unsafe { joined.first(pass.sums.size) };
         let row = Row::new(d_hidden, layout.lanes);
@@ -251,24 +231,6 @@ struct Pass<'a, T: Real> {
     start: SharedMut<T>,
 }
 
-/// A few samples, to be run with the instructions of S: a closure would not be inlined there.
-struct Group<'a, T: Real> {
-    pass: &'a Pass<'a, T>,
-    samples: Range<usize>,
-    scratch: *mut T,
-    sums: &'a mut BlockSums<T>,
-}
-
-impl<T: Real> WithSimd for Group<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self) {
-        // SAFETY: as the caller promises.
-        unsafe { self.pass.run::<S>(self.samples, self.scratch, self.sums) }
-    }
-}
-
 /// A sample's place in the scratch memory, its tape, and the sums of its part.
 #[derive(Clone, Copy)]
 struct Sample<T> {
@@ -279,11 +241,7 @@ struct Sample<T> {
     sums: *mut T,
 }
 
-impl<T: Real> Pass<'_, T> {
-    /// The whole sequence for a few samples, from its end.
-    ///
-    /// # Safety
-    /// The machine must have the instructions of S; the scratch must have the size that [`Room`] says.
+impl<T: Real> BackwardPass<T> for Pass<'_, T> {
     #[inline(always)]
     unsafe fn run<S: Simd>(&self, samples: Range<usize>, scratch: *mut T, sums: &mut BlockSums<T>) {
         let (layout, room) = (&self.layout, &self.room);
@@ -343,7 +301,9 @@ impl<T: Real> Pass<'_, T> {
             }
         }
     }
+}
 
+impl<T: Real> Pass<'_, T> {
     #[inline(always)]
     unsafe fn begin_norm(&self, common: *mut T) {
         for row in self.room.of_norm {

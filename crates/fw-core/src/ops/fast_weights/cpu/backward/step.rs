@@ -1,6 +1,6 @@
 //! One step of one sample, backward.
 
-use super::super::super::Write;
+use super::super::super::WrittenState;
 use super::super::rows::{History, add_read, attend};
 use super::{Pass, Sample};
 use crate::ops::cpu::{
@@ -49,7 +49,7 @@ impl<T: Real> Pass<'_, T> {
             layout
                 .row()
                 .add_to::<S, T>(sample.scratch.add(room.hidden), gradient);
-            if layout.write == Write::Final {
+            if layout.write == WrittenState::Final {
                 self.add_write::<S>(sample, chunk, t, gradient);
             }
             for i in (1..=last).rev() {
@@ -78,7 +78,7 @@ impl<T: Real> Pass<'_, T> {
                     add_read::<S, T>(layout, decay, g, memory, scaled, gradient);
                 }
             }
-            if layout.write == Write::Preliminary {
+            if layout.write == WrittenState::Preliminary {
                 self.add_write::<S>(sample, chunk, t, gradient);
             }
             let norm = normalize_preliminary.then_some(0);
@@ -147,8 +147,8 @@ impl<T: Real> Pass<'_, T> {
                 }
             }
             let first = match layout.write {
-                Write::Final => t + 1,
-                Write::Preliminary => t,
+                WrittenState::Final => t + 1,
+                WrittenState::Preliminary => t,
             };
             let sizes = [(end - first) * layout.inner_steps, width / layout.lanes];
             for [coefficients, rows] in self.reads(sample, steps.start, first) {

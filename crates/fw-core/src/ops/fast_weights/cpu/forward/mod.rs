@@ -4,12 +4,12 @@ mod step;
 
 use core::ops::Range;
 
-use super::super::Write;
+use super::super::WrittenState;
 use super::layout::{Layout, Problem, Shared, Tape};
 use super::rows::transpose;
 use crate::ops::cpu::{
-    Arch, Buffer, Offsets, Real, Rows, RowsMut, SharedMut, Simd, Strided, WithSimd, add_product,
-    clear,
+    Arch, Buffer, ForwardPass, Offsets, Real, Rows, RowsMut, SharedMut, Simd, Strided, Sweep,
+    WithSimd, add_product, clear,
 };
 
 /// Where the results of a forward pass go. All of it is written.
@@ -73,19 +73,13 @@ impl<T: Real> WithSimd for Call<'_, T> {
             layout,
         };
         let group = layout.group::<T>(batch_size);
-        let numbers = group * pass.room.sample + pass.room.common;
-        layout
-            .parts::<T>(batch_size)
-            .for_each_group(group, numbers, |_, samples, scratch| {
-                // SAFETY: the machine has the instructions of S, and the scratch is large enough.
-                unsafe {
-                    S::vectorize(Group {
-                        pass: &pass,
-                        samples,
-                        scratch,
-                    });
-                }
-            });
+        let sweep = Sweep {
+            parts: layout.parts::<T>(batch_size),
+            group,
+            scratch: group * pass.room.sample + pass.room.common,
+        };
+        // SAFETY: the machine has the instructions of S, and the scratch is that of `Room`.
+        unsafe { sweep.forward::<S, T>(&pass) };
         tape
     }
 }
@@ -164,23 +158,6 @@ struct Pass<'a, T: Real> {
     room: Room,
 }
 
-/// A few samples, to be run with the instructions of S: a closure would not be inlined there.
-struct Group<'a, T: Real> {
-    pass: &'a Pass<'a, T>,
-    samples: Range<usize>,
-    scratch: *mut T,
-}
-
-impl<T: Real> WithSimd for Group<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self) {
-        // SAFETY: as the caller promises.
-        unsafe { self.pass.run::<S>(self.samples, self.scratch) }
-    }
-}
-
 /// A sample's place in the scratch memory, and its tape.
 #[derive(Clone, Copy)]
 struct Sample<T> {
@@ -190,11 +167,7 @@ struct Sample<T> {
     tape: Option<*mut T>,
 }
 
-impl<T: Real> Pass<'_, T> {
-    /// The whole sequence for a few samples.
-    ///
-    /// # Safety
-    /// The machine must have the instructions of S; the scratch must have the size that [`Room`] says.
+impl<T: Real> ForwardPass<T> for Pass<'_, T> {
     #[inline(always)]
     unsafe fn run<S: Simd>(&self, samples: Range<usize>, scratch: *mut T) {
         let (layout, room) = (&self.layout, &self.room);
@@ -237,7 +210,9 @@ impl<T: Real> Pass<'_, T> {
             }
         }
     }
+}
 
+impl<T: Real> Pass<'_, T> {
     /// The first state and memory.
     #[inline(always)]
     unsafe fn begin<S: Simd>(&self, sample: Sample<T>) {
@@ -309,8 +284,8 @@ impl<T: Real> Pass<'_, T> {
     unsafe fn write_rows(&self, sample: Sample<T>) -> Rows<T> {
         let (layout, room) = (&self.layout, &self.room);
         let start = match layout.write {
-            Write::Final => room.states + layout.width,
-            Write::Preliminary => room.rows,
+            WrittenState::Final => room.states + layout.width,
+            WrittenState::Preliminary => room.rows,
         };
         Rows {
             // SAFETY: as in `run`.

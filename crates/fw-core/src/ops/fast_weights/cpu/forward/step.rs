@@ -1,6 +1,6 @@
 //! One step of one sample, forward.
 
-use super::super::super::Write;
+use super::super::super::WrittenState;
 use super::super::rows::{History, add_read, attend};
 use super::{Pass, Sample};
 use crate::ops::cpu::{Real, Simd, activated, load, splat, store};
@@ -32,7 +32,7 @@ impl<T: Real> Pass<'_, T> {
                 layout.norms > 0 && self.problem.options.normalize_preliminary;
             let norm = normalize_preliminary.then_some(0);
             self.activate::<S>(sample, time, norm, z, s(0));
-            if layout.write == Write::Preliminary {
+            if layout.write == WrittenState::Preliminary {
                 self.write::<S>(sample, time, t, s(0));
             }
             for i in 1..=last {
@@ -41,7 +41,7 @@ impl<T: Real> Pass<'_, T> {
                 let norm = (layout.norms > 0).then_some(i - usize::from(!normalize_preliminary));
                 self.activate::<S>(sample, time, norm, sum, s(i));
             }
-            if layout.write == Write::Final {
+            if layout.write == WrittenState::Final {
                 self.write::<S>(sample, time, t, hidden);
             }
             let first = (sample.index * layout.seq_length + time) * d_hidden;
@@ -145,7 +145,7 @@ impl<T: Real> Pass<'_, T> {
         let (layout, room) = (&self.layout, &self.room);
         // SAFETY: as in `run`.
         unsafe {
-            if layout.write == Write::Preliminary {
+            if layout.write == WrittenState::Preliminary {
                 let to = sample.scratch.add(room.rows + t * layout.width);
                 layout.row().copy::<S, T>(vector, to);
             }

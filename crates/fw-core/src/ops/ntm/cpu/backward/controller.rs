@@ -2,7 +2,6 @@
 
 use core::ops::Range;
 
-use super::super::layout::LayerKind;
 use super::Pass;
 use crate::ops::CellKind;
 use crate::ops::cpu::cell::{self, SlopeRows};
@@ -42,8 +41,8 @@ impl<T: Real> Pass<'_, T> {
                 }
                 let left = left.add(input.units);
                 below.copy_units::<S, T>(piece.add(layout.input(layer, t)), left);
-                match layout.controller {
-                    LayerKind::Lstm => {
+                match layout.sizes.activation {
+                    None => {
                         let state = piece.add(layout.hidden(layer, t));
                         hidden.copy_units::<S, T>(state, left.add(below.units));
                         cell::step_back::<S, T>(
@@ -62,7 +61,7 @@ impl<T: Real> Pass<'_, T> {
                             },
                         );
                     }
-                    LayerKind::FeedForward(activation) => {
+                    Some(activation) => {
                         let state = piece.add(layout.hidden(layer, t + 1));
                         let zero = splat::<S, T>(T::zero());
                         for lane in hidden.starts() {
@@ -117,7 +116,7 @@ impl<T: Real> Pass<'_, T> {
     #[inline(always)]
     unsafe fn write_projected<S: Simd>(&self, sample: usize, t: usize, gates: *const T) {
         let (layout, hidden) = (&self.layout, self.layout.hidden);
-        let n_gates = layout.controller.n_gates();
+        let n_gates = layout.sizes.n_gates();
         let first = (sample * layout.seq_length + t) * n_gates * hidden.units;
         // SAFETY: as in `run`.
         unsafe { hidden.copy_rows_units::<S, T>(n_gates, gates, self.input.at(first)) };

@@ -8,13 +8,14 @@ use core::ops::Range;
 
 use super::super::fused::Each;
 use super::addressing::{self, Ring, Slopes, address_back, ring_width};
-use super::layout::{Layout, Problem, Tape};
+use super::layout::{Layout, Problem, Results, Tape};
 use super::memory::{self, AccessSlopes, Heads};
 use super::parameters::{Asked, activate_back};
 use super::resemblance::resemblance_back;
 use super::weights::{Transposed, split_heads};
 use crate::ops::cpu::{
-    BlockSums, Pairs, Real, RowsMut, SharedMut, Simd, Strided, WithSimd, clear, extend_trimmed,
+    BackwardPass, BlockSums, Pairs, Real, RowsMut, SharedMut, Simd, Strided, Sweep, WithSimd,
+    Written, clear, extend_trimmed,
 };
 use room::{Room, Sums};
 
@@ -52,26 +53,18 @@ impl<T: Real> WithSimd for Call<'_, T> {
             true => alloc::vec![T::zero(); like.len()],
             false => Vec::new(),
         };
-        // Every row of it is written.
-        let n_input = if self.wanted.input {
-            problem.input.len()
-        } else {
-            0
-        };
-        let mut input = Vec::with_capacity(n_input);
+        let mut input = Written::new(problem.input.len(), self.wanted.input);
         let mut hidden = room(problem.hidden, true);
         let mut cell = room(problem.cell, true);
         let mut memory = room(problem.memory, self.wanted.memory);
         let mut reads = room(problem.reads, true);
         let mut weights = room(problem.weights, true);
-        let batch_size = problem.batch_size;
-        let parts = layout.parts(batch_size);
         let sums = Sums::new(&layout);
         let pass = Pass {
             call: &self,
             transposed: Transposed::new(problem, &layout, self.wanted.input),
             room: Room::new(&layout, &sums),
-            input: SharedMut::new(input.as_mut_ptr()),
+            input: input.place(),
             hidden: SharedMut::new(hidden.as_mut_ptr()),
             cell: SharedMut::new(cell.as_mut_ptr()),
             memory: SharedMut::new(memory.as_mut_ptr()),
@@ -80,25 +73,15 @@ impl<T: Real> WithSimd for Call<'_, T> {
             layout,
             sums,
         };
-        let scratch = layout.group * pass.room.sample + pass.room.common;
-        let joined = parts.sum_groups(
-            layout.group,
-            scratch,
-            pass.sums.size,
-            layout.seq_length,
-            |_, samples, scratch, sums| {
-                // SAFETY: the machine has the instructions of S, and the scratch is large enough.
-                unsafe {
-                    S::vectorize(Group {
-                        pass: &pass,
-                        samples,
-                        scratch,
-                        sums,
-                    });
-                }
-            },
-        );
-
+        let sweep = Sweep {
+            parts: layout.parts(problem.batch_size),
+            group: layout.group,
+            scratch: layout.group * pass.room.sample + pass.room.common,
+        };
+        // SAFETY: the machine has the instructions of S, and the scratch is that of `Room`.
+        let joined = unsafe { sweep.backward::<S, T>(&pass, pass.sums.size, layout.seq_length) };
+        // SAFETY: all steps of all samples have written theirs, if they were wanted.
+        let input = unsafe { input.finish() };
         // SAFETY: that many sums were made.
         let joined = unsafe { joined.first(pass.sums.size) };
         let [of_weights, of_biases] =
@@ -111,7 +94,7 @@ impl<T: Real> WithSimd for Call<'_, T> {
         let mut recurrent = Vec::with_capacity(problem.recurrent.len());
         let mut first_bias = Vec::with_capacity(problem.first_bias.len());
         let mut upper = Vec::with_capacity(problem.upper.len());
-        let n_gates = layout.controller.n_gates();
+        let n_gates = layout.sizes.n_gates();
         for (layer, sums) in pass.sums.layers.iter().enumerate() {
             let append = |to: &mut Vec<T>, start: usize, rows: usize| {
                 extend_trimmed(to, &joined[start..], rows * n_gates, layout.hidden);
@@ -132,8 +115,6 @@ impl<T: Real> WithSimd for Call<'_, T> {
                 append(&mut upper, sums.bias, 1);
             }
         }
-        // SAFETY: all steps of all samples have written theirs, if they were wanted.
-        unsafe { input.set_len(n_input) };
         Each {
             input,
             first,
@@ -168,29 +149,7 @@ struct Pass<'a, T: Real> {
     weights: SharedMut<T>,
 }
 
-/// A few samples, to be run with the instructions of S: a closure would not be inlined there.
-struct Group<'a, T: Real> {
-    pass: &'a Pass<'a, T>,
-    samples: Range<usize>,
-    scratch: *mut T,
-    sums: &'a mut BlockSums<T>,
-}
-
-impl<T: Real> WithSimd for Group<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self) {
-        // SAFETY: as the caller promises.
-        unsafe { self.pass.run::<S>(self.samples, self.scratch, self.sums) }
-    }
-}
-
-impl<T: Real> Pass<'_, T> {
-    /// The whole sequence for a few samples, from its end.
-    ///
-    /// # Safety
-    /// The machine must have the instructions of S; the scratch must have the size that [`Room`] says.
+impl<T: Real> BackwardPass<T> for Pass<'_, T> {
     #[inline(always)]
     unsafe fn run<S: Simd>(&self, samples: Range<usize>, scratch: *mut T, sums: &mut BlockSums<T>) {
         let (layout, room) = (&self.layout, &self.room);
@@ -242,7 +201,9 @@ impl<T: Real> Pass<'_, T> {
             }
         }
     }
+}
 
+impl<T: Real> Pass<'_, T> {
     /// Where the gradient of a layer's h lies in a sample's piece of the scratch memory.
     #[inline(always)]
     fn of_hidden(&self, layer: usize) -> usize {
@@ -258,7 +219,13 @@ impl<T: Real> Pass<'_, T> {
     #[inline(always)]
     unsafe fn begin<S: Simd>(&self, sample: usize, own: *mut T) {
         let (layout, room) = (&self.layout, &self.room);
-        let [_, memory, weights, hidden, cell, _] = self.call.problem.results();
+        let Results {
+            memory,
+            weights,
+            hidden,
+            cell,
+            ..
+        } = self.call.problem.results();
         let cotangents = self.call.cotangents;
         // SAFETY: as in `run`.
         unsafe {

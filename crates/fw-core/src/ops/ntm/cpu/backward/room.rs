@@ -76,7 +76,7 @@ impl Room {
         let (hidden, slots) = (layout.hidden.width, layout.slots.width);
         let mut sample = Offsets::default();
         let mut common = Offsets::default();
-        let with_state = layout.controller.n_states(layout.n_layers);
+        let with_state = layout.sizes.n_states();
         let mut pairs = |left_units: usize, right_width: usize, sum: Sum| {
             let [left, right] = [left_units, right_width].map(|n| Row::new(n, layout.hidden.lanes));
             Pairs::new(&mut common, left, right, sum.weight, Some(sum.bias))

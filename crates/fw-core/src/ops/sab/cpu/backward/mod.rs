@@ -5,13 +5,14 @@ mod pairs;
 
 use alloc::vec::Vec;
 use core::ops::Range;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
-use super::super::fused::Each;
+use super::super::operation::Each;
 use super::layout::{Layout, MOST_SAMPLES, Problem, Tape, Transposed, query_scale};
 use crate::ops::cpu::cell::{self, SlopeRows};
 use crate::ops::cpu::{
-    BlockSums, Initial, Offsets, Pairs, Real, Row, RowsMut, SharedMut, Simd, Strided, WithSimd,
-    clear, trimmed,
+    BackwardPass, BlockSums, Initial, Offsets, Pairs, Real, Row, RowsMut, SharedMut, Simd, Strided,
+    Sweep, WithSimd, Written, clear, trimmed,
 };
 
 /// What a backward pass did, summed over the batch.
@@ -58,57 +59,35 @@ impl<T: Real> WithSimd for Call<'_, T> {
             true => alloc::vec![T::zero(); like.len()],
             false => Vec::new(),
         };
-        // Every row of it is written.
-        let n_projected = match self.wanted.projected {
-            true => problem.projected.len(),
-            false => 0,
-        };
-        let mut projected = Vec::with_capacity(n_projected);
+        let mut projected = Written::new(problem.projected.len(), self.wanted.projected);
         let mut hidden = zeros(problem.hidden, true);
         let mut cell = zeros(problem.cell, true);
         let mut memories = zeros(problem.memories, self.wanted.memories);
-        let batch_size = problem.batch_size;
-        let parts = layout.parts(batch_size);
         let sums = Sums::new(&layout);
-        let mut visits = alloc::vec![Visits::default(); parts.count()];
         let pass = Pass {
             call: &self,
             transposed: Transposed::new(problem, &layout),
             room: Room::new(&layout),
-            projected: SharedMut::new(projected.as_mut_ptr()),
+            projected: projected.place(),
             hidden: SharedMut::new(hidden.as_mut_ptr()),
             cell: SharedMut::new(cell.as_mut_ptr()),
             memories: SharedMut::new(memories.as_mut_ptr()),
+            visited_steps: AtomicUsize::new(0),
+            visited_memories: AtomicUsize::new(0),
             layout,
             sums,
         };
-        let scratch = layout.group * pass.room.sample + pass.room.common;
-        let of_parts = SharedMut::new(visits.as_mut_ptr());
-        let joined = parts.sum_groups(
-            layout.group,
-            scratch,
-            pass.sums.size,
-            // Of each weight there is a pair a step at most; of that of the keys one for each given memory as well.
-            layout.seq_length + layout.given,
-            |part, samples, scratch, sums| {
-                // SAFETY: each part has visits of its own; the machine has the instructions of S, and the scratch is large
-                // enough.
-                unsafe {
-                    let group = S::vectorize(Group {
-                        pass: &pass,
-                        samples,
-                        scratch,
-                        sums,
-                    });
-                    let of_part = &mut *of_parts.at(part);
-                    of_part.steps += group.steps;
-                    of_part.memories += group.memories;
-                }
-            },
-        );
-
+        let sweep = Sweep {
+            parts: layout.parts(problem.batch_size),
+            group: layout.group,
+            scratch: layout.group * pass.room.sample + pass.room.common,
+        };
+        // Of each weight there is a pair a step at most; of that of the keys one for each given memory as well.
+        let rows = layout.seq_length + layout.given;
+        // SAFETY: the machine has the instructions of S, and the scratch is that of `Room`.
+        let joined = unsafe { sweep.backward::<S, T>(&pass, pass.sums.size, rows) };
         // SAFETY: all steps of all samples have written theirs, if they were wanted.
-        unsafe { projected.set_len(n_projected) };
+        let projected = unsafe { projected.finish() };
         // SAFETY: that many sums were made.
         let joined = unsafe { joined.first(pass.sums.size) };
         let trimmed = |start: usize, rows: usize, row: Row| trimmed(&joined[start..], rows, row);
@@ -128,10 +107,10 @@ impl<T: Real> WithSimd for Call<'_, T> {
             cell,
             memories,
         };
-        let visits = visits.iter().fold(Visits::default(), |sum, part| Visits {
-            steps: sum.steps + part.steps,
-            memories: sum.memories + part.memories,
-        });
+        let visits = Visits {
+            steps: pass.visited_steps.into_inner(),
+            memories: pass.visited_memories.into_inner(),
+        };
         (gradients, visits)
     }
 }
@@ -240,24 +219,9 @@ struct Pass<'a, T: Real> {
     hidden: SharedMut<T>,
     cell: SharedMut<T>,
     memories: SharedMut<T>,
-}
-
-/// A few samples, to be run with the instructions of S: a closure would not be inlined there.
-struct Group<'a, T: Real> {
-    pass: &'a Pass<'a, T>,
-    samples: Range<usize>,
-    scratch: *mut T,
-    sums: &'a mut BlockSums<T>,
-}
-
-impl<T: Real> WithSimd for Group<'_, T> {
-    type Output = Visits;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self) -> Visits {
-        // SAFETY: as the caller promises.
-        unsafe { self.pass.run::<S>(self.samples, self.scratch, self.sums) }
-    }
+    /// What was visited, of all samples: see [`Visits`].
+    visited_steps: AtomicUsize,
+    visited_memories: AtomicUsize,
 }
 
 /// The samples of a group whose rows take part in a product, in the order of their rows.
@@ -293,18 +257,9 @@ struct Walk<'a, T> {
     visits: Visits,
 }
 
-impl<T: Real> Pass<'_, T> {
-    /// The whole sequence for a few samples, from its end.
-    ///
-    /// # Safety
-    /// The machine must have the instructions of S; the scratch must have the size that [`Room`] says.
+impl<T: Real> BackwardPass<T> for Pass<'_, T> {
     #[inline(always)]
-    unsafe fn run<S: Simd>(
-        &self,
-        samples: Range<usize>,
-        scratch: *mut T,
-        sums: &mut BlockSums<T>,
-    ) -> Visits {
+    unsafe fn run<S: Simd>(&self, samples: Range<usize>, scratch: *mut T, sums: &mut BlockSums<T>) {
         let (layout, room) = (&self.layout, &self.room);
         let (hidden, gates) = (layout.hidden, layout.gates_width());
         let tape = self.call.tape.numbers.as_ptr();
@@ -409,10 +364,14 @@ impl<T: Real> Pass<'_, T> {
             for pairs in 0..walk.n_pairs.len() {
                 self.multiply::<S>(&mut walk, pairs);
             }
-            walk.visits
+            let Visits { steps, memories } = walk.visits;
+            self.visited_steps.fetch_add(steps, Ordering::Relaxed);
+            self.visited_memories.fetch_add(memories, Ordering::Relaxed);
         }
     }
+}
 
+impl<T: Real> Pass<'_, T> {
     /// Gradients before the last step: none, but for that of the last c. Returns whether there is one.
     #[inline(always)]
     unsafe fn begin<S: Simd>(&self, sample: usize, own: *mut T) -> bool {

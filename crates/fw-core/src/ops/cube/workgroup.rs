@@ -32,7 +32,7 @@ pub(crate) fn hardware(
 }
 
 /// Numbers that the units of a cube can share, for a kernel that sees this many buffers; nothing, if those are too many.
-pub(crate) fn room(hardware: &HardwareProperties, buffers: u32) -> Option<usize> {
+pub(crate) fn shared_limit(hardware: &HardwareProperties, buffers: u32) -> Option<usize> {
     // Some compilers begin each of a kernel's slices, at most 24, at a multiple of four numbers.
     let numbers = (hardware.max_shared_memory_size / size_of::<f32>()).saturating_sub(3 * 24);
     (buffers <= hardware.max_bindings).then_some(numbers)
@@ -42,29 +42,29 @@ fn most_units(hardware: &HardwareProperties) -> usize {
     hardware.max_units_per_cube.min(hardware.max_cube_dim.0) as usize
 }
 
-/// The units of a cube: `parts` rows of `lanes`.
+/// The units of a cube: `shares` rows of `lanes`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Layout {
+pub(crate) struct Workgroup {
     /// Units that compute numbers of a result side by side.
     pub(crate) lanes: usize,
     /// Rows of units that share the terms of a sum.
-    pub(crate) parts: usize,
+    pub(crate) shares: usize,
 }
 
-impl Layout {
+impl Workgroup {
     /// For vectors of `width` numbers.
-    pub(crate) fn new(width: usize, hardware: &HardwareProperties) -> Layout {
+    pub(crate) fn new(width: usize, hardware: &HardwareProperties) -> Workgroup {
         // A power of two, so that there are as many units whatever the width.
         let most = 1 << most_units(hardware).clamp(1, MOST_UNITS).ilog2();
         let lanes = width.next_power_of_two().min(most);
-        Layout {
+        Workgroup {
             lanes,
-            parts: most / lanes,
+            shares: most / lanes,
         }
     }
 
     pub(crate) fn units(self) -> usize {
-        self.lanes * self.parts
+        self.lanes * self.shares
     }
 
     pub(crate) fn cube_dim(self) -> CubeDim {
