@@ -53,7 +53,7 @@ pub(super) fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
 }
 
 /// A projected input, a state and weights of a controller with two layers, two read heads and two write heads.
-pub(super) fn parts(
+pub(super) fn machine(
     leaves: &mut Leaves,
     activation: Option<Activation>,
     seq_length: usize,
@@ -100,7 +100,7 @@ pub(super) fn results(
     seq_length: usize,
     run: impl Fn(Tensor<3>, State, SlowWeights) -> (Tensor<3>, State),
 ) -> Vec<Vec<f64>> {
-    let (projected, mut state, weights) = parts(&mut leaves, activation, seq_length);
+    let (projected, mut state, weights) = machine(&mut leaves, activation, seq_length);
     // Weightings are not negative.
     state.weights = state.weights.abs().detach().require_grad();
     let cubes = [&projected, &state.memory, &state.reads, &state.weights].map(Tensor::clone);

@@ -23,7 +23,7 @@ fn check(options: Options, is_normalised: bool) {
                     for &chunk in chunks {
                         let actual = results(&leaves, &options, form, |input, state, weights| {
                             let input = Sequence::Raw(input);
-                            run(input, state, weights, &options, form, (arch, chunk))
+                            run(&input, &state, weights, &options, form, (arch, chunk))
                         });
                         let case = alloc::format!(
                             "{options:?}, {form:?}, {start:?}, T = {seq_length}, {arch:?}, chunk {chunk}"
@@ -172,8 +172,8 @@ fn sequences_of_5000_steps_have_the_same_gradients_in_chunks_of_other_lengths() 
             |input, state, weights| {
                 let how = (Arch::detect(), chunk);
                 run(
-                    Sequence::Raw(input),
-                    state,
+                    &Sequence::Raw(input),
+                    &state,
                     weights,
                     &options,
                     MemoryForm::Matrix,
@@ -203,7 +203,7 @@ fn a_nan_in_the_input_is_a_nan_in_the_output() {
             memory: FastMemory::empty(),
         };
         let input = Sequence::Raw(leaves.input * f64::NAN);
-        let (output, _) = fast_weights(input, state, &leaves.weights, &options, MemoryForm::Auto);
+        let (output, _) = fast_weights(&input, &state, &leaves.weights, &options, MemoryForm::Auto);
         assert!(output.is_nan().all().into_scalar::<bool>());
     }
 }

@@ -4,7 +4,7 @@ use burn::backend::flex::FlexTensor;
 use burn::tensor::{DType, Device, TensorData};
 
 use super::super::trials::{
-    BATCH_SIZE, Leaves, MEMORY_SIZE, WORD_SIZE, assert_same, parts, results, values,
+    BATCH_SIZE, Leaves, MEMORY_SIZE, WORD_SIZE, assert_same, machine, results, values,
 };
 use super::*;
 use crate::ops::Activation;
@@ -41,7 +41,7 @@ fn every_instruction_set_computes_the_same() {
 fn the_tape_keeps_a_memory_for_every_sixteen_steps() {
     let bytes = |seq_length: usize| {
         let mut leaves = Leaves::new(Device::flex(), DType::F64);
-        let (projected, state, weights) = parts(&mut leaves, None, seq_length);
+        let (projected, state, weights) = machine(&mut leaves, None, seq_length);
         let (inputs, request) = operands(
             Arch::detect(),
             &Sequence::Projected(projected),
@@ -80,7 +80,7 @@ fn the_tape_keeps_a_memory_for_every_sixteen_steps() {
 #[test]
 fn wrong_shapes_are_refused_before_the_kernel_runs() {
     let mut leaves = Leaves::new(Device::flex(), DType::F64);
-    let (projected, mut state, weights) = parts(&mut leaves, None, 2);
+    let (projected, mut state, weights) = machine(&mut leaves, None, 2);
     state.weights = leaves.leaf([BATCH_SIZE, 3, MEMORY_SIZE]);
     let run = std::panic::AssertUnwindSafe(|| {
         sequence(&Sequence::Projected(projected), &state, &weights)
