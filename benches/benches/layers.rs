@@ -12,7 +12,7 @@ use criterion::{
     BenchmarkGroup, Criterion, criterion_group, criterion_main, measurement::WallTime,
 };
 use fw_benches::{GRID, Sizes};
-use fw_core::{ElmanConfig, FastWeightsConfig, GruConfig, LstmConfig, Path, Recurrent};
+use fw_core::{ElmanConfig, ExecutionPath, FastWeightsConfig, GruConfig, LstmConfig, Recurrent};
 
 fn bench_layer<L: Recurrent>(
     group: &mut BenchmarkGroup<WallTime>,
@@ -49,7 +49,10 @@ fn layers(criterion: &mut Criterion) {
         let shape = [batch_size, seq_length, d_input];
         let input = Tensor::random(shape, Distribution::Normal(0.0, 1.0), &device);
         let config = FastWeightsConfig::new(d_input, d_hidden).with_inner_steps(inner_steps);
-        for (name, path) in [("fused", Path::Fused), ("composed", Path::Composed)] {
+        for (name, path) in [
+            ("fused", ExecutionPath::Fused),
+            ("composed", ExecutionPath::Composed),
+        ] {
             let layer = config.clone().with_path(path).init(&device);
             bench_layer(&mut group, &format!("fast-weights-{name}"), layer, &input);
         }
