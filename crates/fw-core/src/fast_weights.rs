@@ -1,5 +1,7 @@
 //! The fast weights layer.
 
+use alloc::vec::Vec;
+
 use burn::config::Config;
 use burn::module::{Module, Param};
 use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
@@ -12,7 +14,7 @@ use crate::ops::{Sequence, fast_weights as ops};
 use crate::recurrent::{check_input, empty_output, expect_state};
 use crate::{
     Activation, ConfigError, ExecutionPath, HiddenInitializer, Recurrent, RecurrentState,
-    StateData, StateError,
+    StateData, StateError, StateMapper,
 };
 
 pub use ops::{FastMemory, MemoryForm, State as FastWeightsState, WrittenState};
@@ -365,6 +367,14 @@ impl Recurrent for FastWeights {
         state.check([batch_size, self.d_output()], dtype)
     }
 
+    /// With the memory as a matrix.
+    fn uniform(&self, state: FastWeightsState) -> FastWeightsState {
+        FastWeightsState {
+            memory: FastMemory::Matrix(self.memory_matrix(&state)),
+            hidden: state.hidden,
+        }
+    }
+
     fn project(&self, input: Tensor<3>) -> Tensor<3> {
         self.weights().project(input)
     }
@@ -457,6 +467,62 @@ impl RecurrentState for FastMemory {
                 start.check_batch(batch_size, dtype)?;
                 writes.check_batch(batch_size, dtype)
             }
+        }
+    }
+
+    fn batch_size(&self) -> Option<usize> {
+        match self {
+            FastMemory::Matrix(matrix) => matrix.batch_size(),
+            FastMemory::History { start, writes } => start.batch_size().or(writes.batch_size()),
+        }
+    }
+
+    fn select_samples(self, samples: &[usize]) -> Self {
+        match self {
+            FastMemory::Matrix(matrix) => FastMemory::Matrix(matrix.select_samples(samples)),
+            FastMemory::History { start, writes } => FastMemory::History {
+                start: start.select_samples(samples),
+                writes: writes.select_samples(samples),
+            },
+        }
+    }
+
+    /// Matrices, or histories of as many writes.
+    fn cat_samples(states: Vec<Self>) -> Result<Self, StateError> {
+        let n_states = states.len();
+        let (mut matrices, mut starts, mut writes) = (Vec::new(), Vec::new(), Vec::new());
+        for state in states {
+            match state {
+                FastMemory::Matrix(matrix) => matrices.push(matrix),
+                FastMemory::History {
+                    start,
+                    writes: written,
+                } => {
+                    starts.push(start);
+                    writes.push(written);
+                }
+            }
+        }
+        match matrices.len() {
+            0 => Ok(FastMemory::History {
+                start: RecurrentState::cat_samples(starts)?,
+                writes: RecurrentState::cat_samples(writes)?,
+            }),
+            n if n == n_states => RecurrentState::cat_samples(matrices).map(FastMemory::Matrix),
+            n => Err(StateError::new(alloc::format!(
+                "the memory is a matrix in {n} of {n_states} states and a history in the others; it must be the same in all \
+                 (`Recurrent::uniform` makes matrices of them)"
+            ))),
+        }
+    }
+
+    fn map_tensors<M: StateMapper>(self, mapper: &mut M) -> Self {
+        match self {
+            FastMemory::Matrix(matrix) => FastMemory::Matrix(mapper.map(matrix)),
+            FastMemory::History { start, writes } => FastMemory::History {
+                start: start.map_tensors(mapper),
+                writes: writes.map_tensors(mapper),
+            },
         }
     }
 

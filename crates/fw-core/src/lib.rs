@@ -25,9 +25,11 @@
 //! | [`AssociativeLstm`] | an LSTM over a holographic memory of key-value pairs (Danihelka et al. 2016) |
 //! | [`Elman`], [`Lstm`], [`Gru`] | recurrent nets without such a memory: baselines, plain or layer-normalised |
 //! | [`Stack`] | layers upon each other |
+//! | [`Bidirectional`], [`LearnedStart`] | a layer in both directions; one whose first state is learned |
 //!
 //! Each is made from its configuration (`FastWeightsConfig::new(d_input, d_hidden).init(&device)`) and
-//! implements [`Recurrent`]: `forward` over a sequence, `step` for one step, an explicit [state](RecurrentState). The
+//! implements [`Recurrent`]: `forward` over a sequence, `step` for one step, an explicit [state](RecurrentState); batches of unequal sequences, packed documents
+//! and episodes are [`Segments`]. The
 //! tensor functions beneath, without parameters, are in [`ops`]; the stages of a Turing machine's addressing, for a model of
 //! one's own, in [`ops::ntm`]. [`SparseAttention`], the attention of [`Sab`], is a layer of its own.
 //!
@@ -63,19 +65,23 @@
 
 extern crate alloc;
 
+mod bidirectional;
 mod cell;
 mod cells;
 mod display;
 mod error;
 mod fast_weights;
 mod initializer;
+mod learned_start;
 mod ntm;
 pub mod ops;
 mod recurrent;
 mod sab;
+mod segments;
 mod stack;
 mod state;
 
+pub use bidirectional::{Bidirectional, BidirectionalState};
 pub use cell::RecurrentCell;
 pub use cells::*;
 pub use error::{ConfigError, StateError};
@@ -84,14 +90,22 @@ pub use fast_weights::{
     WrittenState,
 };
 pub use initializer::HiddenInitializer;
+pub use learned_start::LearnedStart;
 pub use ntm::*;
 pub use ops::{Activation, ExecutionPath, LstmState};
 #[cfg(feature = "flex")]
 pub use ops::{InstructionSet, InstructionSetError};
 pub use recurrent::Recurrent;
 pub use sab::*;
+pub use segments::{Segments, SegmentsError, forward_groups};
 pub use stack::Stack;
-pub use state::{RecurrentState, StateData};
+pub use state::{RecurrentState, StateData, StateMapper};
+
+/// What the macros of this crate need, wherever they are used.
+#[doc(hidden)]
+pub mod private {
+    pub use alloc::vec::Vec;
+}
 
 /// The examples of the documents run as tests.
 #[cfg(doctest)]

@@ -1,11 +1,14 @@
 //! The trait that every recurrent layer of this crate implements.
 
+use alloc::vec::Vec;
+
 use burn::module::{Module, ModuleDisplay};
 use burn::tensor::{DType, Device, Tensor};
 
 use crate::error::expect_fits;
 use crate::ops::scan;
-use crate::{RecurrentState, StateError};
+use crate::segments::{Segments, forward_segments};
+use crate::{RecurrentState, StateError, StateMapper};
 
 /// A layer that reads a sequence step by step and carries an explicit state.
 ///
@@ -137,6 +140,53 @@ pub trait Recurrent: Module + ModuleDisplay {
         self.forward_projected(projected, state)
     }
 
+    /// The sequences of a batch in which not every step is there, or in which samples begin anew on the way: see [`Segments`]. Each piece is
+    /// what it is alone: outputs, the last state of each sample (that after its own last step), and all gradients. Outputs of padding are 0, and
+    /// what stands in it, be it NaN, is never looked at. A piece that begins anew begins with [`initial_state`](Self::initial_state), and nothing
+    /// crosses its beginning.
+    ///
+    /// Where all steps are there and nothing begins anew it is [`forward`](Self::forward), to the bit. Else the state that comes back is
+    /// [uniform](Self::uniform).
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward), and if the segments are of another batch.
+    #[track_caller]
+    fn forward_segments(
+        &self,
+        input: Tensor<3>,
+        state: Option<Self::State>,
+        segments: &Segments,
+    ) -> (Tensor<3>, Self::State) {
+        forward_segments(self, input, state, segments)
+    }
+
+    /// The same state in the one form in which this layer's states of different samples can be joined
+    /// ([`RecurrentState::cat_samples`]). Only the memory of fast weights has two.
+    fn uniform(&self, state: Self::State) -> Self::State {
+        state
+    }
+
+    /// The state with chosen samples at their [beginning](Self::initial_state), those whose flag is set: where an episode has ended.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use fw_core::{LstmConfig, Recurrent};
+    ///
+    /// let device = Device::flex();
+    /// let layer = LstmConfig::new(1, 4).init(&device);
+    /// let (_, state) = layer.step(Tensor::ones([2, 1], &device), layer.initial_state(2, &device));
+    /// let state = layer.reset_samples(state, &[true, false]);
+    /// let numbers: Vec<f32> = state.hidden.try_into_vec_as().unwrap();
+    /// assert!(numbers[..4] == [0.0; 4] && numbers[4..] != [0.0; 4]);
+    /// ```
+    ///
+    /// # Panics
+    /// Unless there is a flag for each sample.
+    #[track_caller]
+    fn reset_samples(&self, state: Self::State, is_reset: &[bool]) -> Self::State {
+        reset_samples(self, state, is_reset)
+    }
+
     /// The whole sequence from the projected input, `[batch_size, seq_length, any]`: for those who have it already,
     /// such as a model that looks tokens up in a projected table.
     ///
@@ -151,6 +201,47 @@ pub trait Recurrent: Module + ModuleDisplay {
         let state = state_or_initial(self, &projected, state);
         forward_composed(self, projected, state)
     }
+}
+
+/// The device of a state's first tensor.
+struct DeviceOf(Option<Device>);
+
+impl StateMapper for DeviceOf {
+    fn map<const D: usize>(&mut self, tensor: Tensor<D>) -> Tensor<D> {
+        self.0.get_or_insert_with(|| tensor.device());
+        tensor
+    }
+}
+
+/// [`Recurrent::reset_samples`].
+#[track_caller]
+fn reset_samples<R: Recurrent>(layer: &R, state: R::State, is_reset: &[bool]) -> R::State {
+    if let Some(batch_size) = state.batch_size() {
+        let n = is_reset.len();
+        assert!(
+            n == batch_size,
+            "there are {n} flags; the state has {batch_size} samples"
+        );
+    }
+    let n_reset = is_reset.iter().filter(|is_reset| **is_reset).count();
+    if n_reset == 0 {
+        return state;
+    }
+    let mut device = DeviceOf(None);
+    let state = state.map_tensors(&mut device);
+    let first = layer.initial_state(n_reset, &device.0.unwrap_or_default());
+    let mut next = is_reset.len()..;
+    let chosen = is_reset
+        .iter()
+        .enumerate()
+        .map(|(sample, is_reset)| match is_reset {
+            true => next.next().expect("without an end"),
+            false => sample,
+        });
+    let chosen: Vec<usize> = chosen.collect();
+    let states = alloc::vec![layer.uniform(state), layer.uniform(first)];
+    let all = R::State::cat_samples(states).unwrap_or_else(|error| panic!("{error}"));
+    all.select_samples(&chosen)
 }
 
 /// The whole sequence, step by step.

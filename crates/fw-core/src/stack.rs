@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use burn::module::Module;
+use burn::nn::{Dropout, DropoutConfig};
 use burn::tensor::{DType, Device, Tensor};
 
 use crate::recurrent::{expect_state, state_or_initial};
@@ -55,6 +56,8 @@ use crate::{Recurrent, StateError};
 pub struct Stack<R: Module> {
     /// From the input on; at least one.
     pub layers: Vec<R>,
+    /// What of each layer's outputs the next does not see while it learns; `None` is nothing.
+    pub dropout: Option<Dropout>,
 }
 
 impl<R: Recurrent> Stack<R> {
@@ -74,7 +77,33 @@ impl<R: Recurrent> Stack<R> {
                 index + 2
             );
         }
-        Stack { layers }
+        Stack {
+            layers,
+            dropout: None,
+        }
+    }
+
+    /// The same with a share `probability` of what goes from layer to layer set to 0 in training (on a device with autodiff), and the rest
+    /// scaled so that its mean stays. The last layer's outputs stay whole.
+    ///
+    /// # Panics
+    /// Unless `probability` lies in `[0, 1)`.
+    #[track_caller]
+    pub fn with_dropout(mut self, probability: f64) -> Self {
+        assert!(
+            (0.0..1.0).contains(&probability),
+            "the probability of dropout is {probability}; it must lie in [0, 1)"
+        );
+        self.dropout = (probability > 0.0).then(|| DropoutConfig::new(probability).init());
+        self
+    }
+
+    /// What the next layer sees of a layer's outputs.
+    fn dropped<const D: usize>(&self, signal: Tensor<D>) -> Tensor<D> {
+        match &self.dropout {
+            Some(dropout) => dropout.forward(signal),
+            None => signal,
+        }
     }
 
     fn first(&self) -> &R {
@@ -126,6 +155,11 @@ impl<R: Recurrent> Recurrent for Stack<R> {
         Ok(())
     }
 
+    fn uniform(&self, states: Self::State) -> Self::State {
+        let pairs = self.layers.iter().zip(states);
+        pairs.map(|(layer, state)| layer.uniform(state)).collect()
+    }
+
     fn project(&self, input: Tensor<3>) -> Tensor<3> {
         self.first().project(input)
     }
@@ -137,7 +171,7 @@ impl<R: Recurrent> Recurrent for Stack<R> {
         for (index, (layer, state)) in self.layers.iter().zip(states).enumerate() {
             let (output, state) = match index {
                 0 => layer.advance(signal, state),
-                _ => layer.step(signal, state),
+                _ => layer.step(self.dropped(signal), state),
             };
             signal = output;
             next.push(state);
@@ -158,7 +192,7 @@ impl<R: Recurrent> Recurrent for Stack<R> {
         let (mut signal, state) = self.first().forward_projected(projected, states.next());
         let mut last = alloc::vec![state];
         for layer in &self.layers[1..] {
-            let (output, state) = layer.forward(signal, states.next());
+            let (output, state) = layer.forward(self.dropped(signal), states.next());
             signal = output;
             last.push(state);
         }
@@ -206,6 +240,10 @@ macro_rules! tuples {
                     .check_state(&states.$index, batch_size, dtype)
                     .map_err(|error| within(error, $index))?;)+
                 Ok(())
+            }
+
+            fn uniform(&self, states: Self::State) -> Self::State {
+                (self.0.uniform(states.0), $(self.$index.uniform(states.$index)),+)
             }
 
             fn project(&self, input: Tensor<3>) -> Tensor<3> {

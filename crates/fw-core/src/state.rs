@@ -6,12 +6,15 @@ use alloc::vec::Vec;
 
 use alloc::format;
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
 
 use crate::StateError;
 
-/// A state as plain data, to be kept in a file or looked at: see [`RecurrentState::to_data`].
-#[derive(Clone, Debug, PartialEq)]
+/// A state as plain data, to be kept in a file or looked at: see [`RecurrentState::to_data`]. It can be written in any format of
+/// [serde](https://serde.rs).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum StateData {
     /// A tensor's numbers, its shape and its type.
     Tensor(TensorData),
@@ -34,6 +37,19 @@ impl StateData {
         let n = parts.len();
         let wrong = |_| StateError::new(format!("the state has {n} parts; it must have {N}"));
         parts.try_into().map_err(wrong)
+    }
+
+    /// The counts that it is a list of.
+    ///
+    /// # Errors
+    /// If it is none of counts.
+    pub fn into_numbers(self) -> Result<Vec<usize>, StateError> {
+        match self {
+            StateData::List(parts) => parts.into_iter().map(StateData::into_number).collect(),
+            _ => Err(StateError::new(
+                "a part of the state is no list; it must be one of numbers",
+            )),
+        }
     }
 
     /// The count that it is.
@@ -81,6 +97,57 @@ pub trait RecurrentState: Clone + Debug + Send {
     /// An error unless every tensor of it is of this batch, its first dimension, and of this type.
     fn check_batch(&self, batch_size: usize, dtype: DType) -> Result<(), StateError>;
 
+    /// How many samples it is of; `None`, if it has no tensor that would tell.
+    fn batch_size(&self) -> Option<usize>;
+
+    /// The state of chosen samples, in the order in which they are named. A sample may be chosen once, several times or not at all.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use fw_core::{LstmConfig, LstmState, Recurrent, RecurrentState};
+    ///
+    /// let device = Device::flex();
+    /// let layer = LstmConfig::new(1, 4).init(&device);
+    /// let input = Tensor::<3>::from_data([[[1.0]], [[2.0]], [[3.0]]], &device); // three samples of one step
+    /// let (_, state) = layer.forward(input, None);
+    ///
+    /// let of_two = state.clone().select_samples(&[2, 0]);
+    /// assert_eq!(of_two.batch_size(), Some(2));
+    /// let again = LstmState::cat_samples(vec![state.select_samples(&[2]), of_two.clone().select_samples(&[1])])?;
+    /// assert_eq!(again.to_data(), of_two.to_data());
+    /// # Ok::<(), fw_core::StateError>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If there is no such sample.
+    #[track_caller]
+    fn select_samples(self, samples: &[usize]) -> Self;
+
+    /// The samples of all states, one state after another.
+    ///
+    /// # Errors
+    /// If the states cannot be joined, such as where one has a part that another has not. States of one layer can be, once
+    /// [`Recurrent::uniform`](crate::Recurrent::uniform) has brought them into one form.
+    ///
+    /// # Panics
+    /// If there is no state at all.
+    #[track_caller]
+    fn cat_samples(states: Vec<Self>) -> Result<Self, StateError>;
+
+    /// Every sample `times` times, one after another: as many beginnings for a search, or for several answers. A state without tensors stays
+    /// what it is.
+    fn repeat_samples(self, times: usize) -> Self {
+        let Some(batch_size) = self.batch_size() else {
+            return self;
+        };
+        let samples = (0..batch_size).flat_map(|sample| core::iter::repeat_n(sample, times));
+        let samples: Vec<usize> = samples.collect();
+        self.select_samples(&samples)
+    }
+
+    /// The state with each of its tensors replaced, in the order in which [`to_data`](Self::to_data) lists them.
+    fn map_tensors<M: StateMapper>(self, mapper: &mut M) -> Self;
+
     /// The same numbers as plain data.
     ///
     /// ```
@@ -106,6 +173,12 @@ pub trait RecurrentState: Clone + Debug + Send {
     fn from_data(data: StateData, device: &Device) -> Result<Self, StateError>;
 }
 
+/// What [`RecurrentState::map_tensors`] does with each tensor of a state.
+pub trait StateMapper {
+    /// The tensor that takes the place of another.
+    fn map<const D: usize>(&mut self, tensor: Tensor<D>) -> Tensor<D>;
+}
+
 impl<const D: usize> RecurrentState for Tensor<D> {
     fn detach(self) -> Self {
         Tensor::detach(self)
@@ -129,6 +202,35 @@ impl<const D: usize> RecurrentState for Tensor<D> {
         }
     }
 
+    fn batch_size(&self) -> Option<usize> {
+        Some(self.dims()[0])
+    }
+
+    fn select_samples(self, samples: &[usize]) -> Self {
+        let n = self.dims()[0];
+        if let Some(sample) = samples.iter().find(|sample| **sample >= n) {
+            panic!("sample {sample} is asked for; the state has {n}");
+        }
+        rows(self, samples)
+    }
+
+    fn cat_samples(states: Vec<Self>) -> Result<Self, StateError> {
+        let first = states.first().expect("at least one state").dims();
+        for state in &states {
+            let dims = state.dims();
+            if dims[1..] != first[1..] {
+                return Err(StateError::new(format!(
+                    "a part of the states has shape {first:?} in one and {dims:?} in another; all but the first number must be the same"
+                )));
+            }
+        }
+        Ok(Tensor::cat(states, 0))
+    }
+
+    fn map_tensors<M: StateMapper>(self, mapper: &mut M) -> Self {
+        mapper.map(self)
+    }
+
     fn to_data(&self) -> StateData {
         StateData::Tensor(Tensor::to_data(self))
     }
@@ -149,6 +251,26 @@ impl<const D: usize> RecurrentState for Tensor<D> {
     }
 }
 
+/// Rows of a tensor, in the order in which they are named: a view, where they lie one after another.
+pub(crate) fn rows<const D: usize>(tensor: Tensor<D>, indices: &[usize]) -> Tensor<D> {
+    let mut shape = tensor.dims();
+    let Some(first) = indices.first().copied() else {
+        shape[0] = 0;
+        return Tensor::zeros(shape, (&tensor.device(), tensor.dtype()));
+    };
+    let follows = |(at, index): (usize, &usize)| *index == first + at;
+    if indices.iter().enumerate().all(follows) {
+        return match indices.len() == shape[0] {
+            true => tensor,
+            false => tensor.narrow(0, first, indices.len()),
+        };
+    }
+    let indices: Vec<i64> = indices.iter().map(|index| *index as i64).collect();
+    let n = indices.len();
+    let indices = Tensor::<1, Int>::from_data(TensorData::new(indices, [n]), &tensor.device());
+    tensor.select(0, indices)
+}
+
 impl<S: RecurrentState> RecurrentState for Option<S> {
     fn detach(self) -> Self {
         self.map(S::detach)
@@ -161,6 +283,30 @@ impl<S: RecurrentState> RecurrentState for Option<S> {
     fn check_batch(&self, batch_size: usize, dtype: DType) -> Result<(), StateError> {
         let mut parts = self.iter();
         parts.try_for_each(|part| part.check_batch(batch_size, dtype))
+    }
+
+    fn batch_size(&self) -> Option<usize> {
+        self.as_ref().and_then(S::batch_size)
+    }
+
+    fn select_samples(self, samples: &[usize]) -> Self {
+        self.map(|state| state.select_samples(samples))
+    }
+
+    fn cat_samples(states: Vec<Self>) -> Result<Self, StateError> {
+        let n_states = states.len();
+        let states: Vec<S> = states.into_iter().flatten().collect();
+        match states.len() {
+            0 => Ok(None),
+            n if n == n_states => S::cat_samples(states).map(Some),
+            n => Err(StateError::new(format!(
+                "{n} of {n_states} states have a part that the others have not"
+            ))),
+        }
+    }
+
+    fn map_tensors<M: StateMapper>(self, mapper: &mut M) -> Self {
+        self.map(|state| state.map_tensors(mapper))
     }
 
     fn to_data(&self) -> StateData {
@@ -193,6 +339,32 @@ impl<S: RecurrentState> RecurrentState for Vec<S> {
         parts.try_for_each(|part| part.check_batch(batch_size, dtype))
     }
 
+    fn batch_size(&self) -> Option<usize> {
+        self.first().and_then(S::batch_size)
+    }
+
+    fn select_samples(self, samples: &[usize]) -> Self {
+        let states = self.into_iter();
+        states.map(|state| state.select_samples(samples)).collect()
+    }
+
+    fn cat_samples(states: Vec<Self>) -> Result<Self, StateError> {
+        let n = states.first().expect("at least one state").len();
+        if let Some(other) = states.iter().map(Vec::len).find(|other| *other != n) {
+            return Err(StateError::new(format!(
+                "there are {n} states of layers in one and {other} in another; there must be as many"
+            )));
+        }
+        let mut of_states: Vec<_> = states.into_iter().map(Vec::into_iter).collect();
+        let layers = (0..n).map(|_| of_states.iter_mut().filter_map(Iterator::next).collect());
+        layers.map(S::cat_samples).collect()
+    }
+
+    fn map_tensors<M: StateMapper>(self, mapper: &mut M) -> Self {
+        let states = self.into_iter();
+        states.map(|state| state.map_tensors(mapper)).collect()
+    }
+
     fn to_data(&self) -> StateData {
         StateData::List(self.iter().map(S::to_data).collect())
     }
@@ -223,6 +395,22 @@ macro_rules! tuples {
             fn check_batch(&self, batch_size: usize, dtype: DType) -> Result<(), StateError> {
                 $(self.$index.check_batch(batch_size, dtype)?;)+
                 Ok(())
+            }
+
+            fn batch_size(&self) -> Option<usize> {
+                [$(self.$index.batch_size()),+].into_iter().flatten().next()
+            }
+
+            fn select_samples(self, samples: &[usize]) -> Self {
+                ($(self.$index.select_samples(samples),)+)
+            }
+
+            fn cat_samples(states: Vec<Self>) -> Result<Self, StateError> {
+                Ok(($($state::cat_samples(states.iter().map(|state| state.$index.clone()).collect())?,)+))
+            }
+
+            fn map_tensors<M: StateMapper>(self, mapper: &mut M) -> Self {
+                ($(self.$index.map_tensors(mapper),)+)
             }
 
             fn to_data(&self) -> StateData {
@@ -272,6 +460,28 @@ macro_rules! recurrent_state {
             ) -> Result<(), $crate::StateError> {
                 $($crate::RecurrentState::check_batch(&self.$field, batch_size, dtype)?;)+
                 Ok(())
+            }
+
+            fn batch_size(&self) -> Option<usize> {
+                [$($crate::RecurrentState::batch_size(&self.$field)),+].into_iter().flatten().next()
+            }
+
+            fn select_samples(self, samples: &[usize]) -> Self {
+                $state { $($field: $crate::RecurrentState::select_samples(self.$field, samples)),+ }
+            }
+
+            fn cat_samples(
+                states: $crate::private::Vec<Self>,
+            ) -> Result<Self, $crate::StateError> {
+                Ok($state {
+                    $($field: $crate::RecurrentState::cat_samples(
+                        states.iter().map(|state| state.$field.clone()).collect(),
+                    )?),+
+                })
+            }
+
+            fn map_tensors<M: $crate::StateMapper>(self, mapper: &mut M) -> Self {
+                $state { $($field: $crate::RecurrentState::map_tensors(self.$field, mapper)),+ }
             }
 
             fn to_data(&self) -> $crate::StateData {

@@ -11,7 +11,7 @@ use common::configs::sab_configs;
 use common::{FlatState, Outcome, max_relative_error, outcome, random, randomized, rng, values};
 use fw_core::{
     Combination, ElmanConfig, ExecutionPath, FastWeightsConfig, GruConfig, LstmConfig, Recurrent,
-    RecurrentCell, SabConfig,
+    RecurrentCell, SabConfig, Segments,
 };
 
 fn gpu() -> Device {
@@ -39,6 +39,41 @@ fn every_layer_computes_the_same_on_a_gpu_as_on_flex() {
         run(&layer, &gpu()).assert_equals(&expected, name, 1e-4, 1e-3);
     }
     for_each_layer!(5, 7, gpu(), DType::F32, check);
+}
+
+/// With lengths and resets.
+#[test]
+fn pieces_of_a_batch_are_the_same_on_a_gpu_as_on_flex() {
+    fn check<L: FlatState>(name: &str, layer: L) {
+        let flags = [[false, false, true, false, false], [false; 5], [true; 5]];
+        let segments = Segments::new(3, 5).with_lengths(&[5, 2, 4]);
+        let segments = segments.and_then(|lengths| lengths.with_resets(&flags.map(Vec::from)));
+        let segments = segments.expect("lengths and flags that fit");
+        let run = |layer: &L, device: &Device| {
+            let mut rng = rng(13);
+            let input = random(&mut rng, [3, 5, layer.d_input()], device, DType::F32);
+            let state = random(&mut rng, [3, layer.flat_width()], device, DType::F32) * 0.5;
+            outcome(layer, &input, &state, |layer, input, state| {
+                layer.forward_segments(input, Some(state), &segments)
+            })
+        };
+        let flex = Device::flex().autodiff();
+        let expected = run(&layer.clone().fork(&flex), &flex);
+        run(&layer, &gpu()).assert_equals(&expected, name, 1e-4, 1e-3);
+    }
+    let device = gpu();
+    let mut rng = rng(14);
+    check(
+        "gru",
+        randomized(GruConfig::new(5, 7).init(&device), &mut rng, DType::F32),
+    );
+    let fast_weights = FastWeightsConfig::new(5, 7).init(&device);
+    check(
+        "fast weights",
+        randomized(fast_weights, &mut rng, DType::F32),
+    );
+    let sab = SabConfig::new().init(LstmConfig::new(5, 7).init(&device), &device);
+    check("sab", randomized(sab, &mut rng, DType::F32));
 }
 
 /// Before anything is sent to the GPU.

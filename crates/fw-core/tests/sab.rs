@@ -363,10 +363,8 @@ fn of_equal_memories_the_older_receive_the_gradient_on_both_paths() {
     for path in [ExecutionPath::Composed, ExecutionPath::Fused] {
         let layer = layer(&SabConfig::new().with_top_k(Some(2)).with_path(path), 2);
         let memories = Tensor::<3>::ones([1, 5, D_HIDDEN], (&device, DType::F64)).require_grad();
-        let state = SabState {
-            memories: Some(memories.clone()),
-            ..layer.initial_state(1, &device)
-        };
+        let cell = layer.initial_state(1, &device).cell;
+        let state = SabState::new(cell, Some(memories.clone()), 0, 1);
         let input = Tensor::ones([1, 1, D_INPUT], (&device, DType::F64));
         let (output, _) = layer.forward(input, Some(state));
         let gradients = output.sum().backward();
@@ -389,10 +387,9 @@ fn a_memory_that_is_not_a_number_is_seen_on_both_paths() {
         memories[2 * D_HIDDEN] = f64::NAN;
         let memories = TensorData::new(memories, [1, 6, D_HIDDEN]);
         let device = device.clone().autodiff();
-        let state = SabState {
-            memories: Some(Tensor::from_data(memories, (&device, DType::F64))),
-            ..layer.initial_state(1, &device)
-        };
+        let memories = Tensor::from_data(memories, (&device, DType::F64));
+        let cell = layer.initial_state(1, &device).cell;
+        let state = SabState::new(cell, Some(memories), 0, 1);
         let input = Tensor::ones([1, 1, D_INPUT], (&device, DType::F64));
         let (output, _) = layer.forward(input, Some(state));
         assert!(
@@ -512,7 +509,7 @@ fn steps_that_cannot_be_counted_are_refused() {
     let layer = layer(&SabConfig::new(), 3);
     let device = Device::flex().autodiff();
     let state = SabState {
-        step: usize::MAX,
+        steps: vec![usize::MAX],
         ..layer.initial_state(1, &device)
     };
     let input = Tensor::zeros([1, 2, D_INPUT], (&device, DType::F64));

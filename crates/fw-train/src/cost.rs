@@ -13,7 +13,7 @@ use crate::device::DeviceName;
 use crate::error::require;
 use crate::experiment::Experiment;
 use crate::models::{Model, WithModel};
-use crate::tasks::{Split, Task};
+use crate::tasks::{Inputs, Split, Task};
 use crate::training::{measure, memory_now, peak_memory, reset_peak_memory};
 
 /// What is measured: a kind of model of a width, on sequences of a length, copy memory as the task.
@@ -39,6 +39,10 @@ pub struct Cost {
     pub state_size: usize,
     /// Time of a forward and a backward pass, in milliseconds: the median of several.
     pub milliseconds: f64,
+    /// Time of a forward pass alone, without a graph, in milliseconds.
+    pub forward_milliseconds: f64,
+    /// Time of one more step after the sequence, by itself and without a graph, in microseconds.
+    pub step_microseconds: f64,
     /// Memory that these take at most, the parameters left out, in bytes; where the system tells.
     pub memory: Option<u64>,
 }
@@ -146,8 +150,8 @@ impl WithModel for Passes<'_> {
     type Output = Cost;
 
     fn run<M: Model>(self, model: M) -> Result<Cost, Error> {
-        let indices = 0..self.case.batch_size as u64;
-        let batch = self.task.batch(Split::Train, indices, self.device);
+        let indices = || 0..self.case.batch_size as u64;
+        let batch = self.task.batch(Split::Train, indices(), self.device);
         let pass = || {
             let started = Instant::now();
             let objective =
@@ -160,22 +164,42 @@ impl WithModel for Passes<'_> {
         };
         reset_peak_memory();
         let before = memory_now();
-        // The first pass also makes ready what later ones find.
-        pass();
-        let started = Instant::now();
-        let mut times = Vec::new();
-        while times.len() < LEAST_PASSES || started.elapsed() < LEAST_TIME {
-            times.push(pass());
-        }
-        times.sort_by(f64::total_cmp);
+        let milliseconds = median(pass);
         let memory = peak_memory().zip(before).filter(|_| self.is_on_cpu);
+
+        let (model, device) = (model.valid(), self.device.clone().inner());
+        let inputs = self.task.batch(Split::Train, indices(), &device).inputs;
+        let answer = |inputs: &Inputs, state: &Option<M::State>| {
+            let started = Instant::now();
+            let (logits, state) = model.logits_from(inputs.clone(), state.clone());
+            let _: f32 = logits.sum().into_scalar();
+            (started.elapsed().as_secs_f64() * 1000.0, state)
+        };
+        let forward_milliseconds = median(|| answer(&inputs, &None).0);
+        let state = Some(answer(&inputs, &None).1);
+        let last = inputs.last_step();
+        let step_microseconds = 1000.0 * median(|| answer(&last, &state).0);
         Ok(Cost {
             case: self.case.clone(),
             state_size: model.state_size(self.case.length),
-            milliseconds: times[times.len() / 2],
+            milliseconds,
+            forward_milliseconds,
+            step_microseconds,
             memory: memory.map(|(peak, before)| peak.saturating_sub(before)),
         })
     }
+}
+
+/// The median of the times that a pass tells. The first, which also makes ready what later ones find, does not count.
+fn median(pass: impl Fn() -> f64) -> f64 {
+    pass();
+    let started = Instant::now();
+    let mut times = Vec::new();
+    while times.len() < LEAST_PASSES || started.elapsed() < LEAST_TIME {
+        times.push(pass());
+    }
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
 }
 
 /// The power p of `y ∝ x^p` that fits points best, by least squares of the logarithms over the upper half of them: below, what

@@ -17,11 +17,13 @@ use crate::ops::sab::{Attended, Memories, Options, Recall, Scoring, by_kernel, c
 use crate::ops::scan;
 use crate::ops::shapes::fits;
 use crate::recurrent::{empty_output, expect_state, state_or_initial};
+use crate::segments::forward_groups;
 use crate::{ConfigError, ExecutionPath, Recurrent, RecurrentState, StateError};
 
 pub use crate::ops::sab::{Combination, Score, Sparsifier};
 pub use attention::{SparseAttention, SparseAttentionConfig};
 pub use state::SabState;
+use state::SameStep;
 pub use trace::SabTrace;
 
 /// What a step of [`Sab`] yields.
@@ -223,9 +225,9 @@ struct Step<S> {
     attended: Option<Attended>,
 }
 
-impl<S> From<Walk<S>> for SabState<S> {
+impl<S> From<Walk<S>> for SameStep<S> {
     fn from(walk: Walk<S>) -> Self {
-        SabState {
+        SameStep {
             cell: walk.cell,
             memories: walk.memories.map(|memories| memories.values),
             step: walk.step,
@@ -311,7 +313,7 @@ impl<C: RecurrentCell> Sab<C> {
     }
 
     /// Where a call begins: of the memories of a state as many as are kept, with their keys.
-    fn walk_from(&self, state: SabState<C::State>, scoring: Option<&Scoring>) -> Walk<C::State> {
+    fn walk_from(&self, state: SameStep<C::State>, scoring: Option<&Scoring>) -> Walk<C::State> {
         let memories = state.memories.zip(scoring).map(|(memories, scoring)| {
             Memories::new(self.newest(memories), scoring, self.config.replay)
         });
@@ -326,9 +328,9 @@ impl<C: RecurrentCell> Sab<C> {
     fn by_kernel(
         &self,
         projected: &Tensor<3>,
-        state: &SabState<C::State>,
+        state: &SameStep<C::State>,
         scoring: Option<&Scoring>,
-    ) -> Option<(Tensor<3>, SabState<C::State>)> {
+    ) -> Option<(Tensor<3>, SameStep<C::State>)> {
         let [_, seq_length, _] = projected.dims();
         let cell = self.cell.fused(&state.cell)?;
         let (options, d_hidden) = (self.config.options(), self.d_hidden());
@@ -344,7 +346,7 @@ impl<C: RecurrentCell> Sab<C> {
         let last = hidden.clone().narrow(1, seq_length - 1, 1).squeeze_dim(1);
         Some((
             output,
-            SabState {
+            SameStep {
                 cell: C::after_fused(state.cell.clone(), last, last_cell),
                 memories: self.memories_after(state, hidden),
                 step: state.step + seq_length,
@@ -353,7 +355,7 @@ impl<C: RecurrentCell> Sab<C> {
     }
 
     /// The memories after a sequence with the given hidden states.
-    fn memories_after(&self, state: &SabState<C::State>, hidden: Tensor<3>) -> Option<Tensor<3>> {
+    fn memories_after(&self, state: &SameStep<C::State>, hidden: Tensor<3>) -> Option<Tensor<3>> {
         let interval = self.config.attention_interval;
         let first = interval - 1 - state.step % interval;
         let is_any = self.attention.is_some() && first < hidden.dims()[1];
@@ -405,11 +407,8 @@ impl<C: RecurrentCell> Recurrent for Sab<C> {
     }
 
     fn initial_state(&self, batch_size: usize, device: &Device) -> SabState<C::State> {
-        SabState {
-            cell: self.cell.initial_state(batch_size, device),
-            memories: None,
-            step: 0,
-        }
+        let cell = self.cell.initial_state(batch_size, device);
+        SabState::new(cell, None, 0, batch_size)
     }
 
     fn check_state(
@@ -421,10 +420,10 @@ impl<C: RecurrentCell> Recurrent for Sab<C> {
         self.cell
             .check_state(&state.cell, batch_size, dtype)
             .map_err(|error| error.within("the cell"))?;
-        if state.step > MOST_STEPS {
+        state.check_samples(batch_size)?;
+        if let Some(step) = state.steps.iter().find(|step| **step > MOST_STEPS) {
             return Err(StateError::new(format!(
-                "the state's step is {}; it must be at most {MOST_STEPS}",
-                state.step
+                "the state's step is {step}; it must be at most {MOST_STEPS}"
             )));
         }
         let Some(memories) = &state.memories else {
@@ -453,9 +452,20 @@ impl<C: RecurrentCell> Recurrent for Sab<C> {
     ) -> (Tensor<2>, SabState<C::State>) {
         expect_state(self, &state, &projected_t);
         let scoring = self.attention.as_ref().map(SparseAttention::scoring);
-        let walk = self.walk_from(state, scoring.as_ref());
-        let step = self.step_traced(projected_t, walk, scoring.as_ref());
-        (step.output, step.walk.into())
+        let projected = projected_t.unsqueeze_dim(1);
+        let (output, state) = self.by_step(projected, state, |projected, state| {
+            let walk = self.walk_from(state, scoring.as_ref());
+            let step = self.step_traced(projected.squeeze_dim(1), walk, scoring.as_ref());
+            (step.output.unsqueeze_dim(1), step.walk.into())
+        });
+        (output.squeeze_dim(1), state)
+    }
+
+    fn uniform(&self, state: SabState<C::State>) -> SabState<C::State> {
+        SabState {
+            cell: self.cell.uniform(state.cell),
+            ..state
+        }
     }
 
     fn forward_projected(
@@ -463,26 +473,54 @@ impl<C: RecurrentCell> Recurrent for Sab<C> {
         projected: Tensor<3>,
         state: Option<SabState<C::State>>,
     ) -> (Tensor<3>, SabState<C::State>) {
-        let mut state = state_or_initial(self, &projected, state);
+        let state = state_or_initial(self, &projected, state);
         if projected.dims()[0] == 0 {
             return (empty_output(self, &projected), state);
         }
         let scoring = self.attention.as_ref().map(SparseAttention::scoring);
-        state.memories = state.memories.map(|memories| self.newest(memories));
         let (device, dtype) = (projected.device(), projected.dtype());
-        self.config.path.choose(
-            "Sparse Attentive Backtracking (over an LSTM, a GRU or an Elman network, without layer normalisation)",
-            (&device, dtype),
-            (projected, state),
-            |(projected, state)| self.by_kernel(projected, state, scoring.as_ref()),
-            |(projected, state)| {
-                let walk = self.walk_from(state, scoring.as_ref());
-                let (output, walk) = scan(projected, walk, |projected_t, walk| {
-                    let step = self.step_traced(projected_t, walk, scoring.as_ref());
-                    (step.output, step.walk)
-                });
-                (output, walk.into())
-            },
-        )
+        self.by_step(projected, state, |projected, mut state| {
+            state.memories = state.memories.map(|memories| self.newest(memories));
+            self.config.path.choose(
+                "Sparse Attentive Backtracking (over an LSTM, a GRU or an Elman network, without layer normalisation)",
+                (&device, dtype),
+                (projected, state),
+                |(projected, state)| self.by_kernel(projected, state, scoring.as_ref()),
+                |(projected, state)| {
+                    let walk = self.walk_from(state, scoring.as_ref());
+                    let (output, walk) = scan(projected, walk, |projected_t, walk| {
+                        let step = self.step_traced(projected_t, walk, scoring.as_ref());
+                        (step.output, step.walk)
+                    });
+                    (output, walk.into())
+                },
+            )
+        })
+    }
+}
+
+impl<C: RecurrentCell> Sab<C> {
+    /// Calls `run` with those samples together that are at the same step, all of them as a rule.
+    #[track_caller]
+    fn by_step(
+        &self,
+        projected: Tensor<3>,
+        state: SabState<C::State>,
+        run: impl Fn(Tensor<3>, SameStep<C::State>) -> (Tensor<3>, SameStep<C::State>),
+    ) -> (Tensor<3>, SabState<C::State>) {
+        let groups = state.by_step();
+        let state = match groups.len() {
+            1 => state,
+            _ => self.uniform(state),
+        };
+        forward_groups(projected, state, &groups, |projected, state| {
+            let batch_size = state.steps.len();
+            let (output, state) = run(projected, state.into_same_step());
+            let state = state.into_state(batch_size);
+            match groups.len() {
+                1 => (output, state),
+                _ => (output, self.uniform(state)),
+            }
+        })
     }
 }

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use burn::tensor::{Int, Tensor, TensorData};
 
+use super::state::SameStep;
 use super::{Combination, Sab, SabOutput, SabState, SparseAttention};
 use crate::ops::sab::Memories;
 use crate::ops::scan;
@@ -42,7 +43,7 @@ impl<C: RecurrentCell> Sab<C> {
     /// [`forward`](Recurrent::forward) that also tells what each step recalled.
     ///
     /// # Panics
-    /// As [`forward`](Recurrent::forward).
+    /// As [`forward`](Recurrent::forward), and unless all samples of the state have taken as many steps and have as many memories.
     #[track_caller]
     pub fn forward_traced(
         &self,
@@ -55,8 +56,14 @@ impl<C: RecurrentCell> Sab<C> {
         if batch_size == 0 {
             return self.trace_of_no_samples(&input, state);
         }
+        assert!(
+            state.by_step().len() == 1,
+            "the samples of the state have taken {:?} steps and have {:?} memories; a trace is of samples that have the same",
+            state.steps,
+            state.n_memories
+        );
         let scoring = self.attention.as_ref().map(SparseAttention::scoring);
-        let walk = self.walk_from(state, scoring.as_ref());
+        let walk = self.walk_from(state.into_same_step(), scoring.as_ref());
         let given = walk.memories.as_ref().map_or(0, Memories::count);
         let mut stored_at = alloc::vec![None; given];
         let mut is_cut = Vec::with_capacity(seq_length);
@@ -84,7 +91,7 @@ impl<C: RecurrentCell> Sab<C> {
             .unzip();
         SabTrace {
             output,
-            state: walk.into(),
+            state: SameStep::from(walk).into_state(batch_size),
             indices: Tensor::stack(indices, 1),
             weights: Tensor::stack(weights, 1),
             stored_at,

@@ -9,7 +9,8 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use fw_core::{
     AssociativeLstm, AssociativeLstmState, Elman, FastMemory, FastWeights, FastWeightsState, Gru,
-    Lstm, LstmState, Ntm, NtmController, NtmState, Recurrent, RecurrentCell, Sab, SabState, Stack,
+    LearnedStart, Lstm, LstmState, Ntm, NtmController, NtmState, Recurrent, RecurrentCell, Sab,
+    SabState, Stack,
 };
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -317,14 +318,12 @@ impl<C: RecurrentCell + FlatState> FlatState for Sab<C> {
         let [batch_size, _] = flat.dims();
         let (width, d_hidden) = (self.cell.flat_width(), self.cell.d_output());
         let memories = flat.clone().narrow(1, width, GIVEN_MEMORIES * d_hidden);
-        SabState {
-            cell: self.cell.state_from(flat.narrow(1, 0, width)),
-            memories: self
-                .attention
-                .is_some()
-                .then(|| memories.reshape([batch_size, GIVEN_MEMORIES, d_hidden])),
-            step: 0,
-        }
+        let memories = self
+            .attention
+            .is_some()
+            .then(|| memories.reshape([batch_size, GIVEN_MEMORIES, d_hidden]));
+        let cell = self.cell.state_from(flat.narrow(1, 0, width));
+        SabState::new(cell, memories, 0, batch_size)
     }
     fn state_to(&self, state: &SabState<C::State>) -> Tensor<2> {
         let mut parts = vec![self.cell.state_to(&state.cell)];
@@ -335,6 +334,18 @@ impl<C: RecurrentCell + FlatState> FlatState for Sab<C> {
                 .map(|memories| memories.flatten(1, 2)),
         );
         Tensor::cat(parts, 1)
+    }
+}
+
+impl<R: FlatState> FlatState for LearnedStart<R> {
+    fn flat_width(&self) -> usize {
+        self.layer.flat_width()
+    }
+    fn state_from(&self, flat: Tensor<2>) -> R::State {
+        self.layer.state_from(flat)
+    }
+    fn state_to(&self, state: &R::State) -> Tensor<2> {
+        self.layer.state_to(state)
     }
 }
 
@@ -500,6 +511,11 @@ macro_rules! for_each_layer {
             common::randomized(tuple, &mut rng, dtype),
         );
         one!("gru", GruConfig::new(d_input, d_hidden));
+        let gru = GruConfig::new(d_input, d_hidden).init(&device);
+        $check(
+            "gru with a learned start",
+            common::randomized(LearnedStart::new(gru, &device), &mut rng, dtype),
+        );
         one!(
             "gru, normalised",
             GruConfig::new(d_input, d_hidden).with_layer_norm(true)

@@ -94,10 +94,8 @@ fn start(golden: &Golden, layer: &Sab<fw_core::Lstm>, device: &Device) -> SabSta
     let size = |key| golden.number(key) as usize;
     let batch_size = size("B");
     let zeros = Tensor::zeros([batch_size, 1, size("hidden")], (device, DType::F64));
-    SabState {
-        memories: Some(zeros),
-        ..layer.initial_state(batch_size, device)
-    }
+    let cell = layer.initial_state(batch_size, device).cell;
+    SabState::new(cell, Some(zeros), 0, batch_size)
 }
 
 fn layer(golden: &Golden, path: ExecutionPath, device: &Device) -> (Sab<fw_core::Lstm>, Linear) {

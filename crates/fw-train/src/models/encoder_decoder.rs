@@ -1,10 +1,15 @@
 //! Two nets: one reads a source, the other says a target.
 
+use std::collections::BTreeMap;
+
 use burn::module::Module;
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use fw_core::{LstmConfig, NtmConfig, Recurrent, RecurrentState, StateData, StateError};
+use fw_core::{
+    LstmConfig, NtmConfig, Recurrent, RecurrentState, StateData, StateError, StateMapper,
+    forward_groups,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -82,49 +87,131 @@ pub struct EncoderDecoder<R: Module> {
 /// What an [`EncoderDecoder`] carries.
 #[derive(Clone, Debug)]
 pub struct EncoderDecoderState<S> {
-    /// Steps done.
-    steps: usize,
+    /// Steps that each sample has done.
+    steps: Vec<usize>,
     /// Of the encoder, then of the decoder.
     net: S,
-    /// The encoder's outputs so far, `[batch_size, steps, d_hidden]`; nothing before the first, or where none are recalled.
+    /// The encoder's outputs so far, `[batch_size, steps, d_hidden]`; nothing before the first, or where none are recalled. Behind those of a sample that
+    /// has fewer stand zeros.
     encoded: Option<Tensor<3>>,
+}
+
+impl<S> EncoderDecoderState<S> {
+    /// Steps of the sample that has done most.
+    fn most_steps(&self) -> usize {
+        self.steps.iter().copied().max().unwrap_or(0)
+    }
+
+    /// The samples by the steps that they have done.
+    fn by_steps(&self) -> Vec<Vec<usize>> {
+        let mut groups = BTreeMap::<usize, Vec<usize>>::new();
+        for (sample, steps) in self.steps.iter().enumerate() {
+            groups.entry(*steps).or_default().push(sample);
+        }
+        groups.into_values().collect()
+    }
 }
 
 impl<S: RecurrentState> RecurrentState for EncoderDecoderState<S> {
     fn detach(self) -> Self {
         EncoderDecoderState {
-            steps: self.steps,
             net: self.net.detach(),
             encoded: self.encoded.detach(),
+            ..self
         }
     }
 
     fn to_device(self, device: &Device) -> Self {
         EncoderDecoderState {
-            steps: self.steps,
             net: self.net.to_device(device),
             encoded: RecurrentState::to_device(self.encoded, device),
+            ..self
         }
     }
 
     fn check_batch(&self, batch_size: usize, dtype: DType) -> Result<(), StateError> {
         self.net.check_batch(batch_size, dtype)?;
-        self.encoded.check_batch(batch_size, dtype)
+        self.encoded.check_batch(batch_size, dtype)?;
+        match self.steps.len() {
+            n if n == batch_size => Ok(()),
+            n => Err(StateError::new(format!(
+                "the state has steps of {n} samples; the input has {batch_size}"
+            ))),
+        }
     }
 
+    fn batch_size(&self) -> Option<usize> {
+        Some(self.steps.len())
+    }
+
+    fn select_samples(self, samples: &[usize]) -> Self {
+        let steps: Vec<usize> = samples.iter().map(|sample| self.steps[*sample]).collect();
+        let most = steps.iter().copied().max().unwrap_or(0);
+        let encoded = self.encoded.filter(|_| most > 0).map(|encoded| {
+            let n = encoded.dims()[1].min(most);
+            encoded.select_samples(samples).narrow(1, 0, n)
+        });
+        EncoderDecoderState {
+            steps,
+            net: self.net.select_samples(samples),
+            encoded,
+        }
+    }
+
+    fn cat_samples(states: Vec<Self>) -> Result<Self, StateError> {
+        let encoded = states.iter().filter_map(|state| state.encoded.as_ref());
+        let longest = encoded.max_by_key(|encoded| encoded.dims()[1]).cloned();
+        let encoded = longest.map(|like| {
+            let [_, most, width] = like.dims();
+            let zeros = |batch_size, n| {
+                Tensor::zeros([batch_size, n, width], (&like.device(), like.dtype()))
+            };
+            let of = |state: &Self| match &state.encoded {
+                None => zeros(state.steps.len(), most),
+                Some(encoded) => match most - encoded.dims()[1] {
+                    0 => encoded.clone(),
+                    n => Tensor::cat(vec![encoded.clone(), zeros(state.steps.len(), n)], 1),
+                },
+            };
+            RecurrentState::cat_samples(states.iter().map(of).collect())
+        });
+        Ok(EncoderDecoderState {
+            encoded: encoded.transpose()?,
+            steps: states
+                .iter()
+                .flat_map(|state| state.steps.clone())
+                .collect(),
+            net: S::cat_samples(states.into_iter().map(|state| state.net).collect())?,
+        })
+    }
+
+    fn map_tensors<M: StateMapper>(self, mapper: &mut M) -> Self {
+        EncoderDecoderState {
+            net: self.net.map_tensors(mapper),
+            encoded: self.encoded.map_tensors(mapper),
+            ..self
+        }
+    }
+
+    /// The steps are a number where they are those of all samples.
     fn to_data(&self) -> StateData {
-        StateData::List(vec![
-            StateData::Number(self.steps),
-            self.net.to_data(),
-            self.encoded.to_data(),
-        ])
+        let steps = match self.by_steps().len() {
+            1 => StateData::Number(self.most_steps()),
+            _ => StateData::List(self.steps.iter().copied().map(StateData::Number).collect()),
+        };
+        StateData::List(vec![steps, self.net.to_data(), self.encoded.to_data()])
     }
 
     fn from_data(data: StateData, device: &Device) -> Result<Self, StateError> {
         let [steps, net, encoded] = data.into_parts()?;
+        let net = S::from_data(net, device)?;
+        let steps = match steps {
+            StateData::Number(steps) => vec![steps; net.batch_size().unwrap_or(0)],
+            each => each.into_numbers()?,
+        };
         Ok(EncoderDecoderState {
-            steps: steps.into_number()?,
-            net: S::from_data(net, device)?,
+            steps,
+            net,
             encoded: RecurrentState::from_data(encoded, device)?,
         })
     }
@@ -264,7 +351,7 @@ impl<R: Recurrent> Recurrent for EncoderDecoder<R> {
 
     fn initial_state(&self, batch_size: usize, device: &Device) -> Self::State {
         EncoderDecoderState {
-            steps: 0,
+            steps: vec![0; batch_size],
             net: self.encoder.initial_state(batch_size, device),
             encoded: None,
         }
@@ -276,7 +363,7 @@ impl<R: Recurrent> Recurrent for EncoderDecoder<R> {
         batch_size: usize,
         dtype: DType,
     ) -> Result<(), StateError> {
-        let steps = state.steps;
+        let steps = state.most_steps();
         if steps > usize::MAX / 2 {
             let problem = format!(
                 "the state's step is {steps}; it must be at most {}",
@@ -288,6 +375,7 @@ impl<R: Recurrent> Recurrent for EncoderDecoder<R> {
         self.encoder
             .check_state(&state.net, batch_size, dtype)
             .map_err(|error| error.within("the net"))?;
+        state.check_batch(batch_size, dtype)?;
         let is_kept = self.score.is_some() && steps > 0;
         if state.encoded.is_some() != is_kept {
             let (is, must) = match is_kept {
@@ -334,7 +422,7 @@ impl<R: Recurrent> Recurrent for EncoderDecoder<R> {
     ) -> (Tensor<3>, Self::State) {
         let [batch_size, seq_length, _] = projected.dims();
         let device = projected.device();
-        let mut state = state.unwrap_or_else(|| self.initial_state(batch_size, &device));
+        let state = state.unwrap_or_else(|| self.initial_state(batch_size, &device));
         if let Err(error) = self.check_state(&state, batch_size, projected.dtype()) {
             panic!("{error}");
         }
@@ -344,9 +432,31 @@ impl<R: Recurrent> Recurrent for EncoderDecoder<R> {
             let output = Tensor::zeros(shape, (&device, projected.dtype()));
             return (output, state);
         }
+        let groups = state.by_steps();
+        forward_groups(projected, state, &groups, |projected, state| {
+            self.run_together(projected, state)
+        })
+    }
+
+    fn uniform(&self, state: Self::State) -> Self::State {
+        EncoderDecoderState {
+            net: self.encoder.uniform(state.net),
+            ..state
+        }
+    }
+}
+
+impl<R: Recurrent> EncoderDecoder<R> {
+    /// A sequence of samples that have done as many steps.
+    fn run_together(
+        &self,
+        projected: Tensor<3>,
+        mut state: EncoderDecoderState<R::State>,
+    ) -> (Tensor<3>, EncoderDecoderState<R::State>) {
+        let [_, seq_length, _] = projected.dims();
         let of_source = self
             .source_length
-            .saturating_sub(state.steps)
+            .saturating_sub(state.most_steps())
             .min(seq_length);
         let mut outputs = Vec::with_capacity(2);
         if of_source > 0 {
@@ -366,7 +476,9 @@ impl<R: Recurrent> Recurrent for EncoderDecoder<R> {
             state.net = net;
             outputs.push(self.decode(output, state.encoded.as_ref()));
         }
-        state.steps += seq_length;
+        for steps in &mut state.steps {
+            *steps += seq_length;
+        }
         (Tensor::cat(outputs, 1), state)
     }
 }
@@ -423,6 +535,7 @@ fn joined(read: MapPairs, said: MapPairs, steps: [usize; 2]) -> MapPairs {
 #[cfg(test)]
 mod tests {
     use burn::tensor::Distribution;
+    use fw_core::Segments;
 
     use super::*;
 
@@ -466,6 +579,36 @@ mod tests {
     }
 
     #[test]
+    fn samples_of_unequal_lengths_are_what_they_are_alone_and_go_on_so() {
+        let device = Device::flex();
+        device.seed(4);
+        for is_fast in [false, true] {
+            let layer = tiny(&device, is_fast);
+            // One ends within the source, one within the target.
+            let lengths = [3, 7];
+            let input = Tensor::<3>::random([2, 8, 3], Distribution::Default, &device);
+            let segments = Segments::new(2, 8).with_lengths(&lengths);
+            let segments = segments.expect("lengths that fit");
+            let (output, state) = layer.forward_segments(input.clone(), None, &segments);
+            let (more, _) = layer.forward(input.clone(), Some(state));
+            for (sample, length) in lengths.into_iter().enumerate() {
+                let own = |all: &Tensor<3>| all.clone().narrow(0, sample, 1);
+                let (expected, state) = layer.forward(own(&input).narrow(1, 0, length), None);
+                let (expected_more, _) = layer.forward(own(&input), Some(state));
+                let pairs = [
+                    (own(&output).narrow(1, 0, length), expected),
+                    (own(&more), expected_more),
+                ];
+                for (actual, expected) in pairs {
+                    for (a, b) in numbers(actual).iter().zip(numbers(expected)) {
+                        assert!((a - b).abs() < 1e-5, "sample {sample}: {a} is not {b}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_state_that_does_not_fit_is_named_and_no_samples_are_answered() {
         let device = Device::flex();
         for is_fast in [false, true] {
@@ -490,7 +633,7 @@ mod tests {
                 "what was encoded is not there; after 2 steps of this net it must be"
             );
             let mut longer = state.clone();
-            longer.steps = 3;
+            longer.steps = vec![3; 2];
             let told = check(&longer, 2).expect_err("a step is missing");
             assert!(
                 told.ends_with("it must be F32 of shape [2, 3, 4]"),

@@ -185,6 +185,70 @@ impl CostReport<'_> {
         (title, rows)
     }
 
+    /// Forward alone, forward and backward, and one step at a time, at the length that the sizes are measured at.
+    fn table_of_steps(&self) -> (String, Vec<Vec<String>>) {
+        let length = self.by_size.first().map(|cost| cost.case.length);
+        let costs = self.by_length.iter();
+        let costs: Vec<&Cost> = costs
+            .filter(|cost| Some(cost.case.length) == length)
+            .collect();
+        let title = costs
+            .first()
+            .map_or("One step at a time".to_owned(), |cost| {
+                let case = &cost.case;
+                format!(
+                    "One step at a time, {} units, batch {}, after {} steps",
+                    case.width, case.batch_size, case.length
+                )
+            });
+        let columns = [
+            "",
+            "forward, ms",
+            "forward and backward, ms",
+            "a step of the forward pass, µs",
+            "one step by itself, µs",
+        ];
+        let mut rows = vec![columns.map(str::to_owned).to_vec()];
+        rows.extend(costs.iter().map(|cost| {
+            let of_pass = cost.forward_milliseconds * 1000.0 / cost.case.length as f64;
+            let numbers = [
+                cost.forward_milliseconds,
+                cost.milliseconds,
+                of_pass,
+                cost.step_microseconds,
+            ];
+            let numbers = numbers.map(|number| format!("{number:.2}"));
+            [vec![cost.case.model.clone()], numbers.to_vec()].concat()
+        }));
+        (title, rows)
+    }
+
+    /// What the report has, one under the other: tables, and the charts below each.
+    fn sections(&self) -> Vec<Section> {
+        let mut charts = self.charts();
+        let mut sections: Vec<Section> = self
+            .sweeps()
+            .into_iter()
+            .map(|(along, costs)| {
+                let (title, rows) = self.table(along, costs);
+                let own = |(name, _): &mut (String, Chart)| name.ends_with(along.name());
+                let charts = charts.extract_if(.., own).collect();
+                Section {
+                    title,
+                    rows,
+                    charts,
+                }
+            })
+            .collect();
+        let (title, rows) = self.table_of_steps();
+        sections.push(Section {
+            title,
+            rows,
+            charts: Vec::new(),
+        });
+        sections
+    }
+
     fn legend(&self) -> String {
         let environment = self.environment;
         format!(
@@ -202,21 +266,16 @@ impl CostReport<'_> {
     fn markdown(&self) -> String {
         let mut text = "# Cost\n\n".to_owned();
         // What is written to a string cannot fail.
-        let charts = self.charts();
-        for (along, costs) in self.sweeps() {
-            let (title, rows) = self.table(along, costs);
-            let _ = writeln!(text, "## {title}\n");
-            for (index, row) in rows.iter().enumerate() {
+        for section in self.sections() {
+            let _ = writeln!(text, "## {}\n", section.title);
+            for (index, row) in section.rows.iter().enumerate() {
                 let _ = writeln!(text, "| {} |", row.join(" | "));
                 if index == 0 {
                     let _ = writeln!(text, "|---|{}", "---:|".repeat(row.len() - 1));
                 }
             }
             text.push('\n');
-            for (name, chart) in charts
-                .iter()
-                .filter(|(name, _)| name.ends_with(along.name()))
-            {
+            for (name, chart) in &section.charts {
                 let _ = writeln!(text, "![{}](figures/cost-{name}.svg)\n", chart.in_words());
             }
         }
@@ -226,15 +285,13 @@ impl CostReport<'_> {
 
     fn html(&self) -> String {
         let mut body = String::new();
-        let charts = self.charts();
-        for (along, costs) in self.sweeps() {
-            let (title, rows) = self.table(along, costs);
+        for section in self.sections() {
             let _ = write!(
                 body,
                 r#"<section><h2>{0}</h2><div class="wide" tabindex="0" role="region" aria-label="{0}"><table>"#,
-                escaped(&title)
+                escaped(&section.title)
             );
-            for (index, row) in rows.iter().enumerate() {
+            for (index, row) in section.rows.iter().enumerate() {
                 let cells = row.iter().enumerate().map(|(column, cell)| {
                     let cell = escaped(cell);
                     match (index, column) {
@@ -250,10 +307,7 @@ impl CostReport<'_> {
                 };
             }
             body.push_str(r#"</tbody></table></div><div class="figures">"#);
-            for (_, chart) in charts
-                .iter()
-                .filter(|(name, _)| name.ends_with(along.name()))
-            {
+            for (_, chart) in &section.charts {
                 let _ = write!(body, "<figure>{}</figure>", chart.svg());
             }
             body.push_str("</div></section>");
@@ -261,6 +315,13 @@ impl CostReport<'_> {
         let _ = write!(body, r#"<p class="legend">{}</p>"#, escaped(&self.legend()));
         page("Cost", &body)
     }
+}
+
+/// A table with its heading, and the charts below it by their names.
+struct Section {
+    title: String,
+    rows: Vec<Vec<String>>,
+    charts: Vec<(String, Chart)>,
 }
 
 /// By the model's kind.

@@ -236,6 +236,22 @@ pub enum Inputs {
     Vectors(Tensor<3>),
 }
 
+impl Inputs {
+    /// The last step alone.
+    pub(crate) fn last_step(&self) -> Inputs {
+        match self {
+            Inputs::Tokens(tokens) => {
+                let last = tokens.dims()[1] - 1;
+                Inputs::Tokens(tokens.clone().narrow(1, last, 1))
+            }
+            Inputs::Vectors(vectors) => {
+                let last = vectors.dims()[1] - 1;
+                Inputs::Vectors(vectors.clone().narrow(1, last, 1))
+            }
+        }
+    }
+}
+
 /// What a model should answer. `steps` is the sequence's length, or 1 where the only answer comes after the last step.
 #[derive(Clone, Debug)]
 #[allow(

@@ -444,7 +444,9 @@ fn costs_are_measured_and_fitted() {
         assert!(
             costs
                 .iter()
-                .all(|cost| cost["milliseconds"].as_f64() > Some(0.0))
+                .all(|cost| cost["milliseconds"].as_f64() > Some(0.0)
+                    && cost["forward_milliseconds"].as_f64() > Some(0.0)
+                    && cost["step_microseconds"].as_f64() > Some(0.0))
         );
     }
     // A matrix and a state beside it; a state alone.
@@ -452,6 +454,7 @@ fn costs_are_measured_and_fitted() {
     assert_eq!(data["by_size"][3]["state_size"], 16);
     let text = fs::read_to_string(here.join("cost/cost.md")).expect("a report");
     assert!(text.contains("| fast-weights |") && text.contains("figures/cost-time-by-length.svg"));
+    assert!(text.contains("## One step at a time"), "{text}");
     assert!(here.join("cost/figures/cost-time-by-length.svg").is_file());
     let message = fail(fw_train(here).args(["cost", "--lengths", "8"]), 2);
     assert!(
