@@ -289,34 +289,39 @@ pub(crate) fn forward_segments<R: Recurrent>(
         expect_state(layer, state, &input);
     }
     let mut pieces = segments.pieces();
+    let (device, dtype) = (input.device(), input.dtype());
+    if pieces.is_empty() {
+        let shape = [batch_size, seq_length, layer.d_output()];
+        let first = || layer.initial_state(batch_size, &device);
+        let state = layer.uniform(state.unwrap_or_else(first));
+        return (Tensor::zeros(shape, (&device, dtype)), state);
+    }
     pieces.sort_by_key(|piece| Reverse(piece.length));
     let walk = Walk::new(&pieces, segments);
-    let (device, dtype) = (input.device(), input.dtype());
     let starts = Starts::new(layer, state, &input, &pieces);
-    let mut states = starts.of_pieces;
 
+    let n_rows = walk.rows.len();
     let flat = input.reshape([batch_size * seq_length, d_input]);
+    let there = rows(flat, &walk.rows).reshape([n_rows, 1, d_input]);
+    let projected = layer.project(there);
+    let width = projected.dims()[2];
     let mut outputs = Vec::new();
     let mut ended = Vec::new();
-    if !walk.rows.is_empty() {
-        let n_rows = walk.rows.len();
-        let there = rows(flat, &walk.rows).reshape([n_rows, 1, d_input]);
-        let projected = layer.project(there);
-        let width = projected.dims()[2];
-        let mut first = 0;
-        for wave in &walk.waves {
-            let n_rows = wave.n_pieces * wave.n_steps;
-            let steps = projected.clone().narrow(0, first, n_rows);
-            let steps = steps.reshape([wave.n_pieces, wave.n_steps, width]);
-            first += n_rows;
-            let (output, state) = layer.forward_projected(steps, Some(states));
-            outputs.push(output.reshape([n_rows, layer.d_output()]));
-            let state = layer.uniform(state);
-            let going_on: Vec<usize> = (0..wave.n_going_on).collect();
-            let ending: Vec<usize> = (wave.n_going_on..wave.n_pieces).collect();
-            ended.push(state.clone().select_samples(&ending));
-            states = state.select_samples(&going_on);
-        }
+    let mut going_on = Some(starts.of_pieces);
+    let mut first = 0;
+    for wave in &walk.waves {
+        let n_rows = wave.n_pieces * wave.n_steps;
+        let steps = projected.clone().narrow(0, first, n_rows);
+        let steps = steps.reshape([wave.n_pieces, wave.n_steps, width]);
+        first += n_rows;
+        let (output, state) = layer.forward_projected(steps, going_on);
+        outputs.push(output.reshape([n_rows, layer.d_output()]));
+        let state = layer.uniform(state);
+        // Never of no samples: on a GPU a tensor of Burn 0.22.1 that has no numbers can change those of others.
+        let ending: Vec<usize> = (wave.n_going_on..wave.n_pieces).collect();
+        ended.push(state.clone().select_samples(&ending));
+        let others: Vec<usize> = (0..wave.n_going_on).collect();
+        going_on = (!others.is_empty()).then(|| state.select_samples(&others));
     }
     ended.extend(starts.of_absent);
 
