@@ -17,6 +17,13 @@ use crate::{Recurrent, RecurrentState};
 ///
 /// [`Recurrent::forward_segments`] runs a layer over it as if each piece were run alone.
 ///
+/// # Cost
+///
+/// Padding is not computed. Pieces that are there at the same time, counted from their own beginnings, run together, so that a batch takes as many runs of the
+/// layer as there are different lengths of pieces. Of a plain batch of 64 samples of 100 steps, forward and backward take, with samples of 20 to 99 steps, 2 to 3
+/// times the time (fast weights 6), and with one step in ten a beginning 3 to 6 times (fast weights 19): two cores, `cargo bench -p fw-benches --bench sequences`.
+/// Where nothing begins anew and nothing is padded there is no cost.
+///
 /// ```text
 /// lengths 5, 3:    x x x x x        one document of 2 steps and one of 3, packed in
 ///                  x x x . .        the first row:  resets  0 0 1 0 0
@@ -305,15 +312,14 @@ pub(crate) fn forward_segments<R: Recurrent>(
     let there = rows(flat, &walk.rows).reshape([n_rows, 1, d_input]);
     let projected = layer.project(there);
     let width = projected.dims()[2];
+    let of_waves = walk.waves.iter().map(|wave| wave.n_pieces * wave.n_steps);
+    let of_waves = split_rows(projected, &of_waves.collect::<Vec<usize>>());
     let mut outputs = Vec::new();
     let mut ended = Vec::new();
     let mut going_on = Some(starts.of_pieces);
-    let mut first = 0;
-    for wave in &walk.waves {
+    for (wave, steps) in walk.waves.iter().zip(of_waves) {
         let n_rows = wave.n_pieces * wave.n_steps;
-        let steps = projected.clone().narrow(0, first, n_rows);
         let steps = steps.reshape([wave.n_pieces, wave.n_steps, width]);
-        first += n_rows;
         let (output, state) = layer.forward_projected(steps, going_on);
         outputs.push(output.reshape([n_rows, layer.d_output()]));
         let state = layer.uniform(state);
@@ -329,6 +335,19 @@ pub(crate) fn forward_segments<R: Recurrent>(
     let output = rows(Tensor::cat(outputs, 0), &walk.places_of_steps);
     let output = output.reshape([batch_size, seq_length, layer.d_output()]);
     (output, joined(ended).select_samples(&walk.places_of_ends))
+}
+
+/// The rows cut into pieces of these sizes. By halves: the gradient of a slice is as large as what it was cut from, so that to cut all from the whole would take
+/// the square of their number in time.
+fn split_rows(rows: Tensor<3>, sizes: &[usize]) -> Vec<Tensor<3>> {
+    if sizes.len() < 2 {
+        return vec![rows];
+    }
+    let (first, last) = sizes.split_at(sizes.len() / 2);
+    let [n_first, n_last] = [first, last].map(|sizes| sizes.iter().sum());
+    let mut pieces = split_rows(rows.clone().narrow(0, 0, n_first), first);
+    pieces.extend(split_rows(rows.narrow(0, n_first, n_last), last));
+    pieces
 }
 
 #[track_caller]
