@@ -9,6 +9,7 @@ use core::cmp::Reverse;
 
 use burn::tensor::Tensor;
 
+use crate::ops::cut;
 use crate::recurrent::{check_input, expect_state};
 use crate::state::rows;
 use crate::{Recurrent, RecurrentState};
@@ -313,7 +314,7 @@ pub(crate) fn forward_segments<R: Recurrent>(
     let projected = layer.project(there);
     let width = projected.dims()[2];
     let of_waves = walk.waves.iter().map(|wave| wave.n_pieces * wave.n_steps);
-    let of_waves = split_rows(projected, &of_waves.collect::<Vec<usize>>());
+    let of_waves = cut(projected, 0, &of_waves.collect::<Vec<usize>>());
     let mut outputs = Vec::new();
     let mut ended = Vec::new();
     let mut going_on = Some(starts.of_pieces);
@@ -335,19 +336,6 @@ pub(crate) fn forward_segments<R: Recurrent>(
     let output = rows(Tensor::cat(outputs, 0), &walk.places_of_steps);
     let output = output.reshape([batch_size, seq_length, layer.d_output()]);
     (output, joined(ended).select_samples(&walk.places_of_ends))
-}
-
-/// The rows cut into pieces of these sizes. By halves: the gradient of a slice is as large as what it was cut from, so that to cut all from the whole would take
-/// the square of their number in time.
-fn split_rows(rows: Tensor<3>, sizes: &[usize]) -> Vec<Tensor<3>> {
-    if sizes.len() < 2 {
-        return vec![rows];
-    }
-    let (first, last) = sizes.split_at(sizes.len() / 2);
-    let [n_first, n_last] = [first, last].map(|sizes| sizes.iter().sum());
-    let mut pieces = split_rows(rows.clone().narrow(0, 0, n_first), first);
-    pieces.extend(split_rows(rows.narrow(0, n_first, n_last), last));
-    pieces
 }
 
 #[track_caller]

@@ -29,5 +29,6 @@ pub use cell::{CellKind, LstmState};
 pub use cpu::{InstructionSet, InstructionSetError};
 pub use path::ExecutionPath;
 pub use projection::{project, project_linear};
+pub(crate) use scan::cut;
 pub use scan::scan;
 pub(crate) use sequence::Sequence;

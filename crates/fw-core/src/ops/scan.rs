@@ -34,17 +34,31 @@ pub fn scan<S>(
 }
 
 /// The steps of `[B, T, D]` as T tensors `[B, D]`.
-///
-/// The sequence is cut in halves again and again: the gradient of a slice is a tensor of the size
-/// of what it was cut from, so that T slices of the whole would cost T² in the backward pass; this
-/// costs T log T.
 fn unstack(sequence: Tensor<3>) -> Vec<Tensor<2>> {
     let [_, seq_length, _] = sequence.dims();
-    if seq_length == 1 {
-        return alloc::vec![sequence.squeeze_dim(1)];
+    let steps = cut(sequence, 1, &alloc::vec![1; seq_length]).into_iter();
+    steps.map(|step| step.squeeze_dim(1)).collect()
+}
+
+/// Pieces of these sizes along a dimension, one after another.
+///
+/// A tensor is cut in halves again and again: the gradient of a slice is a tensor of the size of what it was cut from, so that n slices of
+/// the whole would cost n² in the backward pass; this costs n log n.
+pub(crate) fn cut(tensor: Tensor<3>, dimension: usize, sizes: &[usize]) -> Vec<Tensor<3>> {
+    if sizes.len() < 2 {
+        return alloc::vec![tensor];
     }
-    let half = seq_length / 2;
-    let mut steps = unstack(sequence.clone().narrow(1, 0, half));
-    steps.extend(unstack(sequence.narrow(1, half, seq_length - half)));
-    steps
+    let (first, last) = sizes.split_at(sizes.len() / 2);
+    let [n_first, n_last] = [first, last].map(|sizes| sizes.iter().sum());
+    let mut pieces = cut(
+        tensor.clone().narrow(dimension, 0, n_first),
+        dimension,
+        first,
+    );
+    pieces.extend(cut(
+        tensor.narrow(dimension, n_first, n_last),
+        dimension,
+        last,
+    ));
+    pieces
 }
