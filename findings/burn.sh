@@ -1,24 +1,28 @@
 # Sourced by the findings about Burn: a project with pinned packages (burn.lock) in a temporary folder.
-# FINDINGS_TARGET, a folder, keeps what is compiled for the next finding.
+# FINDINGS_TARGET, a folder, keeps what is compiled for the next finding. One about GPUs sets `lock` and `features` first.
 set -euo pipefail
+lock=${lock:-burn.lock}
+features=${features:-'"autodiff", "flex", "optim", "rayon", "simd"'}
+optimize=${optimize:-3}
 
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 mkdir "$folder/src"
-cat >"$folder/Cargo.toml" <<'TOML'
+cat >"$folder/Cargo.toml" <<TOML
 [package]
 name = "finding"
 version = "0.0.0"
 edition = "2024"
 
 [dependencies]
-burn = { version = "=0.22.1", default-features = false, features = ["std", "autodiff", "flex", "optim", "rayon", "simd"] }
+burn = { version = "=0.22.1", default-features = false, features = ["std", $features] }
 
 [profile.release]
 debug-assertions = false
+opt-level = $optimize
 TOML
 
-cp "$(dirname "${BASH_SOURCE[0]}")/burn.lock" "$folder/Cargo.lock"
+cp "$(dirname "${BASH_SOURCE[0]}")/$lock" "$folder/Cargo.lock"
 
 # Runs the program on standard input, and compares what it prints with $1.
 expect() {

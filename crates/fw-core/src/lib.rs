@@ -48,8 +48,8 @@
 //! - Parameters are drawn when they are first read: `device.seed` says which they are only if they are read in the same order. A
 //!   `clone().no_grad()` of a layer whose parameters were not read yet freezes the layer as well.
 //! - Clipping by norm in an optimiser's configuration limits each parameter by itself, not all together.
-//! - On a GPU, with Burn's fusion, a tensor without numbers (`Tensor::zeros([0, 7], ..)`) can set those of another tensor to 0. This crate makes none, but where an
-//!   empty batch or no samples of a state are asked for.
+//! - On a GPU, with Burn's fusion, results that wait to be computed are not, where a tensor without numbers (`Tensor::zeros([0, 7], ..)`) is made after them. This crate
+//!   makes none, but where an empty batch or no samples of a state are asked for.
 //!
 //! # Long sums
 //!

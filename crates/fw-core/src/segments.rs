@@ -324,7 +324,7 @@ pub(crate) fn forward_segments<R: Recurrent>(
         let (output, state) = layer.forward_projected(steps, going_on);
         outputs.push(output.reshape([n_rows, layer.d_output()]));
         let state = layer.uniform(state);
-        // Never of no samples: on a GPU a tensor of Burn 0.22.1 that has no numbers can change those of others.
+        // Never of no samples: with Burn 0.22.1 on a GPU, what waits beside a tensor without numbers is not computed.
         let ending: Vec<usize> = (wave.n_going_on..wave.n_pieces).collect();
         ended.push(state.clone().select_samples(&ending));
         let others: Vec<usize> = (0..wave.n_going_on).collect();
