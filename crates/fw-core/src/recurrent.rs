@@ -1,13 +1,11 @@
 //! The trait that every recurrent layer of this crate implements.
 
-use alloc::vec::Vec;
-
 use burn::module::{Module, ModuleDisplay};
 use burn::tensor::{DType, Device, Tensor};
 
 use crate::error::expect_fits;
 use crate::ops::scan;
-use crate::segments::{Segments, forward_segments};
+use crate::segments::{Segments, forward_segments, starts};
 use crate::{RecurrentState, StateError, StateMapper};
 
 /// A layer that reads a sequence step by step and carries an explicit state.
@@ -223,25 +221,13 @@ fn reset_samples<R: Recurrent>(layer: &R, state: R::State, is_reset: &[bool]) ->
             "there are {n} flags; the state has {batch_size} samples"
         );
     }
-    let n_reset = is_reset.iter().filter(|is_reset| **is_reset).count();
-    if n_reset == 0 {
+    if !is_reset.contains(&true) {
         return state;
     }
     let mut device = DeviceOf(None);
     let state = state.map_tensors(&mut device);
-    let first = layer.initial_state(n_reset, &device.0.unwrap_or_default());
-    let mut next = is_reset.len()..;
-    let chosen = is_reset
-        .iter()
-        .enumerate()
-        .map(|(sample, is_reset)| match is_reset {
-            true => next.next().expect("without an end"),
-            false => sample,
-        });
-    let chosen: Vec<usize> = chosen.collect();
-    let states = alloc::vec![layer.uniform(state), layer.uniform(first)];
-    let all = R::State::cat_samples(states).unwrap_or_else(|error| panic!("{error}"));
-    all.select_samples(&chosen)
+    let begins = is_reset.iter().copied().enumerate();
+    starts(layer, state, begins, &device.0.unwrap_or_default())
 }
 
 /// The whole sequence, step by step.

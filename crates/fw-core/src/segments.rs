@@ -1,13 +1,13 @@
 //! Sequences of unequal lengths in one batch, and sequences that begin anew on the way.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 
 use crate::ops::cut;
 use crate::recurrent::{check_input, expect_state};
@@ -232,31 +232,36 @@ impl SegmentsError {
     }
 }
 
-/// Runs samples together that belong together, such as those that are at the same step: for layers of which a step is not the same at every time.
+/// Runs samples together that have the same key, such as the step that they are at: for layers of which a step is not the same at every time.
 ///
-/// `run` is called for each group with its samples' inputs and states; outputs and states come back in the order of the batch. With one group it is
-/// `run` of everything.
+/// `run` is called for each key with its samples' inputs and states; outputs and states come back in the order of the batch. If all samples have one
+/// key, or there are none, it is `run` of everything.
 ///
 /// # Panics
-/// Unless each sample is in one group, or if the states cannot be joined.
+/// Unless there is a key for each sample, or if the states cannot be joined.
 #[track_caller]
-pub fn forward_groups<S: RecurrentState>(
+pub fn forward_groups<S: RecurrentState, K: Ord>(
     input: Tensor<3>,
     state: S,
-    groups: &[Vec<usize>],
+    keys: impl IntoIterator<Item = K>,
     run: impl Fn(Tensor<3>, S) -> (Tensor<3>, S),
 ) -> (Tensor<3>, S) {
-    if groups.len() == 1 {
+    let mut groups = BTreeMap::<K, Vec<usize>>::new();
+    for (sample, key) in keys.into_iter().enumerate() {
+        groups.entry(key).or_default().push(sample);
+    }
+    if groups.len() < 2 {
         return run(input, state);
     }
     let (mut outputs, mut states) = (Vec::new(), Vec::new());
-    for samples in groups {
+    for samples in groups.values() {
         let state = state.clone().select_samples(samples);
         let (output, state) = run(rows(input.clone(), samples), state);
         outputs.push(output);
         states.push(state);
     }
-    let order = inverse(&groups.concat());
+    let order: Vec<usize> = groups.into_values().flatten().collect();
+    let order = inverse(&order);
     let output = rows(Tensor::cat(outputs, 0), &order);
     (output, joined(states).select_samples(&order))
 }
@@ -372,24 +377,36 @@ impl<S: RecurrentState> Starts<S> {
                 of_absent: is_any_absent.then(|| first(batch_size)),
             };
         };
-        let given = layer.uniform(given);
-        let of_absent = is_any_absent.then(|| given.clone());
-        let n_new = pieces.iter().filter(|piece| piece.is_new).count();
-        let mut next_new = batch_size..;
-        let chosen = pieces.iter().map(|piece| match piece.is_new {
-            true => next_new.next().expect("without an end"),
-            false => piece.sample,
-        });
-        let chosen: Vec<usize> = chosen.collect();
-        let all = match n_new {
-            0 => given,
-            n => joined(vec![given, first(n)]),
-        };
+        let of_absent = is_any_absent.then(|| layer.uniform(given.clone()));
+        let begins = pieces.iter().map(|piece| (piece.sample, piece.is_new));
         Starts {
-            of_pieces: all.select_samples(&chosen),
+            of_pieces: starts(layer, given, begins, &input.device()),
             of_absent,
         }
     }
+}
+
+/// For each of what begins, a sample and whether it begins anew, the sample's state or the layer's first; in their one form.
+#[track_caller]
+pub(crate) fn starts<R: Recurrent>(
+    layer: &R,
+    given: R::State,
+    begins: impl Iterator<Item = (usize, bool)> + Clone,
+    device: &Device,
+) -> R::State {
+    let given = layer.uniform(given);
+    let n_new = begins.clone().filter(|(_, is_new)| *is_new).count();
+    let mut next_new = given.batch_size().unwrap_or(0)..;
+    let chosen = begins.map(|(sample, is_new)| match is_new {
+        true => next_new.next().expect("without an end"),
+        false => sample,
+    });
+    let chosen: Vec<usize> = chosen.collect();
+    let all = match n_new {
+        0 => given,
+        n => joined(vec![given, layer.uniform(layer.initial_state(n, device))]),
+    };
+    all.select_samples(&chosen)
 }
 
 /// Pieces that run together, for as many steps.

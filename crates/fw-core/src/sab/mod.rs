@@ -5,6 +5,7 @@ mod state;
 mod trace;
 
 use alloc::format;
+use alloc::vec::Vec;
 
 use burn::config::Config;
 use burn::module::Module;
@@ -508,18 +509,14 @@ impl<C: RecurrentCell> Sab<C> {
         state: SabState<C::State>,
         run: impl Fn(Tensor<3>, SameStep<C::State>) -> (Tensor<3>, SameStep<C::State>),
     ) -> (Tensor<3>, SabState<C::State>) {
-        let groups = state.by_step();
-        let state = match groups.len() {
-            1 => state,
-            _ => self.uniform(state),
-        };
-        forward_groups(projected, state, &groups, |projected, state| {
+        let (times, is_one): (Vec<_>, _) = (state.times().collect(), state.is_of_one_time());
+        forward_groups(projected, state, times, |projected, state| {
             let batch_size = state.steps.len();
             let (output, state) = run(projected, state.into_same_step());
             let state = state.into_state(batch_size);
-            match groups.len() {
-                1 => (output, state),
-                _ => (output, self.uniform(state)),
+            match is_one {
+                true => (output, state),
+                false => (output, self.uniform(state)),
             }
         })
     }

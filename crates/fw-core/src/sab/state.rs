@@ -1,6 +1,5 @@
 //! What Sparse Attentive Backtracking carries.
 
-use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -50,13 +49,18 @@ impl<S> SabState<S> {
             .map_or(0, |memories| memories.dims()[1])
     }
 
-    /// The samples by the steps that they have taken and the memories that they have.
-    pub(super) fn by_step(&self) -> Vec<Vec<usize>> {
-        let mut groups = BTreeMap::<_, Vec<usize>>::new();
-        for (sample, at) in self.steps.iter().zip(&self.n_memories).enumerate() {
-            groups.entry(at).or_default().push(sample);
-        }
-        groups.into_values().collect()
+    /// Of each sample the steps that it has taken and the memories that it has.
+    pub(super) fn times(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.steps
+            .iter()
+            .copied()
+            .zip(self.n_memories.iter().copied())
+    }
+
+    /// Whether they are the same of all samples.
+    pub(super) fn is_of_one_time(&self) -> bool {
+        let first = self.times().next();
+        self.times().all(|time| Some(time) == first)
     }
 
     /// The step of the first sample, which must be that of all.
@@ -197,8 +201,8 @@ impl<S: RecurrentState> RecurrentState for SabState<S> {
         let counts = |counts: &[usize]| {
             StateData::List(counts.iter().copied().map(StateData::Number).collect())
         };
-        match self.by_step().as_slice() {
-            [_] => parts.push(StateData::Number(self.steps[0])),
+        match self.steps.first() {
+            Some(step) if self.is_of_one_time() => parts.push(StateData::Number(*step)),
             _ => parts.extend([counts(&self.n_memories), counts(&self.steps)]),
         }
         StateData::List(parts)

@@ -57,7 +57,7 @@ impl<C: RecurrentCell> Sab<C> {
             return self.trace_of_no_samples(&input, state);
         }
         assert!(
-            state.by_step().len() == 1,
+            state.is_of_one_time(),
             "the samples of the state have taken {:?} steps and have {:?} memories; a trace is of samples that have the same",
             state.steps,
             state.n_memories

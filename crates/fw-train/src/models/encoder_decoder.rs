@@ -1,7 +1,5 @@
 //! Two nets: one reads a source, the other says a target.
 
-use std::collections::BTreeMap;
-
 use burn::module::Module;
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::softmax;
@@ -101,15 +99,6 @@ impl<S> EncoderDecoderState<S> {
     fn most_steps(&self) -> usize {
         self.steps.iter().copied().max().unwrap_or(0)
     }
-
-    /// The samples by the steps that they have done.
-    fn by_steps(&self) -> Vec<Vec<usize>> {
-        let mut groups = BTreeMap::<usize, Vec<usize>>::new();
-        for (sample, steps) in self.steps.iter().enumerate() {
-            groups.entry(*steps).or_default().push(sample);
-        }
-        groups.into_values().collect()
-    }
 }
 
 impl<S: RecurrentState> RecurrentState for EncoderDecoderState<S> {
@@ -195,9 +184,10 @@ impl<S: RecurrentState> RecurrentState for EncoderDecoderState<S> {
 
     /// The steps are a number where they are those of all samples.
     fn to_data(&self) -> StateData {
-        let steps = match self.by_steps().len() {
-            1 => StateData::Number(self.most_steps()),
-            _ => StateData::List(self.steps.iter().copied().map(StateData::Number).collect()),
+        let most = self.most_steps();
+        let steps = match !self.steps.is_empty() && self.steps.iter().all(|steps| *steps == most) {
+            true => StateData::Number(most),
+            false => StateData::List(self.steps.iter().copied().map(StateData::Number).collect()),
         };
         StateData::List(vec![steps, self.net.to_data(), self.encoded.to_data()])
     }
@@ -432,8 +422,8 @@ impl<R: Recurrent> Recurrent for EncoderDecoder<R> {
             let output = Tensor::zeros(shape, (&device, projected.dtype()));
             return (output, state);
         }
-        let groups = state.by_steps();
-        forward_groups(projected, state, &groups, |projected, state| {
+        let steps = state.steps.clone();
+        forward_groups(projected, state, steps, |projected, state| {
             self.run_together(projected, state)
         })
     }
