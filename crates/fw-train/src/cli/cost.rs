@@ -13,7 +13,7 @@ use crate::report::CostReport;
 use crate::training::Environment;
 
 /// Measure what models cost: time and memory of a forward and a backward pass, by the length of the sequence and by the size of the
-/// state.
+/// state; and the time of one step by itself.
 ///
 /// It writes cost.html, cost.md with its figures, and cost.json. Each case runs in a process of its own, one after the other.
 #[derive(Debug, Args)]

@@ -252,7 +252,7 @@ impl CostReport<'_> {
     fn legend(&self) -> String {
         let environment = self.environment;
         format!(
-            "Medians of at least five passes, each case in a process of its own; memory is the most that the passes took. Copy memory as the \
+            "Medians of at least five passes of the whole model, each case in a process of its own; memory is the most that the passes took. Copy memory as the \
              task. Exponents are fitted over the upper half of the points (x: steps, or numbers of the state). Version {}, Burn {}, {}, {} threads, {}, {}.",
             environment.version,
             environment.burn,
