@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Device, Tensor};
 
+use crate::ops::Spans;
 use crate::ops::sab::FusedCell;
 use crate::{Recurrent, RecurrentCell, RecurrentState, StateError, StateMapper};
 
@@ -133,6 +134,17 @@ impl<R: Recurrent> Recurrent for LearnedStart<R> {
         let first = || self.initial_state(projected.dims()[0], &projected.device());
         let state = state.unwrap_or_else(first);
         self.layer.forward_projected(projected, Some(state))
+    }
+
+    fn forward_spans(
+        &self,
+        input: &Tensor<2>,
+        state: Option<R::State>,
+        spans: &Spans,
+    ) -> Option<(Tensor<2>, R::State)> {
+        let first = || self.initial_state(spans.n_samples(), &input.device());
+        let state = state.unwrap_or_else(first);
+        self.layer.forward_spans(input, Some(state), spans)
     }
 }
 

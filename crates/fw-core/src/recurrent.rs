@@ -4,7 +4,7 @@ use burn::module::{Module, ModuleDisplay};
 use burn::tensor::{DType, Device, Tensor};
 
 use crate::error::expect_fits;
-use crate::ops::scan;
+use crate::ops::{Spans, scan};
 use crate::segments::{Segments, forward_segments, starts};
 use crate::{RecurrentState, StateError, StateMapper};
 
@@ -156,6 +156,24 @@ pub trait Recurrent: Module + ModuleDisplay {
         segments: &Segments,
     ) -> (Tensor<3>, Self::State) {
         forward_segments(self, input, state, segments)
+    }
+
+    /// Sequences of unequal lengths, one behind the other, by a kernel that takes them as they are: what
+    /// [`forward_segments`](Self::forward_segments) asks for first. Nothing, if the layer has no such kernel, or none for this device, type or
+    /// state: then runs of those that are there at the same time are put together. A layer of one's own need not have one.
+    ///
+    /// # Shapes
+    /// - input: `[n_rows, d_input]`
+    /// - state: one for each span, in their order; the layer's first, if there is none
+    /// - output: `[n_rows, d_output]`, and the last states that the spans [ask for](crate::ops::Span::end), in the order of their ends and
+    ///   [uniform](Self::uniform)
+    fn forward_spans(
+        &self,
+        _input: &Tensor<2>,
+        _state: Option<Self::State>,
+        _spans: &Spans,
+    ) -> Option<(Tensor<2>, Self::State)> {
+        None
     }
 
     /// The same state in the one form in which this layer's states of different samples can be joined

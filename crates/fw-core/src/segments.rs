@@ -9,7 +9,7 @@ use core::cmp::Reverse;
 
 use burn::tensor::{Device, Tensor};
 
-use crate::ops::cut;
+use crate::ops::{Span, Spans, cut};
 use crate::recurrent::{check_input, expect_state};
 use crate::state::rows;
 use crate::{Recurrent, RecurrentState};
@@ -190,7 +190,7 @@ impl Segments {
     }
 
     /// Whether every step is there and no sample begins anew.
-    fn is_plain(&self) -> bool {
+    pub(crate) fn is_plain(&self) -> bool {
         let all_there = self.lengths.iter().all(|length| *length == self.seq_length);
         all_there && self.resets.iter().all(Vec::is_empty)
     }
@@ -275,10 +275,7 @@ fn inverse(order: &[usize]) -> Vec<usize> {
     places
 }
 
-/// [`Recurrent::forward_segments`].
-///
-/// Pieces that are there at the same time, counted from their own beginnings, run together: first all of them for as long as the shortest, then the
-/// others up to the next length, and so on. Each state is taken where its piece ends, and no step is computed that is not there.
+/// [`Recurrent::forward_segments`]: by the layer's kernel for spans, or else in waves.
 #[track_caller]
 pub(crate) fn forward_segments<R: Recurrent>(
     layer: &R,
@@ -301,7 +298,7 @@ pub(crate) fn forward_segments<R: Recurrent>(
     if let Some(state) = &state {
         expect_state(layer, state, &input);
     }
-    let mut pieces = segments.pieces();
+    let pieces = segments.pieces();
     let (device, dtype) = (input.device(), input.dtype());
     if pieces.is_empty() {
         let shape = [batch_size, seq_length, layer.d_output()];
@@ -309,13 +306,147 @@ pub(crate) fn forward_segments<R: Recurrent>(
         let state = layer.uniform(state.unwrap_or_else(first));
         return (Tensor::zeros(shape, (&device, dtype)), state);
     }
+    let flat = input.reshape([batch_size * seq_length, d_input]);
+    let (output, state) = match in_spans(layer, &flat, state.as_ref(), &pieces, segments) {
+        Some(result) => result,
+        None => in_waves(layer, flat, state, pieces, segments),
+    };
+    (
+        output.reshape([batch_size, seq_length, layer.d_output()]),
+        state,
+    )
+}
+
+/// Pieces that begin in the same way, for one call of a kernel.
+struct Spanned {
+    spans: Spans,
+    /// Their samples, in the order of the spans.
+    samples: Vec<usize>,
+    /// The places in the batch of the rows that the spans are of.
+    rows: Vec<usize>,
+    /// The samples that end with them, in the order of the ends.
+    ending: Vec<usize>,
+}
+
+impl Spanned {
+    /// The pieces must come sample by sample, each in its order; there must be one.
+    fn new(pieces: impl Iterator<Item = Piece>, segments: &Segments) -> Self {
+        let (mut rows, mut ending, mut spans, mut samples) = (vec![], vec![], vec![], vec![]);
+        for piece in pieces {
+            let is_last = piece.first + piece.length == segments.lengths[piece.sample];
+            spans.push(Span {
+                first: rows.len(),
+                n_steps: piece.length,
+                end: is_last.then_some(ending.len()),
+            });
+            if is_last {
+                ending.push(piece.sample);
+            }
+            samples.push(piece.sample);
+            let first = piece.sample * segments.seq_length + piece.first;
+            rows.extend(first..first + piece.length);
+        }
+        let (spans, order) = Spans::new(&spans);
+        Spanned {
+            spans,
+            samples: order.iter().map(|index| samples[*index]).collect(),
+            rows,
+            ending,
+        }
+    }
+}
+
+/// All pieces by the layer's kernel: those that go on from the given state in one call, those that begin anew in another. Of a batch without a
+/// given state all begin in the same way.
+#[track_caller]
+fn in_spans<R: Recurrent>(
+    layer: &R,
+    input: &Tensor<2>,
+    state: Option<&R::State>,
+    pieces: &[Piece],
+    segments: &Segments,
+) -> Option<(Tensor<2>, R::State)> {
+    let (batch_size, n_rows) = (segments.batch_size(), input.dims()[0]);
+    let (device, dtype) = (input.device(), input.dtype());
+    let given = state.map(|state| layer.uniform(state.clone()));
+    let (mut outputs, mut states) = (Vec::new(), Vec::new());
+    // Where the output of each row and the last state of each sample are, one call's behind the other's.
+    let padding = segments.lengths.iter().sum();
+    let (mut places_of_rows, mut n_done) = (vec![padding; n_rows], 0);
+    let (mut places_of_ends, mut n_ended) = (vec![usize::MAX; batch_size], 0);
+    for is_new in [false, true] {
+        let of_call = |piece: &&Piece| (piece.is_new || given.is_none()) == is_new;
+        let mut of_call = pieces.iter().filter(of_call).copied().peekable();
+        if of_call.peek().is_none() {
+            continue;
+        }
+        let spanned = Spanned::new(of_call, segments);
+        let start = given.as_ref().filter(|_| !is_new);
+        let start = start.map(|state| state.clone().select_samples(&spanned.samples));
+        let there = rows(input.clone(), &spanned.rows);
+        let (output, state) = layer.forward_spans(&there, start, &spanned.spans)?;
+        outputs.push(output);
+        for row in &spanned.rows {
+            places_of_rows[*row] = n_done;
+            n_done += 1;
+        }
+        // Never of no samples: with Burn 0.22.1 on a GPU, what waits beside a tensor without numbers is not computed.
+        if !spanned.ending.is_empty() {
+            states.push(state);
+        }
+        for sample in spanned.ending {
+            places_of_ends[sample] = n_ended;
+            n_ended += 1;
+        }
+    }
+    if n_ended < batch_size {
+        // Those that are not there at all end with what they began with.
+        let first = || layer.uniform(layer.initial_state(batch_size, &device));
+        states.push(given.unwrap_or_else(first));
+        for (sample, place) in places_of_ends.iter_mut().enumerate() {
+            if *place == usize::MAX {
+                *place = n_ended + sample;
+            }
+        }
+    }
+    if n_done < n_rows {
+        outputs.push(Tensor::zeros([1, layer.d_output()], (&device, dtype)));
+    }
+    let output = rows(joined_rows(outputs), &places_of_rows);
+    let state = joined(states);
+    let is_in_order = places_of_ends.iter().copied().eq(0..n_ended);
+    let state = match is_in_order && state.batch_size() == Some(n_ended) {
+        true => state,
+        false => state.select_samples(&places_of_ends),
+    };
+    Some((output, state))
+}
+
+/// Rows one behind the other.
+fn joined_rows(mut tensors: Vec<Tensor<2>>) -> Tensor<2> {
+    match tensors.len() {
+        1 => tensors.remove(0),
+        _ => Tensor::cat(tensors, 0),
+    }
+}
+
+/// Pieces that are there at the same time, counted from their own beginnings, run together: first all of them for as long as the shortest,
+/// then the others up to the next length, and so on. Each state is taken where its piece ends, and no step is computed that is not there.
+#[track_caller]
+fn in_waves<R: Recurrent>(
+    layer: &R,
+    input: Tensor<2>,
+    state: Option<R::State>,
+    mut pieces: Vec<Piece>,
+    segments: &Segments,
+) -> (Tensor<2>, R::State) {
+    let (device, dtype, d_input) = (input.device(), input.dtype(), layer.d_input());
     pieces.sort_by_key(|piece| Reverse(piece.length));
     let walk = Walk::new(&pieces, segments);
-    let starts = Starts::new(layer, state, &input, &pieces);
+    let starts = Starts::new(layer, state, segments.batch_size(), &device, &pieces);
 
     let n_rows = walk.rows.len();
-    let flat = input.reshape([batch_size * seq_length, d_input]);
-    let there = rows(flat, &walk.rows).reshape([n_rows, 1, d_input]);
+    let there = rows(input, &walk.rows).reshape([n_rows, 1, d_input]);
     let projected = layer.project(there);
     let width = projected.dims()[2];
     let of_waves = walk.waves.iter().map(|wave| wave.n_pieces * wave.n_steps);
@@ -329,7 +460,7 @@ pub(crate) fn forward_segments<R: Recurrent>(
         let (output, state) = layer.forward_projected(steps, going_on);
         outputs.push(output.reshape([n_rows, layer.d_output()]));
         let state = layer.uniform(state);
-        // Never of no samples: with Burn 0.22.1 on a GPU, what waits beside a tensor without numbers is not computed.
+        // Never of no samples: see `in_spans`.
         let ending: Vec<usize> = (wave.n_going_on..wave.n_pieces).collect();
         ended.push(state.clone().select_samples(&ending));
         let others: Vec<usize> = (0..wave.n_going_on).collect();
@@ -339,7 +470,6 @@ pub(crate) fn forward_segments<R: Recurrent>(
 
     outputs.push(Tensor::zeros([1, layer.d_output()], (&device, dtype)));
     let output = rows(Tensor::cat(outputs, 0), &walk.places_of_steps);
-    let output = output.reshape([batch_size, seq_length, layer.d_output()]);
     (output, joined(ended).select_samples(&walk.places_of_ends))
 }
 
@@ -364,13 +494,13 @@ impl<S: RecurrentState> Starts<S> {
     fn new<R: Recurrent<State = S>>(
         layer: &R,
         given: Option<S>,
-        input: &Tensor<3>,
+        batch_size: usize,
+        device: &Device,
         pieces: &[Piece],
     ) -> Self {
-        let [batch_size, ..] = input.dims();
         let present: BTreeSet<usize> = pieces.iter().map(|piece| piece.sample).collect();
         let is_any_absent = present.len() < batch_size;
-        let first = |n| layer.uniform(layer.initial_state(n, &input.device()));
+        let first = |n| layer.uniform(layer.initial_state(n, device));
         let Some(given) = given else {
             return Starts {
                 of_pieces: first(pieces.len()),
@@ -380,7 +510,7 @@ impl<S: RecurrentState> Starts<S> {
         let of_absent = is_any_absent.then(|| layer.uniform(given.clone()));
         let begins = pieces.iter().map(|piece| (piece.sample, piece.is_new));
         Starts {
-            of_pieces: starts(layer, given, begins, &input.device()),
+            of_pieces: starts(layer, given, begins, device),
             of_absent,
         }
     }

@@ -7,8 +7,8 @@ use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig};
 use burn::tensor::{DType, Device, Tensor};
 
-use crate::recurrent::{expect_state, state_or_initial};
-use crate::{Recurrent, StateError};
+use crate::recurrent::{check_input, expect_state, state_or_initial};
+use crate::{Recurrent, Segments, StateError};
 
 /// Recurrent layers upon each other: each reads what the one before yields.
 ///
@@ -198,6 +198,34 @@ impl<R: Recurrent> Recurrent for Stack<R> {
         }
         (signal, last)
     }
+
+    /// Layer by layer: each by its own kernel, where it has one for spans.
+    fn forward_segments(
+        &self,
+        input: Tensor<3>,
+        states: Option<Self::State>,
+        segments: &Segments,
+    ) -> (Tensor<3>, Self::State) {
+        if segments.is_plain() {
+            return self.forward(input, states);
+        }
+        check_input(&input, self.d_input());
+        if let Some(states) = &states {
+            expect_state(self, states, &input);
+        }
+        let mut states = states.into_iter().flatten();
+        let mut last = Vec::with_capacity(self.layers.len());
+        let mut signal = input;
+        for (index, layer) in self.layers.iter().enumerate() {
+            if index > 0 {
+                signal = self.dropped(signal);
+            }
+            let (output, state) = layer.forward_segments(signal, states.next(), segments);
+            signal = output;
+            last.push(state);
+        }
+        (signal, last)
+    }
 }
 
 macro_rules! tuples {
@@ -278,6 +306,37 @@ macro_rules! tuples {
                     first,
                     $({
                         let (output, state) = self.$index.forward(signal, Some(states.$index));
+                        signal = output;
+                        state
+                    }),+
+                );
+                (signal, states)
+            }
+
+            fn forward_segments(
+                &self,
+                input: Tensor<3>,
+                states: Option<Self::State>,
+                segments: &Segments,
+            ) -> (Tensor<3>, Self::State) {
+                if segments.is_plain() {
+                    return self.forward(input, states);
+                }
+                check_input(&input, self.d_input());
+                if let Some(states) = &states {
+                    expect_state(self, states, &input);
+                }
+                let given = match states {
+                    Some(states) => (Some(states.0), $(Some(states.$index)),+),
+                    None => (None, $(None::<$state::State>),+),
+                };
+                let (signal, first) = self.0.forward_segments(input, given.0, segments);
+                let mut signal = signal;
+                let states = (
+                    first,
+                    $({
+                        let (output, state) =
+                            self.$index.forward_segments(signal, given.$index, segments);
                         signal = output;
                         state
                     }),+

@@ -21,6 +21,7 @@ pub mod sab;
 mod scan;
 mod sequence;
 pub(crate) mod shapes;
+mod spans;
 
 pub use activation::Activation;
 pub(crate) use cell::lstm_step;
@@ -32,3 +33,4 @@ pub use projection::{project, project_linear};
 pub(crate) use scan::cut;
 pub use scan::scan;
 pub(crate) use sequence::Sequence;
+pub use spans::{Span, Spans};
