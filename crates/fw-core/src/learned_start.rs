@@ -116,6 +116,10 @@ impl<R: Recurrent> Recurrent for LearnedStart<R> {
         self.layer.project(input)
     }
 
+    fn step(&self, input_t: Tensor<2>, state: R::State) -> (Tensor<2>, R::State) {
+        self.layer.step(input_t, state)
+    }
+
     fn advance(&self, projected_t: Tensor<2>, state: R::State) -> (Tensor<2>, R::State) {
         self.layer.advance(projected_t, state)
     }

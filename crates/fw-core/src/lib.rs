@@ -26,6 +26,7 @@
 //! | [`Elman`], [`Lstm`], [`Gru`] | recurrent nets without such a memory: baselines, plain or layer-normalised |
 //! | [`Stack`] | layers upon each other |
 //! | [`Bidirectional`], [`LearnedStart`] | a layer in both directions; one whose first state is learned |
+//! | [`Checkpointed`] | a layer that keeps a state now and then for the backward pass, and computes the steps between once more |
 //!
 //! Each is made from its configuration (`FastWeightsConfig::new(d_input, d_hidden).init(&device)`) and
 //! implements [`Recurrent`]: `forward` over a sequence, `step` for one step, an explicit [state](RecurrentState); batches of unequal sequences, packed documents
@@ -70,6 +71,7 @@ extern crate alloc;
 mod bidirectional;
 mod cell;
 mod cells;
+mod checkpointed;
 mod display;
 mod error;
 mod fast_weights;
@@ -86,6 +88,7 @@ mod state;
 pub use bidirectional::{Bidirectional, BidirectionalState};
 pub use cell::RecurrentCell;
 pub use cells::*;
+pub use checkpointed::Checkpointed;
 pub use error::{ConfigError, StateError};
 pub use fast_weights::{
     FastMemory, FastWeights, FastWeightsConfig, FastWeightsState, FastWeightsTrace, MemoryForm,

@@ -4,6 +4,8 @@ use burn::module::{Module, ModuleDisplay};
 use burn::tensor::{DType, Device, Tensor};
 
 use crate::error::expect_fits;
+#[cfg(feature = "flex")]
+use crate::ops::operation::is_available;
 use crate::ops::{Spans, scan};
 use crate::segments::{Segments, forward_segments, starts};
 use crate::{RecurrentState, StateError, StateMapper};
@@ -111,14 +113,7 @@ pub trait Recurrent: Module + ModuleDisplay {
     /// If the width of `input_t` is not `d_input`, or the state does not [fit](Self::check_state).
     #[track_caller]
     fn step(&self, input_t: Tensor<2>, state: Self::State) -> (Tensor<2>, Self::State) {
-        let input = input_t.unsqueeze_dim(1);
-        check_input(&input, self.d_input());
-        expect_state(self, &state, &input);
-        if input.dims()[0] == 0 {
-            return (empty_output(self, &input).squeeze_dim(1), state);
-        }
-        let projected = self.project(input);
-        self.advance(projected.squeeze_dim(1), state)
+        step_composed(self, input_t, state)
     }
 
     /// The whole sequence, from `state` or else from [`initial_state`](Self::initial_state).
@@ -219,6 +214,47 @@ pub trait Recurrent: Module + ModuleDisplay {
     }
 }
 
+/// One step, of what depends on the input alone, and of the rest.
+#[track_caller]
+pub(crate) fn step_composed<R: Recurrent>(
+    layer: &R,
+    input_t: Tensor<2>,
+    state: R::State,
+) -> (Tensor<2>, R::State) {
+    let input = input_t.unsqueeze_dim(1);
+    check_input(&input, layer.d_input());
+    expect_state(layer, &state, &input);
+    if input.dims()[0] == 0 {
+        return (empty_output(layer, &input).squeeze_dim(1), state);
+    }
+    let projected = layer.project(input);
+    layer.advance(projected.squeeze_dim(1), state)
+}
+
+/// One step as a sequence of one step, where there is a kernel on the CPU and no gradient is asked for: what kernels make of the weights is kept
+/// from step to step there. Elsewhere composed.
+#[track_caller]
+pub(crate) fn step_by_kernel<R: Recurrent>(
+    layer: &R,
+    input_t: Tensor<2>,
+    state: R::State,
+) -> (Tensor<2>, R::State) {
+    if !is_stepped_by_kernel(&input_t) {
+        return step_composed(layer, input_t, state);
+    }
+    let (output, state) = layer.forward(input_t.unsqueeze_dim(1), Some(state));
+    (output.squeeze_dim(1), state)
+}
+
+/// Whether there are kernels for one step alone.
+pub(crate) fn is_stepped_by_kernel(input_t: &Tensor<2>) -> bool {
+    #[cfg(feature = "flex")]
+    let has_kernel = is_available(&input_t.device(), input_t.dtype());
+    #[cfg(not(feature = "flex"))]
+    let has_kernel = false;
+    has_kernel && !input_t.device().is_autodiff()
+}
+
 /// The device of a state's first tensor.
 struct DeviceOf(Option<Device>);
 
@@ -276,11 +312,17 @@ pub(crate) fn empty_output<R: Recurrent>(layer: &R, input: &Tensor<3>) -> Tensor
 #[track_caller]
 pub(crate) fn check_input(input: &Tensor<3>, d_input: usize) {
     let [_, seq_length, width] = input.dims();
+    check_width(width, d_input);
+    assert!(seq_length >= 1, "seq_length is 0; it must be at least 1");
+}
+
+/// Panics unless an input is as wide as the layer expects.
+#[track_caller]
+pub(crate) fn check_width(width: usize, d_input: usize) {
     assert!(
         width == d_input,
         "the input is {width} wide; this layer has d_input = {d_input}"
     );
-    assert!(seq_length >= 1, "seq_length is 0; it must be at least 1");
 }
 
 /// Panics unless a layer can go on from a state with this input. Left alone, a state of one sample would be broadcast to all,

@@ -7,7 +7,7 @@ use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig};
 use burn::tensor::{DType, Device, Tensor};
 
-use crate::recurrent::{check_input, expect_state, state_or_initial};
+use crate::recurrent::{check_input, check_width, expect_state, state_or_initial};
 use crate::{Recurrent, Segments, StateError};
 
 /// Recurrent layers upon each other: each reads what the one before yields.
@@ -164,6 +164,22 @@ impl<R: Recurrent> Recurrent for Stack<R> {
         self.first().project(input)
     }
 
+    fn step(&self, input_t: Tensor<2>, states: Self::State) -> (Tensor<2>, Self::State) {
+        check_width(input_t.dims()[1], self.d_input());
+        expect_state(self, &states, &input_t);
+        let mut next = Vec::with_capacity(states.len());
+        let mut signal = input_t;
+        for (index, (layer, state)) in self.layers.iter().zip(states).enumerate() {
+            if index > 0 {
+                signal = self.dropped(signal);
+            }
+            let (output, state) = layer.step(signal, state);
+            signal = output;
+            next.push(state);
+        }
+        (signal, next)
+    }
+
     fn advance(&self, projected_t: Tensor<2>, states: Self::State) -> (Tensor<2>, Self::State) {
         expect_state(self, &states, &projected_t);
         let mut next = Vec::with_capacity(states.len());
@@ -276,6 +292,22 @@ macro_rules! tuples {
 
             fn project(&self, input: Tensor<3>) -> Tensor<3> {
                 self.0.project(input)
+            }
+
+            fn step(&self, input_t: Tensor<2>, states: Self::State) -> (Tensor<2>, Self::State) {
+                check_width(input_t.dims()[1], self.d_input());
+                expect_state(self, &states, &input_t);
+                let (signal, first) = self.0.step(input_t, states.0);
+                let mut signal = signal;
+                let states = (
+                    first,
+                    $({
+                        let (output, state) = self.$index.step(signal, states.$index);
+                        signal = output;
+                        state
+                    }),+
+                );
+                (signal, states)
             }
 
             fn advance(&self, projected_t: Tensor<2>, states: Self::State) -> (Tensor<2>, Self::State) {

@@ -11,7 +11,7 @@ use crate::error::{expect_valid, require_size};
 use crate::ops::project_linear;
 use crate::ops::sab::{CellKind, FusedCell};
 use crate::ops::shapes::fits;
-use crate::recurrent::expect_state;
+use crate::recurrent::{expect_state, step_by_kernel};
 use crate::{Activation, ConfigError, HiddenInitializer, Recurrent, StateError};
 
 /// Configuration of [`Elman`].
@@ -173,6 +173,10 @@ impl Recurrent for Elman {
 
     fn project(&self, input: Tensor<3>) -> Tensor<3> {
         project_linear(&self.input, input)
+    }
+
+    fn step(&self, input_t: Tensor<2>, state: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
+        step_by_kernel(self, input_t, state)
     }
 
     fn advance(&self, projected_t: Tensor<2>, hidden: Tensor<2>) -> (Tensor<2>, Tensor<2>) {

@@ -12,7 +12,7 @@ use crate::initializer::uniform;
 use crate::ops::project_linear;
 use crate::ops::sab::{CellKind, FusedCell};
 use crate::ops::shapes::fits;
-use crate::recurrent::expect_state;
+use crate::recurrent::{expect_state, step_by_kernel};
 use crate::{ConfigError, Recurrent, StateError};
 
 /// Configuration of [`Gru`].
@@ -188,6 +188,10 @@ impl Recurrent for Gru {
             Some(norm) => normalize(projected, &norm.input_gates, &norm.input_new),
             None => projected,
         }
+    }
+
+    fn step(&self, input_t: Tensor<2>, state: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
+        step_by_kernel(self, input_t, state)
     }
 
     fn advance(&self, projected_t: Tensor<2>, hidden: Tensor<2>) -> (Tensor<2>, Tensor<2>) {

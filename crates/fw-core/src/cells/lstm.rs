@@ -11,7 +11,7 @@ use crate::error::{expect_valid, require_finite, require_size};
 use crate::initializer::uniform;
 use crate::ops::sab::{CellKind, FusedCell};
 use crate::ops::{lstm_step, project_linear};
-use crate::recurrent::expect_state;
+use crate::recurrent::{expect_state, step_by_kernel};
 use crate::{ConfigError, LstmState, Recurrent, StateError};
 
 /// Configuration of [`Lstm`].
@@ -157,6 +157,10 @@ impl Recurrent for Lstm {
 
     fn project(&self, input: Tensor<3>) -> Tensor<3> {
         project_linear(&self.input, input)
+    }
+
+    fn step(&self, input_t: Tensor<2>, state: LstmState) -> (Tensor<2>, LstmState) {
+        step_by_kernel(self, input_t, state)
     }
 
     fn advance(&self, projected_t: Tensor<2>, state: LstmState) -> (Tensor<2>, LstmState) {

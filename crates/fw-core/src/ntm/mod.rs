@@ -19,7 +19,7 @@ use crate::error::{expect_valid, require, require_size};
 #[cfg(feature = "flex")]
 use crate::ops::operation::is_available;
 use crate::ops::{Sequence, ntm, scan};
-use crate::recurrent::{check_input, empty_output, expect_state, state_or_initial};
+use crate::recurrent::{check_input, empty_output, expect_state, state_or_initial, step_by_kernel};
 use crate::{Activation, ConfigError, ExecutionPath, LstmConfig, Recurrent, StateError};
 
 pub use controller::{FeedForwardController, LstmController, NtmController};
@@ -455,6 +455,10 @@ impl Recurrent for Ntm {
 
     fn project(&self, input: Tensor<3>) -> Tensor<3> {
         self.controller.project(input)
+    }
+
+    fn step(&self, input_t: Tensor<2>, state: NtmState) -> (Tensor<2>, NtmState) {
+        step_by_kernel(self, input_t, state)
     }
 
     fn advance(&self, projected_t: Tensor<2>, state: NtmState) -> (Tensor<2>, NtmState) {

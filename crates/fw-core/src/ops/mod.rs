@@ -5,6 +5,8 @@
 
 mod activation;
 mod cell;
+#[cfg(any(feature = "flex", feature = "cube"))]
+pub(crate) mod checkpoint;
 #[cfg(feature = "flex")]
 mod cpu;
 #[cfg(feature = "cube")]

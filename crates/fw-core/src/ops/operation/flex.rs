@@ -90,6 +90,7 @@ pub(crate) use on_flex;
 #[derive(Clone, Copy)]
 pub(crate) struct View<'a, T> {
     pub(crate) numbers: &'a [T],
+    pub(super) tensor: &'a FlexTensor,
     shape: [usize; 4],
 }
 
@@ -236,6 +237,7 @@ pub(crate) fn view_of<T: Real>(tensor: &FlexTensor) -> View<'_, T> {
     }
     View {
         numbers: numbers(tensor),
+        tensor,
         shape,
     }
 }

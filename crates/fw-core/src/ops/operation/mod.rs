@@ -9,6 +9,8 @@ mod cube;
 #[cfg(feature = "flex")]
 mod flex;
 mod operands;
+#[cfg(feature = "flex")]
+mod prepared;
 
 #[cfg(feature = "cube")]
 pub(crate) use cube::{Operation, on_cube, run_tracked as run_tracked_on_cube};
@@ -17,3 +19,5 @@ pub(crate) use flex::view_of;
 #[cfg(feature = "flex")]
 pub(crate) use flex::{Kernel, View, is_available, on_flex, run, run_tracked};
 pub(crate) use operands::{Operands, Place, operands};
+#[cfg(feature = "flex")]
+pub(crate) use prepared::Sources;

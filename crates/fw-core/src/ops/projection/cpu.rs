@@ -9,6 +9,7 @@ use crate::ops::cpu::{
     Strided, WithSimd, Written, add_product, add_rows, at_once, padded, transposed, trimmed,
     with_scratch,
 };
+use crate::ops::operation::Sources;
 
 /// Rows that a thread takes at a time: what they hold stays in the cache while it is multiplied.
 const GROUP: usize = 64;
@@ -37,13 +38,24 @@ pub(super) struct Problem<'a, T> {
 ///
 /// # Safety
 /// The machine must have the instructions of `arch`.
-pub(super) unsafe fn forward<T: Real>(arch: Arch, problem: &Problem<T>) -> Vec<T> {
+pub(super) unsafe fn forward<T: Real>(
+    arch: Arch,
+    problem: &Problem<T>,
+    sources: &Sources,
+) -> Vec<T> {
     // SAFETY: as the caller promises.
-    unsafe { arch.dispatch(Forward { problem }) }
+    unsafe { arch.dispatch(Forward { problem, sources }) }
 }
 
 struct Forward<'a, T> {
     problem: &'a Problem<'a, T>,
+    sources: &'a Sources<'a>,
+}
+
+/// The map, prepared.
+struct Prepared<T> {
+    weight: Packed<T>,
+    bias: Vec<T>,
 }
 
 impl<T: Real> WithSimd for Forward<'_, T> {
@@ -52,9 +64,11 @@ impl<T: Real> WithSimd for Forward<'_, T> {
     fn with_simd<S: Simd>(self) -> Vec<T> {
         let problem = self.problem;
         let row = Row::new(problem.d_output, T::lanes::<S>());
-        let weight = Packed::new(problem.weight, row, 1);
-        let bias = padded(problem.bias, problem.d_output, row.width);
-        multiply::<S, T>(problem, problem.input, &weight, &bias, row)
+        let map = self.sources.prepared(row.lanes as u64, || Prepared {
+            weight: Packed::new(problem.weight, row, 1),
+            bias: padded(problem.bias, problem.d_output, row.width).into_owned(),
+        });
+        multiply::<S, T>(problem, problem.input, &map.weight, &map.bias, row)
     }
 }
 

@@ -7,9 +7,10 @@ use burn::tensor::Tensor;
 
 use super::cpu::{self, Problem};
 use crate::ops::cpu::{Arch, Real, arch};
-use crate::ops::operation::{Kernel, Place, View, is_available, on_flex, operands};
+use crate::ops::operation::{Kernel, Place, Sources, View, is_available, on_flex, operands};
 
-/// Rows from which on the kernel is used: for fewer, to lay the weight out in panels costs as much as the product.
+/// Rows from which on the kernel is used in training: for fewer, to lay the weight out in panels, after each update anew, costs as much as the
+/// product.
 const LEAST_ROWS: usize = 32;
 
 /// `x W + b` of every row, `[rows, d_output]`; nothing, unless there is a kernel, and enough to do. The shapes must fit.
@@ -20,7 +21,12 @@ pub(super) fn project(
 ) -> Option<Tensor<2>> {
     let [rows, d_input] = input.dims();
     let [_, d_output] = weight.dims();
-    let is_enough = rows >= LEAST_ROWS && d_input > 0 && d_output > 0;
+    let least = if input.device().is_autodiff() {
+        LEAST_ROWS
+    } else {
+        1
+    };
+    let is_enough = rows >= least && d_input > 0 && d_output > 0;
     let has_kernel = is_available(&input.device(), input.dtype());
     (is_enough && has_kernel).then(|| project_on(arch(), input, weight, bias))
 }
@@ -76,11 +82,12 @@ impl Kernel<COUNT> for Map {
     fn forward<T: Real>(
         &self,
         inputs: Each<View<T>>,
-        _keep: bool,
+        keep: bool,
     ) -> (Vec<T>, Vec<usize>, Option<()>) {
         let problem = problem(&inputs);
+        let sources = Sources::new(&[inputs.weight, inputs.bias], !keep);
         // SAFETY: the machine has these instructions.
-        let output = unsafe { cpu::forward(self.arch, &problem) };
+        let output = unsafe { cpu::forward(self.arch, &problem, &sources) };
         let shape = alloc::vec![problem.rows, problem.d_output];
         (output, shape, Some(()))
     }
