@@ -9,8 +9,8 @@ use burn::tensor::{DType, Device, Tensor};
 
 use crate::cell::RecurrentCell;
 use crate::display::displayed;
-use crate::error::{expect_valid, require, require_finite, require_size};
-use crate::ops::{Sequence, fast_weights as ops};
+use crate::error::{expect_fits, expect_valid, require, require_finite, require_size};
+use crate::ops::{Sequence, Spans, fast_weights as ops};
 use crate::recurrent::{check_input, empty_output, expect_state};
 use crate::{
     Activation, ConfigError, ExecutionPath, HiddenInitializer, Recurrent, RecurrentState,
@@ -407,6 +407,21 @@ impl Recurrent for FastWeights {
         state: Option<FastWeightsState>,
     ) -> (Tensor<3>, FastWeightsState) {
         self.sequence(Sequence::Projected(projected), state)
+    }
+
+    fn forward_spans(
+        &self,
+        input: &Tensor<2>,
+        state: Option<FastWeightsState>,
+        spans: &Spans,
+    ) -> Option<(Tensor<2>, FastWeightsState)> {
+        if self.path == ExecutionPath::Composed {
+            return None;
+        }
+        let n_samples = spans.n_samples();
+        let state = state.unwrap_or_else(|| self.start(n_samples, &input.device()));
+        expect_fits(self.check_state(&state, n_samples, input.dtype()));
+        ops::of_spans(input, spans, &state, &self.weights(), &self.options)
     }
 }
 

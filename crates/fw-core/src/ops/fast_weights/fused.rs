@@ -8,51 +8,55 @@ use burn::tensor::Tensor;
 
 use super::cpu::{self, Cotangents, Outputs, Problem, Tape};
 use super::{FastMemory, MemoryForm, Options, State, Weights, WrittenState};
-use crate::ops::Sequence;
 use crate::ops::cpu::{Arch, Real, SharedMut, Written, arch};
 use crate::ops::operation::{self, Kernel, Place, on_flex, operands};
+use crate::ops::{Sequence, Spans};
+use crate::state::rows;
 
-/// Fast weights over a whole sequence by the kernel.
+/// Fast weights over whole sequences by the kernel. The memories after spans that are not of a batch come back as matrices, whatever the form.
 #[track_caller]
 pub(super) fn fast_weights(
     input: &Sequence,
+    spans: &Spans,
     state: &State,
     weights: &Weights,
     options: &Options,
     form: MemoryForm,
 ) -> (Tensor<3>, State) {
-    let [_, seq_length, _] = input.tensor().dims();
     let [_, d_hidden] = state.hidden.dims();
-    let chunk = cpu::chunk_length(seq_length, d_hidden, options.inner_steps);
-    run(input, state, weights, options, form, (arch(), chunk))
+    let chunk = cpu::chunk_length(spans.longest(), d_hidden, options.inner_steps);
+    let how = (arch(), chunk);
+    run(input, spans, state, weights, options, form, how)
 }
 
 /// The same with given instructions, which the machine must have, and chunks of a given length.
 #[track_caller]
 fn run(
     input: &Sequence,
+    spans: &Spans,
     state: &State,
     weights: &Weights,
     options: &Options,
     form: MemoryForm,
     (arch, chunk): (Arch, usize),
 ) -> (Tensor<3>, State) {
-    let [batch_size, seq_length, _] = input.tensor().dims();
     let [_, d_hidden] = state.hidden.dims();
-    let form = form.resolve(state.memory.written(), seq_length, d_hidden);
+    let form = match spans.are_of_batch() {
+        true => form.resolve(state.memory.written(), spans.longest(), d_hidden),
+        // Histories of unequal lengths cannot be joined.
+        false => MemoryForm::Matrix,
+    };
     let start = state.memory.clone().into_start(&state.hidden, options);
+    let more = More::new(form, options, spans);
     let request = Request {
+        spans: spans.clone(),
         options: *options,
         epsilon: weights.norm.as_ref().map(|norm| norm.epsilon),
         has_start: start.is_some(),
         is_projected: matches!(input, Sequence::Projected(_)),
         arch,
         chunk,
-        more: match (form, options.write) {
-            (MemoryForm::Matrix, _) => More::Memory,
-            (_, WrittenState::Preliminary) => More::Writes,
-            (_, WrittenState::Final) => More::Nothing,
-        },
+        more,
     };
     let place = Place::on_flex(input.tensor());
     let norm = weights.norm.as_ref();
@@ -69,13 +73,23 @@ fn run(
     };
     let results = <Dispatch as FusedFastWeights>::run(inputs, request);
 
+    let [batch_size, seq_length, _] = input.tensor().dims();
     let shape = [batch_size, seq_length, d_hidden];
-    let numbers = batch_size * seq_length * d_hidden;
-    let (output, memory) = match request.more {
+    let numbers = spans.n_rows() * d_hidden;
+    let matrix = [spans.n_ends(), d_hidden, d_hidden];
+    let (output, memory) = match more {
         More::Nothing => {
             let output = Tensor::<3>::from_dispatch(results);
-            let writes = Some(output.clone());
-            (output, FastMemory::History { start, writes })
+            let memory = match form {
+                MemoryForm::Matrix => {
+                    FastMemory::Matrix(Tensor::zeros(matrix, (&output.device(), output.dtype())))
+                }
+                _ => FastMemory::History {
+                    start,
+                    writes: Some(output.clone()),
+                },
+            };
+            (output, memory)
         }
         More::Writes => {
             let [output, writes] = two_of(results, numbers, shape, shape);
@@ -83,15 +97,15 @@ fn run(
             (output, FastMemory::History { start, writes })
         }
         More::Memory => {
-            let matrix = [batch_size, d_hidden, d_hidden];
             let [output, memory] = two_of(results, numbers, shape, matrix);
             (output, FastMemory::Matrix(memory))
         }
     };
-    let hidden = output
-        .clone()
-        .narrow(1, seq_length - 1, 1)
-        .squeeze_dim::<2>(1);
+    let last = output.clone();
+    let hidden = match spans.are_of_batch() {
+        true => last.narrow(1, seq_length - 1, 1).squeeze_dim::<2>(1),
+        false => rows(last.squeeze_dim::<2>(0), &spans.last_rows()),
+    };
     (output, State { hidden, memory })
 }
 
@@ -111,8 +125,9 @@ fn two_of(
 }
 
 /// What the operation is to do.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Request {
+    spans: Spans,
     options: Options,
     /// Of the normalisation, if there is one.
     epsilon: Option<f64>,
@@ -130,8 +145,20 @@ enum More {
     Nothing,
     /// Every vector that was written.
     Writes,
-    /// The last A.
+    /// The last A of each sample that has an end.
     Memory,
+}
+
+impl More {
+    /// What makes a memory in the given form. Where no sample has an end there is no last A.
+    fn new(form: MemoryForm, options: &Options, spans: &Spans) -> Self {
+        match (form, options.write) {
+            (MemoryForm::Matrix, _) if spans.n_ends() == 0 => More::Nothing,
+            (MemoryForm::Matrix, _) => More::Memory,
+            (_, WrittenState::Preliminary) => More::Writes,
+            (_, WrittenState::Final) => More::Nothing,
+        }
+    }
 }
 
 operands! {
@@ -141,7 +168,7 @@ operands! {
 }
 
 on_flex! {
-    /// Every h_t, `[batch_size, seq_length, d_hidden]`; if the request asks for more, that in one row of numbers with what follows.
+    /// Every h_t, in the shape of the input; if the request asks for more, that in one row of numbers with what follows.
     FusedFastWeights: Request
 }
 
@@ -150,8 +177,7 @@ impl Request {
         let projection = (inputs.w_input.numbers, inputs.bias.numbers);
         let norm = |epsilon| (inputs.gain.numbers, inputs.norm_bias.numbers, epsilon);
         Problem {
-            batch_size: inputs.input.dim(0),
-            seq_length: inputs.input.dim(1),
+            spans: &self.spans,
             d_hidden: inputs.hidden.dim(1),
             options: &self.options,
             chunk: self.chunk,
@@ -176,18 +202,13 @@ impl Kernel<COUNT> for Request {
         keep: bool,
     ) -> (Vec<T>, Vec<usize>, Option<Tape<T>>) {
         let problem = self.problem(&inputs);
-        let Problem {
-            batch_size,
-            seq_length,
-            d_hidden,
-            ..
-        } = problem;
-        let states = batch_size * seq_length * d_hidden;
+        let (spans, d_hidden) = (problem.spans, problem.d_hidden);
+        let states = spans.n_rows() * d_hidden;
         let len = states
             + match self.more {
                 More::Nothing => 0,
                 More::Writes => states,
-                More::Memory => batch_size * d_hidden * d_hidden,
+                More::Memory => spans.n_ends() * d_hidden * d_hidden,
             };
         let mut results = Written::new(len, true);
         let hidden = results.place();
@@ -204,7 +225,7 @@ impl Kernel<COUNT> for Request {
             (tape, results.finish())
         };
         let shape = match self.more {
-            More::Nothing => vec![batch_size, seq_length, d_hidden],
+            More::Nothing => vec![inputs.input.dim(0), inputs.input.dim(1), d_hidden],
             _ => vec![len],
         };
         (results, shape, tape)
@@ -219,7 +240,7 @@ impl Kernel<COUNT> for Request {
         wanted: Each<bool>,
     ) -> Each<Vec<T>> {
         let problem = self.problem(&inputs);
-        let states = problem.batch_size * problem.seq_length * problem.d_hidden;
+        let states = self.spans.n_rows() * problem.d_hidden;
         let (hidden, more) = slopes.split_at(states);
         let output = &output.expect("asked for")[..states];
         let cotangents = Cotangents {

@@ -45,6 +45,9 @@
 //! the sequence has more than one chunk of L steps, `T / L · H²` more. A sequence is one chunk up to `16 + 2 H`
 //! steps; else L is H / 2, rounded up to a multiple of 16, and at most 64. With S = 0 chunks are `64 + 2 H` steps long.
 //!
+//! Sequences of unequal lengths are one such operation as well ([`forward_spans`](crate::Recurrent::forward_spans)), with the chunks that the
+//! longest of them has. Up to four of similar lengths are taken at a time, and T is that of the longest of the four.
+//!
 //! On a GPU, with the cargo feature `wgpu` or `cuda` and in f32, f16 or bf16, it is one launch for each pass, in f32: one workgroup a
 //! sample, in chunks by a like rule, shorter where what a workgroup shares has no room for them. For each sample it keeps
 //! `T · ((2 S + 1) H + S)` numbers (`T · (H + 1)` more if the preliminary state is normalised), and a matrix for each chunk if there is
@@ -73,7 +76,7 @@ use shapes::{check_sequence, check_step};
 
 #[cfg(feature = "flex")]
 use super::operation::is_available;
-use super::{Activation, ExecutionPath, Sequence, project, scan};
+use super::{Activation, ExecutionPath, Sequence, Spans, project, scan};
 
 /// When the fast weights are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -225,13 +228,14 @@ pub(crate) fn sequence(
     form: MemoryForm,
     path: ExecutionPath,
 ) -> (Tensor<3>, State) {
-    check_sequence(&input, &state, weights, options);
+    let spans = spans_of(&input);
+    check_sequence(&input, &spans, &state, weights, options);
     let (device, dtype) = (input.tensor().device(), input.tensor().dtype());
     path.choose(
         "fast weights",
         (&device, dtype),
         (input, state),
-        |(input, state)| by_kernel(input, state, weights, options, form),
+        |(input, state)| by_kernel(input, &spans, state, weights, options, form),
         |(input, state)| {
             let state = state.in_form(form, input.tensor().dims()[1], options);
             let projected = input.projected(|input| weights.project(input));
@@ -242,7 +246,36 @@ pub(crate) fn sequence(
     )
 }
 
-/// The sequence by a kernel of this device, if it has one for the type.
+/// The samples of a batch.
+fn spans_of(input: &Sequence) -> Spans {
+    let [batch_size, seq_length, _] = input.tensor().dims();
+    Spans::of_batch(batch_size, seq_length)
+}
+
+/// [`fast_weights`] over spans of `[n_rows, d_input]`, from a state for each; nothing, where there is no kernel for them. The last states are in the
+/// order of their ends, with memories as matrices.
+#[track_caller]
+pub(crate) fn of_spans(
+    input: &Tensor<2>,
+    spans: &Spans,
+    state: &State,
+    weights: &Weights,
+    options: &Options,
+) -> Option<(Tensor<2>, State)> {
+    let [n_rows, d_input] = input.dims();
+    let [n_sequences, seq_length] = match spans.are_of_batch() {
+        true => [spans.n_samples(), spans.longest()],
+        false => [1, n_rows],
+    };
+    let shape = [n_sequences, seq_length, d_input];
+    let input = Sequence::Raw(input.clone().reshape(shape));
+    check_sequence(&input, spans, state, weights, options);
+    let form = MemoryForm::Matrix;
+    let (output, state) = by_kernel(&input, spans, state, weights, options, form)?;
+    Some((output.flatten(0, 1), state))
+}
+
+/// The sequences by a kernel of this device, if it has one for the type and for these spans.
 #[allow(
     unused_variables,
     reason = "without a backend that has kernels there is none"
@@ -250,6 +283,7 @@ pub(crate) fn sequence(
 #[track_caller]
 fn by_kernel(
     input: &Sequence,
+    spans: &Spans,
     state: &State,
     weights: &Weights,
     options: &Options,
@@ -257,10 +291,12 @@ fn by_kernel(
 ) -> Option<(Tensor<3>, State)> {
     #[cfg(feature = "flex")]
     if is_available(&input.tensor().device(), input.tensor().dtype()) {
-        return Some(fused::fast_weights(input, state, weights, options, form));
+        return Some(fused::fast_weights(
+            input, spans, state, weights, options, form,
+        ));
     }
     #[cfg(feature = "cube")]
-    if let Some(result) = cube::fast_weights(input, state, weights, options, form) {
+    if let Some(result) = cube::fast_weights(input, spans, state, weights, options, form) {
         return Some(result);
     }
     None
@@ -284,7 +320,7 @@ pub fn fast_weights_traced(
 ) -> (Tensor<3>, State, Tensor<3>) {
     let [batch_size, seq_length, _] = input.dims();
     let input = Sequence::Raw(input);
-    check_sequence(&input, &state, weights, options);
+    check_sequence(&input, &spans_of(&input), &state, weights, options);
     let state = state.in_form(MemoryForm::Attention, seq_length, options);
     let earlier = state.memory.written();
     let mut queries = Vec::with_capacity(seq_length);

@@ -5,13 +5,15 @@ use burn::tensor::{DType, Tensor};
 use super::{FastMemory, MOST_INNER_STEPS, Options, State, Weights};
 use crate::StateError;
 use crate::error::expect_fits;
-use crate::ops::Sequence;
 use crate::ops::shapes::{check, fits};
+use crate::ops::{Sequence, Spans};
 
-/// Panics unless every tensor of a sequence has the shape and the type that it must have.
+/// Panics unless every tensor of a sequence has the shape and the type that it must have. The spans are those of the input, if it is a batch; else
+/// its rows are one behind the other, `[1, n_rows, width]`.
 #[track_caller]
 pub(super) fn check_sequence(
     input: &Sequence,
+    spans: &Spans,
     state: &State,
     weights: &Weights,
     options: &Options,
@@ -21,6 +23,12 @@ pub(super) fn check_sequence(
     assert!(
         batch_size > 0 && seq_length > 0 && d_hidden > 0,
         "batch_size, seq_length and d_hidden are {batch_size}, {seq_length} and {d_hidden}; each must be at least 1"
+    );
+    let n_rows = spans.n_rows();
+    assert!(
+        batch_size * seq_length == n_rows,
+        "the input has {} steps; the spans have {n_rows}",
+        batch_size * seq_length
     );
     let dtype = input.tensor().dtype();
     match input {
@@ -35,7 +43,7 @@ pub(super) fn check_sequence(
             check("the projected input", projected, expected, dtype);
         }
     }
-    check_rest(batch_size, dtype, state, weights, options);
+    check_rest(spans.n_samples(), dtype, state, weights, options);
 }
 
 /// Panics unless every tensor of a step has the shape and the type that it must have.

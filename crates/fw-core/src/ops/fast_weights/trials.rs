@@ -8,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{FastMemory, MemoryForm, Norm, Options, State, Weights, WrittenState};
 use crate::Activation;
+use crate::ops::Spans;
 
 pub(super) const BATCH_SIZE: usize = 5;
 const D_INPUT: usize = 3;
@@ -100,7 +101,21 @@ impl Leaves {
         device: &Device,
         dtype: DType,
     ) -> Self {
-        let square = [BATCH_SIZE, D_HIDDEN, D_HIDDEN];
+        let spans = Spans::of_batch(BATCH_SIZE, seq_length);
+        let batch = [BATCH_SIZE, seq_length];
+        Self::of_spans(batch, &spans, start, is_normalised, (device, dtype))
+    }
+
+    /// For spans of a tensor with so many sequences of so many steps.
+    pub(super) fn of_spans(
+        [n_sequences, seq_length]: [usize; 2],
+        spans: &Spans,
+        start: Start,
+        is_normalised: bool,
+        (device, dtype): (&Device, DType),
+    ) -> Self {
+        let n_samples = spans.n_samples();
+        let square = [n_samples, D_HIDDEN, D_HIDDEN];
         let rng = ChaCha8Rng::seed_from_u64(seq_length as u64);
         let mut random = Random(rng, device, dtype);
         let general = random.leaf(square, 0.5).detach();
@@ -114,8 +129,8 @@ impl Leaves {
             ),
         };
         Leaves {
-            input: random.leaf([BATCH_SIZE, seq_length, D_INPUT], 1.0),
-            hidden: random.leaf([BATCH_SIZE, D_HIDDEN], 1.0),
+            input: random.leaf([n_sequences, seq_length, D_INPUT], 1.0),
+            hidden: random.leaf([n_samples, D_HIDDEN], 1.0),
             start,
             weights: Weights {
                 input: random.leaf([D_INPUT, D_HIDDEN], 1.0),
@@ -128,9 +143,11 @@ impl Leaves {
                 }),
             },
             on_output: random
-                .leaf([BATCH_SIZE, seq_length, D_HIDDEN], 1.0)
+                .leaf([n_sequences, seq_length, D_HIDDEN], 1.0)
                 .detach(),
-            on_memory: random.leaf(square, 1.0).detach(),
+            on_memory: random
+                .leaf([spans.n_ends(), D_HIDDEN, D_HIDDEN], 1.0)
+                .detach(),
         }
     }
 }

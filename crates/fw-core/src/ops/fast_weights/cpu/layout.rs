@@ -6,24 +6,24 @@ use core::ops::Range;
 
 use super::super::{Options, WrittenState};
 use crate::ops::cpu::{Arch, Buffer, Parts, Real, Row, padded};
+use crate::ops::{Span, Spans};
 
-/// A call: sizes, options and inputs, all contiguous and batch first.
+/// A call: sizes, options and inputs, all contiguous.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Problem<'a, T> {
-    pub(in super::super) batch_size: usize,
-    pub(in super::super) seq_length: usize,
+    /// Where the samples lie in the input and in what is made of it.
+    pub(in super::super) spans: &'a Spans,
     pub(in super::super) d_hidden: usize,
     pub(in super::super) options: &'a Options,
     /// Steps of a chunk.
     pub(in super::super) chunk: usize,
-    /// x, `[batch_size, seq_length, d_input]`; without a projection what it would yield,
-    /// `[batch_size, seq_length, d_hidden]`.
+    /// x, `[n_rows, d_input]`; without a projection what it would yield, `[n_rows, d_hidden]`.
     pub(in super::super) input: &'a [T],
     /// C, `[d_input, d_hidden]`, and b, `[d_hidden]`.
     pub(in super::super) projection: Option<(&'a [T], &'a [T])>,
-    /// h_0, `[batch_size, d_hidden]`.
+    /// h_0, `[n_samples, d_hidden]`.
     pub(in super::super) hidden: &'a [T],
-    /// A_0, `[batch_size, d_hidden, d_hidden]`; `None` is 0.
+    /// A_0, `[n_samples, d_hidden, d_hidden]`; `None` is 0.
     pub(in super::super) start: Option<&'a [T]>,
     /// W, `[d_hidden, d_hidden]`.
     pub(in super::super) w_hidden: &'a [T],
@@ -49,10 +49,11 @@ pub(in super::super) fn chunk_length(
     (d_hidden / 2).next_multiple_of(16).clamp(SHORTEST, LONGEST)
 }
 
-/// Where the numbers of a call lie, for registers of `lanes` numbers.
+/// Where the numbers of a call lie, for registers of `lanes` numbers. The samples of a group have the layout of their longest.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
-    pub(super) seq_length: usize,
+    /// Steps of the longest sample.
+    pub(super) n_steps: usize,
     /// Rows of C; 0 where the input is projected already.
     pub(super) d_input: usize,
     pub(super) d_hidden: usize,
@@ -77,7 +78,7 @@ impl Layout {
             .projection
             .map_or(0, |(c, _)| c.len() / problem.d_hidden);
         Layout {
-            seq_length: problem.seq_length,
+            n_steps: problem.spans.longest(),
             d_input,
             d_hidden: problem.d_hidden,
             inner_steps: options.inner_steps,
@@ -92,6 +93,11 @@ impl Layout {
         }
     }
 
+    /// The layout of samples of which the longest has so many steps.
+    pub(super) fn of_steps(&self, n_steps: usize) -> Self {
+        Layout { n_steps, ..*self }
+    }
+
     /// The size of a row of hidden units.
     #[inline(always)]
     pub(super) fn row(&self) -> Row {
@@ -103,13 +109,28 @@ impl Layout {
     }
 
     pub(super) fn n_chunks(&self) -> usize {
-        self.seq_length.div_ceil(self.chunk)
+        self.n_steps.div_ceil(self.chunk)
     }
 
-    /// The steps of a chunk.
+    /// The steps of a chunk, as far as the longest sample has them.
     pub(super) fn steps(&self, chunk: usize) -> Range<usize> {
-        let start = chunk * self.chunk;
-        start..(start + self.chunk).min(self.seq_length)
+        let start = self.start(chunk);
+        start..(start + self.chunk).min(self.n_steps)
+    }
+
+    /// The first step of a chunk.
+    pub(super) fn start(&self, chunk: usize) -> usize {
+        chunk * self.chunk
+    }
+
+    /// How many steps of a chunk a sample has that is there when it starts.
+    pub(super) fn n_steps_of(&self, span: Span, chunk: usize) -> usize {
+        (span.n_steps - self.start(chunk)).min(self.chunk)
+    }
+
+    /// Whether a sample ends with a chunk.
+    pub(super) fn is_last(&self, span: Span, chunk: usize) -> bool {
+        self.start(chunk + 1) >= span.n_steps
     }
 
     /// Whether a chunk starts with a memory that is not 0.
@@ -129,23 +150,24 @@ impl Layout {
 
     /// The samples that a thread takes at a time: two, so that a row of W is read once for both, and up to four
     /// where what they read is small.
-    pub(super) fn group<T>(&self, batch_size: usize) -> usize {
+    pub(super) fn group<T>(&self, n_samples: usize) -> usize {
         const MOST_READ: usize = 64 << 10;
-        let rows = 2 * self.chunk.min(self.seq_length) + self.rows_of_memory();
+        let rows = 2 * self.chunk.min(self.n_steps) + self.rows_of_memory();
         let sample = rows * self.width * size_of::<T>();
         (MOST_READ / sample.max(1))
             .clamp(2, 4)
-            .min(batch_size.max(1))
+            .min(n_samples.max(1))
     }
 
-    /// How the batch is shared among threads.
-    pub(super) fn parts<T>(&self, batch_size: usize) -> Parts {
+    /// How the samples are shared among threads.
+    pub(super) fn parts<T>(&self, spans: &Spans) -> Parts {
+        let n_samples = spans.n_samples();
         let history = self.inner_steps * self.width * (self.chunk + self.rows_of_memory());
         let step = 3 * self.width * (self.d_input + self.d_hidden) + 3 * history;
         Parts::new(
-            batch_size,
-            self.group::<T>(batch_size),
-            self.seq_length * step,
+            n_samples,
+            self.group::<T>(n_samples),
+            spans.n_rows().div_ceil(n_samples) * step,
         )
     }
 
@@ -158,6 +180,18 @@ impl Layout {
         }
     }
 
+    /// Where the tapes of each group of `group` samples begin, and where the last ones end.
+    fn places(&self, spans: &Spans, group: usize) -> Vec<usize> {
+        let n_samples = spans.n_samples();
+        let mut end = 0;
+        let ends = (0..n_samples).step_by(group).map(|first| {
+            let longest = spans.of(first).n_steps;
+            end += group.min(n_samples - first) * self.of_steps(longest).tape();
+            end
+        });
+        core::iter::once(0).chain(ends).collect()
+    }
+
     // Offsets within a sample's tape.
 
     /// s_i of step t, the query of read i + 1.
@@ -166,7 +200,7 @@ impl Layout {
     }
 
     fn queries(&self) -> usize {
-        self.seq_length * self.inner_steps * self.width
+        self.n_steps * self.inner_steps * self.width
     }
 
     /// The normalised pre-activation of the i-th normalisation of step t.
@@ -176,12 +210,12 @@ impl Layout {
 
     /// What it was divided by, inverted.
     pub(super) fn inverse_deviation(&self, t: usize, i: usize) -> usize {
-        self.queries() + self.seq_length * self.norms * self.width + t * self.norms + i
+        self.queries() + self.n_steps * self.norms * self.width + t * self.norms + i
     }
 
     fn attentions(&self) -> usize {
-        let deviations = (self.seq_length * self.norms).next_multiple_of(self.lanes);
-        self.queries() + self.seq_length * self.norms * self.width + deviations
+        let deviations = (self.n_steps * self.norms).next_multiple_of(self.lanes);
+        self.queries() + self.n_steps * self.norms * self.width + deviations
     }
 
     /// The coefficients of the writes in read i + 1 of step t.
@@ -191,14 +225,14 @@ impl Layout {
 
     /// Aᵀ at the start of a chunk.
     pub(super) fn memory(&self, chunk: usize) -> usize {
-        let attentions = self.seq_length * self.inner_steps * self.chunk_width;
+        let attentions = self.n_steps * self.inner_steps * self.chunk_width;
         let before = chunk - usize::from(!self.has_start);
         self.attentions() + attentions + before * self.matrix()
     }
 
     /// Numbers of a sample's tape.
     pub(super) fn tape(&self) -> usize {
-        let attentions = self.seq_length * self.inner_steps * self.chunk_width;
+        let attentions = self.n_steps * self.inner_steps * self.chunk_width;
         let kept = self.n_chunks() - usize::from(!self.has_start);
         self.attentions() + attentions + kept * self.matrix()
     }
@@ -207,12 +241,35 @@ impl Layout {
 /// What the forward pass leaves for the backward pass.
 #[derive(Debug)]
 pub(crate) struct Tape<T> {
-    pub(super) numbers: Buffer<T>,
+    numbers: Buffer<T>,
+    /// Where the tapes of each group's samples begin.
+    places: Vec<usize>,
+    /// Samples of a group.
+    group: usize,
+    /// Of all groups together.
     pub(super) layout: Layout,
     pub(super) arch: Arch,
 }
 
 impl<T> Tape<T> {
+    pub(super) fn new(layout: Layout, spans: &Spans, arch: Arch) -> Self {
+        let group = layout.group::<T>(spans.n_samples());
+        let places = layout.places(spans, group);
+        Tape {
+            numbers: Buffer::new(places[places.len() - 1]),
+            places,
+            group,
+            layout,
+            arch,
+        }
+    }
+
+    /// The tapes of the group that begins with a sample, one behind the other.
+    pub(super) fn of_group(&self, first: usize) -> *mut T {
+        // SAFETY: within the numbers.
+        unsafe { self.numbers.as_ptr().add(self.places[first / self.group]) }
+    }
+
     /// Bytes held.
     #[cfg(test)]
     pub(in super::super) fn bytes(&self) -> usize {

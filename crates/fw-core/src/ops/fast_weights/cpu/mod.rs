@@ -8,6 +8,8 @@
 //! A_{c+1} = λ^L A_c + η Σ_j λ^{L-1-j} w_j w_jᵀ
 //! ```
 //!
+//! A chunk begins and ends at the same steps in all samples, but a sample's last one ends where the sample does.
+//!
 //! One chunk for the whole sequence is the attention form, which wins on short ones; chunks of one step are the
 //! matrix form. What costs least lies between ([`chunk_length`]).
 //!
@@ -15,9 +17,10 @@
 //! yielded and s what it was made with, a read adds `λⁿ Aᵀ g + η Σ_j λ^{n-1-j} w_j (w_j · g)` to the gradient of
 //! s, `η λ^{n-1-j} ((w_j · s) g + (w_j · g) s)` to that of w_j, and `λⁿ g sᵀ` to that of A_c.
 //!
-//! A thread takes a few samples at a time, in lockstep, so that their products with the slow weights are
-//! products of matrices. Gradients of the slow weights are products over a chunk's steps, summed for each
-//! [part](crate::ops::cpu::Parts) of the batch, then over parts in their order.
+//! A thread takes a few samples at a time, in lockstep from their first steps on, so that their products with the slow
+//! weights are products of matrices: of the samples that have the step, which are the first ones of the few. Gradients of
+//! the slow weights are products over a chunk's steps, summed for each [part](crate::ops::cpu::Parts) of the samples, then over
+//! parts in their order.
 //!
 //! # The tape
 //!
@@ -30,6 +33,8 @@
 //! η λ^{n-1-j} (w_j · s)                T · S · L
 //! A at each chunk's start              (T / L) · H², none if a single chunk starts at A = 0
 //! ```
+//!
+//! T is that of the longest of the few; what lies there for steps that a shorter one does not have is not written.
 
 mod backward;
 mod forward;

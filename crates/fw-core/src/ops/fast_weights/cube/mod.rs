@@ -12,21 +12,25 @@ use burn::tensor::Tensor;
 use burn_cubecl::cubecl::ir::HardwareProperties;
 
 use super::{FastMemory, MemoryForm, Options, State, Weights, WrittenState};
-use crate::ops::Sequence;
 use crate::ops::cube::hardware;
 use crate::ops::operation::{Place, on_cube, operands};
+use crate::ops::{Sequence, Spans};
 use plan::Plan;
 
-/// Fast weights over a whole sequence by the kernel; nothing, where there is none. Everything is computed in f32, and comes back
-/// in the input's type.
+/// Fast weights over a whole sequence by the kernel; nothing, where there is none, or the spans are not those of a batch. Everything
+/// is computed in f32, and comes back in the input's type.
 #[track_caller]
 pub(super) fn fast_weights(
     input: &Sequence,
+    spans: &Spans,
     state: &State,
     weights: &Weights,
     options: &Options,
     form: MemoryForm,
 ) -> Option<(Tensor<3>, State)> {
+    if !spans.are_of_batch() {
+        return None;
+    }
     let tensor = input.tensor();
     let hardware = hardware(&tensor.device(), tensor.dtype(), tensor.dims()[0])?;
     run(input, state, weights, options, form, (&hardware, None))

@@ -3,6 +3,7 @@
 use super::super::super::WrittenState;
 use super::super::rows::transpose;
 use super::{Pass, Sample};
+use crate::ops::Span;
 use crate::ops::cpu::{
     Initial, Real, Rows, RowsMut, Simd, Strided, add_product, add_rows, clear, product,
 };
@@ -17,29 +18,29 @@ fn pieces(n: usize) -> impl Iterator<Item = (usize, usize)> {
 
 impl<T: Real> Pass<'_, T> {
     /// Whether the memory at the chunk's end has a gradient.
-    fn is_memory_read_after(&self, chunk: usize) -> bool {
-        chunk + 1 < self.layout.n_chunks() || self.call.cotangents.memory.is_some()
+    fn is_memory_read_after(&self, span: Span, chunk: usize) -> bool {
+        !self.layout.is_last(span, chunk) || self.of_last_memory(span).is_some()
     }
 
     /// The chunk's states and writes, and what its writes owe to the memory at its end.
     #[inline(always)]
     pub(super) unsafe fn begin_chunk<S: Simd>(&self, sample: Sample<T>, chunk: usize) {
-        let (layout, room, width) = (&self.layout, &self.room, self.layout.width);
-        let (d, steps) = (layout.d_hidden, layout.steps(chunk));
-        let n = steps.len();
+        let (layout, room, width) = (&self.layout, self.room, self.layout.width);
+        let (d, start) = (layout.d_hidden, layout.start(chunk));
+        let (first, n) = (
+            sample.span.first + start,
+            layout.n_steps_of(sample.span, chunk),
+        );
         // SAFETY: as in `run`.
         unsafe {
             let states = sample.scratch.add(room.states);
-            let before = match steps.start {
+            let before = match start {
                 0 => &self.call.problem.hidden[sample.index * d..][..d],
-                start => {
-                    &self.call.output[(sample.index * layout.seq_length + start - 1) * d..][..d]
-                }
+                _ => &self.call.output[(first - 1) * d..][..d],
             };
             layout.row().copy_padded::<S, T>(before.as_ptr(), states);
             for t in 0..n {
-                let row = (sample.index * layout.seq_length + steps.start + t) * d;
-                let row = self.call.output[row..].as_ptr();
+                let row = self.call.output[(first + t) * d..].as_ptr();
                 layout
                     .row()
                     .copy_padded::<S, T>(row, states.add((t + 1) * width));
@@ -60,7 +61,7 @@ impl<T: Real> Pass<'_, T> {
             }
 
             let writes = sample.scratch.add(room.writes);
-            if !self.is_memory_read_after(chunk) {
+            if !self.is_memory_read_after(sample.span, chunk) {
                 clear(writes, n * width);
                 return;
             }
@@ -98,12 +99,12 @@ impl<T: Real> Pass<'_, T> {
     /// The chunk's writes as rows.
     #[inline(always)]
     pub(super) unsafe fn write_rows(&self, sample: Sample<T>, chunk: usize) -> Rows<T> {
-        let (layout, room, width) = (&self.layout, &self.room, self.layout.width);
+        let (layout, room, width) = (&self.layout, self.room, self.layout.width);
         // SAFETY: as in `run`.
         unsafe {
             match layout.write {
                 WrittenState::Preliminary if layout.inner_steps > 0 => Rows::new(
-                    sample.tape.add(layout.query(layout.steps(chunk).start, 0)),
+                    sample.tape.add(layout.query(layout.start(chunk), 0)),
                     layout.inner_steps * width,
                 ),
                 _ => Rows::new(sample.scratch.add(room.states + width), width),
@@ -114,10 +115,10 @@ impl<T: Real> Pass<'_, T> {
     /// The chunk's share in the gradients of the slow weights, the input, and the memory at its start.
     #[inline(always)]
     pub(super) unsafe fn end_chunk<S: Simd>(&self, sample: Sample<T>, chunk: usize) {
-        let (layout, room, width) = (&self.layout, &self.room, self.layout.width);
+        let (layout, room, width) = (&self.layout, self.room, self.layout.width);
         let d = layout.d_hidden;
-        let steps = layout.steps(chunk);
-        let (n, vectors) = (steps.len(), width / layout.lanes);
+        let start = layout.start(chunk);
+        let (n, vectors) = (layout.n_steps_of(sample.span, chunk), width / layout.lanes);
         // SAFETY: as in `run`.
         unsafe {
             for (first, n) in pieces(n) {
@@ -129,7 +130,7 @@ impl<T: Real> Pass<'_, T> {
                     RowsMut::new(sample.sums.add(self.sums.w_hidden), width),
                 );
             }
-            self.project_back::<S>(sample, steps.start, n);
+            self.project_back::<S>(sample, start, n);
             if chunk > 0 || self.call.wanted.start {
                 // dA += Σ λⁿ g sᵀ over the reads
                 for t in 0..n {
@@ -143,7 +144,7 @@ impl<T: Real> Pass<'_, T> {
                 add_product::<S, T>(
                     [d, n * layout.inner_steps, vectors],
                     Strided::new(sample.scratch.add(room.reads), 1, width),
-                    Rows::new(sample.tape.add(layout.query(steps.start, 0)), width),
+                    Rows::new(sample.tape.add(layout.query(start, 0)), width),
                     RowsMut::new(sample.scratch.add(room.memory_gradient), width),
                 );
             }
@@ -153,9 +154,9 @@ impl<T: Real> Pass<'_, T> {
     /// The share of `n` steps in the gradients of the projection and of what it projects.
     #[inline(always)]
     unsafe fn project_back<S: Simd>(&self, sample: Sample<T>, start: usize, n: usize) {
-        let (layout, room, width) = (&self.layout, &self.room, self.layout.width);
+        let (layout, room, width) = (&self.layout, self.room, self.layout.width);
         let (d, d_input) = (layout.d_hidden, layout.d_input);
-        let first = sample.index * layout.seq_length + start;
+        let first = sample.span.first + start;
         let problem = self.call.problem;
         // SAFETY: as in `run`.
         unsafe {

@@ -9,6 +9,7 @@ use core::ops::Range;
 use super::super::fused::Each;
 use super::forward::is_symmetric;
 use super::layout::{Layout, Problem, Shared, Tape};
+use crate::ops::Span;
 use crate::ops::cpu::{
     BackwardPass, BlockSums, Initial, Offsets, Real, Row, Rows, RowsMut, SharedMut, Simd, Strided,
     Sweep, WithSimd, Written, clear, product, transposed, trimmed,
@@ -21,11 +22,11 @@ pub(in super::super) struct Cotangents<'a, T> {
     pub(in super::super) hidden: &'a [T],
     /// Of every write, if they were outputs.
     pub(in super::super) writes: Option<&'a [T]>,
-    /// Of the last A, if it was an output.
+    /// Of the last A of each sample that has an end, if they were outputs.
     pub(in super::super) memory: Option<&'a [T]>,
 }
 
-/// Runs the sequence backward: the gradients of the operands, in their shapes; empty where there is no such operand, or, of those that cost
+/// Runs the sequences backward: the gradients of the operands, in their shapes; empty where there is no such operand, or, of those that cost
 /// most, where it is not wanted. `output` is every h_t, as the forward pass gave it.
 pub(in super::super) fn backward<T: Real>(
     problem: &Problem<T>,
@@ -58,7 +59,7 @@ impl<T: Real> WithSimd for Call<'_, T> {
 
     fn with_simd<S: Simd>(self) -> Each<Vec<T>> {
         let (problem, layout) = (self.problem, self.tape.layout);
-        let batch_size = problem.batch_size;
+        let spans = problem.spans;
         let (d_input, d_hidden) = (layout.d_input, layout.d_hidden);
         let mut input = Written::new(problem.input.len(), self.wanted.input);
         let mut hidden = Written::new(problem.hidden.len(), true);
@@ -68,40 +69,40 @@ impl<T: Real> WithSimd for Call<'_, T> {
         let (w_input, bias) = problem.projection.unwrap_or((&[], &[]));
         let sums = Sums::new(&layout);
         let pass = Pass {
-            shared: Shared::new(problem, &layout),
+            shared: &Shared::new(problem, &layout),
             symmetric: is_symmetric(problem),
-            w_input: transposed(w_input, d_hidden, layout.input_width),
-            w_hidden: transposed(problem.w_hidden, d_hidden, layout.width),
-            room: Room::new(&layout),
+            w_input: &transposed(w_input, d_hidden, layout.input_width),
+            w_hidden: &transposed(problem.w_hidden, d_hidden, layout.width),
+            room: &Room::new(&layout),
             input: input.place(),
             hidden: hidden.place(),
             start: start.place(),
             call: &self,
             layout,
-            sums,
+            sums: &sums,
         };
-        let group = layout.group::<T>(batch_size);
+        let group = layout.group::<T>(spans.n_samples());
         let sweep = Sweep {
-            parts: layout.parts::<T>(batch_size),
+            parts: layout.parts::<T>(spans),
             group,
             scratch: group * pass.room.sample + pass.room.common,
         };
         // SAFETY: the machine has the instructions of S, and the scratch is that of `Room`.
-        let joined = unsafe { sweep.backward::<S, T>(&pass, pass.sums.size, layout.seq_length) };
+        let joined = unsafe { sweep.backward::<S, T>(&pass, sums.size, layout.n_steps) };
         // SAFETY: every sample has written its own gradients, where they were wanted.
         let (input, hidden, start) = unsafe { (input.finish(), hidden.finish(), start.finish()) };
         // SAFETY: that many sums were made.
-        let joined = unsafe { joined.first(pass.sums.size) };
+        let joined = unsafe { joined.first(sums.size) };
         let row = Row::new(d_hidden, layout.lanes);
         let trimmed = |start: usize, rows: usize| trimmed(&joined[start..], rows, row);
         let norms = usize::from(problem.norm.is_some());
         let (w_input, w_hidden) = (
-            trimmed(pass.sums.w_input, d_input),
-            trimmed(pass.sums.w_hidden, d_hidden),
+            trimmed(sums.w_input, d_input),
+            trimmed(sums.w_hidden, d_hidden),
         );
-        let bias = trimmed(pass.sums.bias, bias.len() / d_hidden);
-        let gain = trimmed(pass.sums.gain, norms);
-        let norm_bias = trimmed(pass.sums.norm_bias, norms);
+        let bias = trimmed(sums.bias, bias.len() / d_hidden);
+        let gain = trimmed(sums.gain, norms);
+        let norm_bias = trimmed(sums.norm_bias, norms);
         Each {
             input,
             hidden,
@@ -217,24 +218,26 @@ const FEW: usize = 64;
 
 struct Pass<'a, T: Real> {
     call: &'a Call<'a, T>,
+    /// Of all samples, or of those of a group.
     layout: Layout,
-    shared: Shared<'a, T>,
+    shared: &'a Shared<'a, T>,
     symmetric: bool,
     /// Cᵀ and Wᵀ, rows padded.
-    w_input: Vec<T>,
-    w_hidden: Vec<T>,
-    room: Room,
-    sums: Sums,
+    w_input: &'a [T],
+    w_hidden: &'a [T],
+    room: &'a Room,
+    sums: &'a Sums,
     /// Where the gradients go that each sample has for itself.
     input: SharedMut<T>,
     hidden: SharedMut<T>,
     start: SharedMut<T>,
 }
 
-/// A sample's place in the scratch memory, its tape, and the sums of its part.
+/// A sample's rows, its place in the scratch memory, its tape, and the sums of its part.
 #[derive(Clone, Copy)]
 struct Sample<T> {
     index: usize,
+    span: Span,
     scratch: *mut T,
     common: *mut T,
     tape: *const T,
@@ -244,60 +247,67 @@ struct Sample<T> {
 impl<T: Real> BackwardPass<T> for Pass<'_, T> {
     #[inline(always)]
     unsafe fn run<S: Simd>(&self, samples: Range<usize>, scratch: *mut T, sums: &mut BlockSums<T>) {
-        let (layout, room) = (&self.layout, &self.room);
+        let spans = self.call.problem.spans;
+        let pass = Pass {
+            layout: self.layout.of_steps(spans.of(samples.start).n_steps),
+            ..*self
+        };
+        let (layout, room) = (&pass.layout, pass.room);
         let (width, vectors) = (layout.width, layout.width / layout.lanes);
         let group = samples.len();
+        let tape = self.call.tape.of_group(samples.start).cast_const();
         // SAFETY: every offset below lies in the piece that it belongs to, by the sizes of `Room` and `Layout`.
         unsafe {
             let common = scratch.add(group * room.sample);
             let block = sums.block();
-            let sample = |g: usize| {
-                let index = samples.start + g;
-                Sample {
-                    index,
-                    scratch: scratch.add(g * room.sample),
-                    common,
-                    tape: self.call.tape.numbers.as_ptr().add(index * layout.tape()),
-                    sums: block,
-                }
+            let sample = |g: usize| Sample {
+                index: samples.start + g,
+                span: spans.of(samples.start + g),
+                scratch: scratch.add(g * room.sample),
+                common,
+                tape: tape.add(g * layout.tape()),
+                sums: block,
             };
             for g in 0..group {
-                self.begin::<S>(sample(g));
+                pass.begin::<S>(sample(g));
             }
-            self.begin_norm(common);
-            // Shares in its gain and bias of a step of all samples.
-            let shares = group * (layout.inner_steps + 1);
+            pass.begin_norm(common);
+            // Shares in the normalisation's gain and bias.
             let mut n_shares = 0;
             for chunk in (0..layout.n_chunks()).rev() {
                 let steps = layout.steps(chunk);
-                for g in 0..group {
-                    self.begin_chunk::<S>(sample(g), chunk);
+                let n_there = spans.n_active(&samples, steps.start);
+                for g in 0..n_there {
+                    pass.begin_chunk::<S>(sample(g), chunk);
                 }
                 for t in (0..steps.len()).rev() {
-                    for g in 0..group {
-                        self.step::<S>(sample(g), group, chunk, t);
+                    let n_active = spans.n_active(&samples, steps.start + t);
+                    for g in 0..n_active {
+                        pass.step::<S>(sample(g), group, chunk, t);
                     }
                     // The gradient of h_{t-1} by way of z_t: dz_t Wᵀ
                     product::<S, T>(
-                        [group, layout.d_hidden, vectors],
+                        [n_active, layout.d_hidden, vectors],
                         Strided::new(scratch.add(room.inputs + t * width), room.sample, 1),
-                        Rows::new(self.w_hidden.as_ptr(), width),
+                        Rows::new(pass.w_hidden.as_ptr(), width),
                         Initial::Zero,
                         RowsMut::new(scratch.add(room.hidden), room.sample),
                     );
-                    n_shares += shares;
+                    n_shares += n_active * (layout.inner_steps + 1);
                     if n_shares >= FEW || t == 0 {
-                        self.end_norm::<S>(common, block);
+                        pass.end_norm::<S>(common, block);
                         n_shares = 0;
                     }
                 }
-                for g in 0..group {
-                    self.end_chunk::<S>(sample(g), chunk);
+                let mut n_rows = 0;
+                for g in 0..n_there {
+                    pass.end_chunk::<S>(sample(g), chunk);
+                    n_rows += layout.n_steps_of(spans.of(samples.start + g), chunk);
                 }
-                sums.added(group * steps.len());
+                sums.added(n_rows);
             }
             for g in 0..group {
-                self.end::<S>(sample(g));
+                pass.end::<S>(sample(g));
             }
         }
     }
@@ -329,21 +339,28 @@ impl<T: Real> Pass<'_, T> {
         }
     }
 
+    /// The gradient of a sample's last A, if it was an output.
+    fn of_last_memory(&self, span: Span) -> Option<&[T]> {
+        let numbers = self.layout.d_hidden * self.layout.d_hidden;
+        let memory = self.call.cotangents.memory?;
+        span.end.map(|end| &memory[end * numbers..][..numbers])
+    }
+
     /// The gradients of the last state: of h none beyond its output's, of A what came with it.
     #[inline(always)]
     unsafe fn begin<S: Simd>(&self, sample: Sample<T>) {
-        let (layout, room) = (&self.layout, &self.room);
+        let (layout, room) = (&self.layout, self.room);
         let d = layout.d_hidden;
         // SAFETY: as in `run`.
         unsafe {
             clear(sample.scratch.add(room.hidden), layout.width);
             let gradient = sample.scratch.add(room.memory_gradient);
-            match self.call.cotangents.memory {
-                None if layout.n_chunks() == 1 && !self.call.wanted.start => {}
+            match self.of_last_memory(sample.span) {
+                None if layout.is_last(sample.span, 0) && !self.call.wanted.start => {}
                 None => clear(gradient, layout.matrix()),
                 Some(memory) => {
                     for row in 0..d {
-                        let from = memory[(sample.index * d + row) * d..].as_ptr();
+                        let from = memory[row * d..].as_ptr();
                         layout
                             .row()
                             .copy_padded::<S, T>(from, gradient.add(row * layout.width));
@@ -356,7 +373,7 @@ impl<T: Real> Pass<'_, T> {
     /// The gradients of the first state.
     #[inline(always)]
     unsafe fn end<S: Simd>(&self, sample: Sample<T>) {
-        let (layout, room) = (&self.layout, &self.room);
+        let (layout, room) = (&self.layout, self.room);
         let d = layout.d_hidden;
         // SAFETY: as in `run`.
         unsafe {

@@ -24,9 +24,9 @@ impl<T: Real> Pass<'_, T> {
         chunk: usize,
         t: usize,
     ) {
-        let (layout, room, width) = (&self.layout, &self.room, self.layout.width);
+        let (layout, room, width) = (&self.layout, self.room, self.layout.width);
         let (d, last) = (layout.d_hidden, layout.inner_steps);
-        let time = layout.steps(chunk).start + t;
+        let time = layout.start(chunk) + t;
         let normalize_preliminary =
             layout.norms > 0 && self.call.problem.options.normalize_preliminary;
         // SAFETY: as in `run`.
@@ -43,7 +43,7 @@ impl<T: Real> Pass<'_, T> {
             let z_gradient = sample.scratch.add(room.inputs + t * width);
             clear(z_gradient, width);
 
-            let row = (sample.index * layout.seq_length + time) * d;
+            let row = (sample.span.first + time) * d;
             let row = self.call.cotangents.hidden[row..].as_ptr();
             layout.row().copy_padded::<S, T>(row, gradient);
             layout
@@ -89,14 +89,14 @@ impl<T: Real> Pass<'_, T> {
     }
 
     /// Asks for what the backward pass of a step reads once, and for the same step's row of what the next chunk or
-    /// the next samples begin with.
+    /// the next samples begin with, where those of a batch lie.
     #[inline(always)]
     unsafe fn prefetch(&self, sample: Sample<T>, time: usize, group: usize) {
         let layout = &self.layout;
-        let row = sample.index * layout.seq_length + time;
+        let row = sample.span.first + time;
         let next = match time.checked_sub(layout.chunk) {
-            Some(earlier) => sample.index * layout.seq_length + earlier,
-            None => row + group * layout.seq_length,
+            Some(earlier) => sample.span.first + earlier,
+            None => row + group * sample.span.n_steps,
         };
         let d = layout.d_hidden;
         // SAFETY: as in `run`; what lies past the end is asked for, not read.
@@ -127,17 +127,17 @@ impl<T: Real> Pass<'_, T> {
     /// an output.
     #[inline(always)]
     unsafe fn add_write<S: Simd>(&self, sample: Sample<T>, chunk: usize, t: usize, to: *mut T) {
-        let (layout, room, width) = (&self.layout, &self.room, self.layout.width);
-        let steps = layout.steps(chunk);
+        let (layout, room, width) = (&self.layout, self.room, self.layout.width);
+        let (start, n) = (layout.start(chunk), layout.n_steps_of(sample.span, chunk));
         let d = layout.d_hidden;
         // SAFETY: as in `run`.
         unsafe {
             let row = sample.scratch.add(room.writes + t * width);
             let block = t / BLOCK * BLOCK;
-            let end = (block + BLOCK).min(steps.len());
-            let later = (steps.len() - end) * layout.inner_steps;
+            let end = (block + BLOCK).min(n);
+            let later = (n - end) * layout.inner_steps;
             if t + 1 == end && later > 0 {
-                for [coefficients, rows] in self.reads(sample, steps.start, end) {
+                for [coefficients, rows] in self.reads(sample, start, end) {
                     add_product::<S, T>(
                         [end - block, later, width / layout.lanes],
                         Strided::new(coefficients.add(block), 1, layout.chunk_width),
@@ -151,7 +151,7 @@ impl<T: Real> Pass<'_, T> {
                 WrittenState::Preliminary => t,
             };
             let sizes = [(end - first) * layout.inner_steps, width / layout.lanes];
-            for [coefficients, rows] in self.reads(sample, steps.start, first) {
+            for [coefficients, rows] in self.reads(sample, start, first) {
                 if sizes[0] == 0 {
                     break;
                 }
@@ -160,7 +160,7 @@ impl<T: Real> Pass<'_, T> {
             }
             layout.row().add_to::<S, T>(row, to);
             if let Some(writes) = self.call.cotangents.writes {
-                let row = (sample.index * layout.seq_length + steps.start + t) * d;
+                let row = (sample.span.first + start + t) * d;
                 for (unit, gradient) in writes[row..][..d].iter().enumerate() {
                     *to.add(unit) += *gradient;
                 }
@@ -172,7 +172,7 @@ impl<T: Real> Pass<'_, T> {
     /// chunk on: coefficients of s with g, and of g with s.
     #[inline(always)]
     unsafe fn reads(&self, sample: Sample<T>, start: usize, first: usize) -> [[*const T; 2]; 2] {
-        let (layout, room) = (&self.layout, &self.room);
+        let (layout, room) = (&self.layout, self.room);
         let read = first * layout.inner_steps;
         // SAFETY: as in `run`.
         unsafe {

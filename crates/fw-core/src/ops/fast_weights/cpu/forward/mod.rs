@@ -7,23 +7,24 @@ use core::ops::Range;
 use super::super::WrittenState;
 use super::layout::{Layout, Problem, Shared, Tape};
 use super::rows::transpose;
+use crate::ops::Span;
 use crate::ops::cpu::{
-    Arch, Buffer, ForwardPass, Offsets, Real, Rows, RowsMut, SharedMut, Simd, Strided, Sweep,
-    WithSimd, add_product, clear,
+    Arch, ForwardPass, Offsets, Real, Rows, RowsMut, SharedMut, Simd, Strided, Sweep, WithSimd,
+    add_product, clear,
 };
 
 /// Where the results of a forward pass go. All of it is written.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Outputs<T> {
-    /// Every h_t, `[batch_size, seq_length, d_hidden]`.
+    /// Every h_t, `[n_rows, d_hidden]`.
     pub(in super::super) hidden: SharedMut<T>,
     /// Every vector that was written, in the same shape, if it is wanted.
     pub(in super::super) writes: Option<SharedMut<T>>,
-    /// The last A, `[batch_size, d_hidden, d_hidden]`, if it is wanted.
+    /// The last A of each sample that has an end, `[n_ends, d_hidden, d_hidden]`, if they are wanted.
     pub(in super::super) memory: Option<SharedMut<T>>,
 }
 
-/// Runs the sequence. With `keep`, what the backward pass needs comes back.
+/// Runs the sequences. With `keep`, what the backward pass needs comes back.
 ///
 /// # Safety
 /// The machine must have the instructions of `arch`, and the outputs room for what their fields say.
@@ -55,26 +56,20 @@ impl<T: Real> WithSimd for Call<'_, T> {
 
     fn with_simd<S: Simd>(self) -> Self::Output {
         let layout = Layout::new(self.problem, T::lanes::<S>());
-        let batch_size = self.problem.batch_size;
-        let tape = self.keep.then(|| Tape {
-            numbers: Buffer::new(batch_size * layout.tape()),
-            layout,
-            arch: self.arch,
-        });
+        let spans = self.problem.spans;
+        let tape = self.keep.then(|| Tape::new(layout, spans, self.arch));
         let pass = Pass {
             problem: self.problem,
-            shared: Shared::new(self.problem, &layout),
+            shared: &Shared::new(self.problem, &layout),
             symmetric: is_symmetric(self.problem),
-            tape: tape
-                .as_ref()
-                .map(|tape| SharedMut::new(tape.numbers.as_ptr())),
-            room: Room::new(&layout),
+            tape: tape.as_ref(),
+            room: &Room::new(&layout),
             call: &self,
             layout,
         };
-        let group = layout.group::<T>(batch_size);
+        let group = layout.group::<T>(spans.n_samples());
         let sweep = Sweep {
-            parts: layout.parts::<T>(batch_size),
+            parts: layout.parts::<T>(spans),
             group,
             scratch: group * pass.room.sample + pass.room.common,
         };
@@ -151,17 +146,19 @@ impl Room {
 struct Pass<'a, T: Real> {
     problem: &'a Problem<'a, T>,
     call: &'a Call<'a, T>,
+    /// Of all samples, or of those of a group.
     layout: Layout,
-    shared: Shared<'a, T>,
+    shared: &'a Shared<'a, T>,
     symmetric: bool,
-    tape: Option<SharedMut<T>>,
-    room: Room,
+    tape: Option<&'a Tape<T>>,
+    room: &'a Room,
 }
 
-/// A sample's place in the scratch memory, and its tape.
+/// A sample's rows, its place in the scratch memory, and its tape.
 #[derive(Clone, Copy)]
 struct Sample<T> {
     index: usize,
+    span: Span,
     scratch: *mut T,
     common: *mut T,
     tape: Option<*mut T>,
@@ -170,42 +167,49 @@ struct Sample<T> {
 impl<T: Real> ForwardPass<T> for Pass<'_, T> {
     #[inline(always)]
     unsafe fn run<S: Simd>(&self, samples: Range<usize>, scratch: *mut T) {
-        let (layout, room) = (&self.layout, &self.room);
+        let spans = self.problem.spans;
+        let pass = Pass {
+            layout: self.layout.of_steps(spans.of(samples.start).n_steps),
+            ..*self
+        };
+        let (layout, room) = (&pass.layout, pass.room);
         let (width, vectors) = (layout.width, layout.width / layout.lanes);
         let group = samples.len();
+        let tape = pass.tape.map(|tape| tape.of_group(samples.start));
         // SAFETY: every offset below lies in the piece that it belongs to, by the sizes of `Room` and `Layout`.
         unsafe {
             let common = scratch.add(group * room.sample);
             let sample = |g: usize| Sample {
                 index: samples.start + g,
+                span: spans.of(samples.start + g),
                 scratch: scratch.add(g * room.sample),
                 common,
-                tape: self
-                    .tape
-                    .map(|tape| tape.at((samples.start + g) * layout.tape())),
+                tape: tape.map(|tape| tape.add(g * layout.tape())),
             };
             for g in 0..group {
-                self.begin::<S>(sample(g));
+                pass.begin::<S>(sample(g));
             }
             for chunk in 0..layout.n_chunks() {
                 let steps = layout.steps(chunk);
-                for g in 0..group {
-                    self.begin_chunk::<S>(sample(g), chunk);
+                let n_there = spans.n_active(&samples, steps.start);
+                for g in 0..n_there {
+                    pass.begin_chunk::<S>(sample(g), chunk);
                 }
                 for t in 0..steps.len() {
+                    let n_active = spans.n_active(&samples, steps.start + t);
                     // z_t += h_{t-1} W
                     add_product::<S, T>(
-                        [group, layout.d_hidden, vectors],
+                        [n_active, layout.d_hidden, vectors],
                         Strided::new(scratch.add(room.states + t * width), room.sample, 1),
-                        Rows::new(self.shared.w_hidden.as_ptr(), width),
+                        Rows::new(pass.shared.w_hidden.as_ptr(), width),
                         RowsMut::new(scratch.add(room.inputs + t * width), room.sample),
                     );
-                    for g in 0..group {
-                        self.step::<S>(sample(g), chunk, steps.start, t);
+                    for g in 0..n_active {
+                        pass.step::<S>(sample(g), chunk, steps.start, t);
                     }
                 }
-                for g in 0..group {
-                    self.end_chunk::<S>(sample(g), chunk);
+                for g in 0..n_there {
+                    pass.end_chunk::<S>(sample(g), chunk);
                 }
             }
         }
@@ -213,10 +217,24 @@ impl<T: Real> ForwardPass<T> for Pass<'_, T> {
 }
 
 impl<T: Real> Pass<'_, T> {
+    /// Where a sample's last memory goes, if it is wanted.
+    fn last_memory(&self, span: Span) -> Option<SharedMut<T>> {
+        let d = self.layout.d_hidden;
+        let memory = self.call.outputs.memory?;
+        // SAFETY: there is room for the memory of each end.
+        span.end
+            .map(|end| SharedMut::new(unsafe { memory.at(end * d * d) }))
+    }
+
+    /// Whether the memory after a chunk is read by the next one, or wanted.
+    fn has_memory_after(&self, span: Span, chunk: usize) -> bool {
+        !self.layout.is_last(span, chunk) || self.last_memory(span).is_some()
+    }
+
     /// The first state and memory.
     #[inline(always)]
     unsafe fn begin<S: Simd>(&self, sample: Sample<T>) {
-        let (layout, room) = (&self.layout, &self.room);
+        let (layout, room) = (&self.layout, self.room);
         let d = layout.d_hidden;
         // SAFETY: as in `run`.
         unsafe {
@@ -225,7 +243,7 @@ impl<T: Real> Pass<'_, T> {
             layout.row().copy_padded::<S, T>(hidden.as_ptr(), states);
             let memory = sample.scratch.add(room.memory);
             match self.problem.start {
-                None if layout.n_chunks() == 1 && self.call.outputs.memory.is_none() => {}
+                None if !self.has_memory_after(sample.span, 0) => {}
                 None => clear(memory, layout.matrix()),
                 Some(start) => {
                     let start = &start[sample.index * d * d..][..d * d];
@@ -246,26 +264,26 @@ impl<T: Real> Pass<'_, T> {
     /// `x_t C + b` for the steps of a chunk.
     #[inline(always)]
     unsafe fn begin_chunk<S: Simd>(&self, sample: Sample<T>, chunk: usize) {
-        let (layout, room, width) = (&self.layout, &self.room, self.layout.width);
-        let steps = layout.steps(chunk);
+        let (layout, room, width) = (&self.layout, self.room, self.layout.width);
+        let (start, n) = (layout.start(chunk), layout.n_steps_of(sample.span, chunk));
         let d_input = layout.d_input;
         // SAFETY: as in `run`.
         unsafe {
             let inputs = sample.scratch.add(room.inputs);
-            let first = sample.index * layout.seq_length + steps.start;
+            let first = sample.span.first + start;
             if self.problem.projection.is_none() {
-                for t in 0..steps.len() {
+                for t in 0..n {
                     let row = self.problem.input[(first + t) * layout.d_hidden..].as_ptr();
                     layout.row().copy_padded::<S, T>(row, inputs.add(t * width));
                 }
             } else {
-                for t in 0..steps.len() {
+                for t in 0..n {
                     layout
                         .row()
                         .copy::<S, T>(self.shared.bias.as_ptr(), inputs.add(t * width));
                 }
                 add_product::<S, T>(
-                    [steps.len(), d_input, width / layout.lanes],
+                    [n, d_input, width / layout.lanes],
                     Strided::new(self.problem.input[first * d_input..].as_ptr(), d_input, 1),
                     Rows::new(self.shared.w_input.as_ptr(), width),
                     RowsMut::new(inputs, width),
@@ -282,7 +300,7 @@ impl<T: Real> Pass<'_, T> {
     /// The chunk's writes as rows.
     #[inline(always)]
     unsafe fn write_rows(&self, sample: Sample<T>) -> Rows<T> {
-        let (layout, room) = (&self.layout, &self.room);
+        let (layout, room) = (&self.layout, self.room);
         let start = match layout.write {
             WrittenState::Final => room.states + layout.width,
             WrittenState::Preliminary => room.rows,
@@ -297,12 +315,11 @@ impl<T: Real> Pass<'_, T> {
     /// The memory after the chunk, if it is read again, and the state that the next one starts from.
     #[inline(always)]
     unsafe fn end_chunk<S: Simd>(&self, sample: Sample<T>, chunk: usize) {
-        let (layout, room, width) = (&self.layout, &self.room, self.layout.width);
-        let n = layout.steps(chunk).len();
-        let is_last = chunk + 1 == layout.n_chunks();
+        let (layout, room, width) = (&self.layout, self.room, self.layout.width);
+        let n = layout.n_steps_of(sample.span, chunk);
         // SAFETY: as in `run`.
         unsafe {
-            if !is_last || self.call.outputs.memory.is_some() {
+            if self.has_memory_after(sample.span, chunk) {
                 let memory = sample.scratch.add(room.memory);
                 let scaled = sample.common.add(room.scaled);
                 let rates = self.shared.rates(n);
@@ -329,15 +346,19 @@ impl<T: Real> Pass<'_, T> {
             }
             let states = sample.scratch.add(room.states);
             layout.row().copy::<S, T>(states.add(n * width), states);
-            if let (Some(last), true) = (self.call.outputs.memory, is_last) {
+            if let (Some(last), true) = (
+                self.last_memory(sample.span),
+                layout.is_last(sample.span, chunk),
+            ) {
                 let d = layout.d_hidden;
                 let memory = sample.scratch.add(room.memory);
                 if !self.symmetric {
                     transpose(memory, d, width);
                 }
                 for row in 0..d {
-                    let to = last.at((sample.index * d + row) * d);
-                    layout.row().copy_units::<S, T>(memory.add(row * width), to);
+                    layout
+                        .row()
+                        .copy_units::<S, T>(memory.add(row * width), last.at(row * d));
                 }
             }
         }

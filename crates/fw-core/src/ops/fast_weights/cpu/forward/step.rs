@@ -15,7 +15,7 @@ impl<T: Real> Pass<'_, T> {
         start: usize,
         t: usize,
     ) {
-        let (layout, room, width) = (&self.layout, &self.room, self.layout.width);
+        let (layout, room, width) = (&self.layout, self.room, self.layout.width);
         let (d_hidden, last) = (layout.d_hidden, layout.inner_steps);
         let time = start + t;
         // SAFETY: as in `run`.
@@ -44,7 +44,7 @@ impl<T: Real> Pass<'_, T> {
             if layout.write == WrittenState::Final {
                 self.write::<S>(sample, time, t, hidden);
             }
-            let first = (sample.index * layout.seq_length + time) * d_hidden;
+            let first = (sample.span.first + time) * d_hidden;
             layout
                 .row()
                 .copy_units::<S, T>(hidden, self.call.outputs.hidden.at(first));
@@ -61,7 +61,7 @@ impl<T: Real> Pass<'_, T> {
         v: *const T,
         to: *mut T,
     ) {
-        let (layout, room, shared) = (&self.layout, &self.room, &self.shared);
+        let (layout, room, shared) = (&self.layout, self.room, self.shared);
         let activation = self.problem.options.activation;
         let rows = (0..layout.width).step_by(layout.lanes);
         // SAFETY: as in `run`.
@@ -117,7 +117,7 @@ impl<T: Real> Pass<'_, T> {
         z: *const T,
         sum: *mut T,
     ) {
-        let (layout, room) = (&self.layout, &self.room);
+        let (layout, room) = (&self.layout, self.room);
         let n = layout.visible(t);
         // SAFETY: as in `run`.
         unsafe {
@@ -142,7 +142,7 @@ impl<T: Real> Pass<'_, T> {
     /// Remembers w_t.
     #[inline(always)]
     unsafe fn write<S: Simd>(&self, sample: Sample<T>, time: usize, t: usize, vector: *const T) {
-        let (layout, room) = (&self.layout, &self.room);
+        let (layout, room) = (&self.layout, self.room);
         // SAFETY: as in `run`.
         unsafe {
             if layout.write == WrittenState::Preliminary {
@@ -154,7 +154,7 @@ impl<T: Real> Pass<'_, T> {
                 *column.add(unit * layout.chunk_width) = *vector.add(unit);
             }
             if let Some(writes) = self.call.outputs.writes {
-                let first = (sample.index * layout.seq_length + time) * layout.d_hidden;
+                let first = (sample.span.first + time) * layout.d_hidden;
                 layout.row().copy_units::<S, T>(vector, writes.at(first));
             }
         }
