@@ -15,10 +15,10 @@ use burn::tensor::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::display::displayed;
-use crate::error::{expect_valid, require, require_size};
+use crate::error::{expect_fits, expect_valid, require, require_size};
 #[cfg(feature = "flex")]
 use crate::ops::operation::is_available;
-use crate::ops::{Sequence, ntm, scan};
+use crate::ops::{Sequence, Spans, ntm, scan};
 use crate::recurrent::{check_input, empty_output, expect_state, state_or_initial, step_by_kernel};
 use crate::{Activation, ConfigError, ExecutionPath, LstmConfig, Recurrent, StateError};
 
@@ -480,22 +480,41 @@ impl Recurrent for Ntm {
     ) -> (Tensor<3>, NtmState) {
         self.sequence(Sequence::Projected(projected), state)
     }
+
+    fn forward_spans(
+        &self,
+        input: &Tensor<2>,
+        state: Option<NtmState>,
+        spans: &Spans,
+    ) -> Option<(Tensor<2>, NtmState)> {
+        if self.path == ExecutionPath::Composed {
+            return None;
+        }
+        let n_samples = spans.n_samples();
+        let state = state.unwrap_or_else(|| self.start(n_samples));
+        expect_fits(self.check_state(&state, n_samples, input.dtype()));
+        let input = input.clone().unsqueeze_dim(0);
+        check_input(&input, self.d_input);
+        let (output, state) = self.by_kernel(&Sequence::Raw(input), spans, &state)?;
+        Some((output.squeeze_dim(0), state))
+    }
 }
 
 impl Ntm {
     #[track_caller]
     fn sequence(&self, input: Sequence, state: Option<NtmState>) -> (Tensor<3>, NtmState) {
         let state = state_or_initial(self, input.tensor(), state);
-        let [batch_size, ..] = input.tensor().dims();
+        let [batch_size, seq_length, _] = input.tensor().dims();
         if batch_size == 0 {
             return (empty_output(self, input.tensor()), state);
         }
+        let spans = Spans::of_batch(batch_size, seq_length);
         let (device, dtype) = (input.tensor().device(), input.tensor().dtype());
         self.path.choose(
             "a Neural Turing Machine",
             (&device, dtype),
             (input, state),
-            |(input, state)| self.by_kernel(input, state),
+            |(input, state)| self.by_kernel(input, &spans, state),
             |(input, state)| {
                 let projected = input.projected(|input| self.project(input));
                 // Laid out once, not for every step.
@@ -514,15 +533,23 @@ impl Ntm {
         reason = "without a backend that has kernels there is none"
     )]
     #[track_caller]
-    fn by_kernel(&self, input: &Sequence, state: &NtmState) -> Option<(Tensor<3>, NtmState)> {
+    fn by_kernel(
+        &self,
+        input: &Sequence,
+        spans: &Spans,
+        state: &NtmState,
+    ) -> Option<(Tensor<3>, NtmState)> {
         #[cfg(feature = "flex")]
         if is_available(&input.tensor().device(), input.tensor().dtype()) {
-            return Some(ntm::fused::sequence(input, state, &self.slow_weights()));
+            let weights = self.slow_weights();
+            return Some(ntm::fused::sequence(input, spans, state, &weights));
         }
         #[cfg(feature = "cube")]
-        if let Some(result) = ntm::cube::sequence(input, state, self.slow_weights(), |input| {
-            self.project(input)
-        }) {
+        if let Some(result) =
+            ntm::cube::sequence(input, spans, state, self.slow_weights(), |input| {
+                self.project(input)
+            })
+        {
             return Some(result);
         }
         None

@@ -10,21 +10,27 @@ use super::cpu::{self, Problem, Tape};
 use super::results::{joined, output_and_state};
 use super::shapes::Sizes;
 use super::{SlowWeights, State};
-use crate::ops::Sequence;
 use crate::ops::cpu::{Arch, Real, Written, arch};
 use crate::ops::operation::{Kernel, Place, View, on_flex, operands};
+use crate::ops::{Sequence, Spans};
 
-/// The sequence by the kernel: every `[h_t ; r_t]`, and the state after the last step.
+/// The sequences by the kernel: every `[h_t ; r_t]`, and the last states that are asked for.
+///
+/// # Shapes
+/// - input: `[batch_size, seq_length, width]`, or `[1, n_rows, width]` for spans that are not those of a batch
+/// - state: a sample for each span, in their order
+/// - output: as the input, and a state with a sample for each end, in the order of the ends
 ///
 /// # Panics
 /// If a shape does not fit.
 #[track_caller]
 pub(crate) fn sequence(
     input: &Sequence,
+    spans: &Spans,
     state: &State,
     weights: &SlowWeights,
 ) -> (Tensor<3>, State) {
-    run_on(arch(), input, state, weights)
+    run_on(arch(), input, spans, state, weights)
 }
 
 /// The same with given instructions, which the machine must have.
@@ -32,18 +38,14 @@ pub(crate) fn sequence(
 fn run_on(
     arch: Arch,
     input: &Sequence,
+    spans: &Spans,
     state: &State,
     weights: &SlowWeights,
 ) -> (Tensor<3>, State) {
-    let [batch_size, seq_length, _] = input.tensor().dims();
-    let (inputs, request) = operands(arch, input, state, weights);
+    let (inputs, request) = operands(arch, input, spans, state, weights);
+    let d_hidden = request.sizes.d_hidden;
     let results = Tensor::<1>::from_dispatch(<Dispatch as FusedNtm>::run(inputs, request));
-    output_and_state(
-        results,
-        [batch_size, seq_length],
-        state,
-        request.sizes.d_hidden,
-    )
+    output_and_state(results, spans, state, d_hidden)
 }
 
 /// The tensors that the kernel reads, and what it is to do with them.
@@ -51,11 +53,13 @@ fn run_on(
 fn operands(
     arch: Arch,
     input: &Sequence,
+    spans: &Spans,
     state: &State,
     weights: &SlowWeights,
 ) -> (Inputs<Dispatch>, Request) {
     let request = Request {
-        sizes: Sizes::new(input, state, weights),
+        sizes: Sizes::new(input, spans, state, weights),
+        spans: spans.clone(),
         is_projected: matches!(input, Sequence::Projected(_)),
         arch,
     };
@@ -94,9 +98,10 @@ fn operands(
 }
 
 /// What the operation is to do.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Request {
     sizes: Sizes,
+    spans: Spans,
     is_projected: bool,
     arch: Arch,
 }
@@ -116,10 +121,9 @@ on_flex! {
 }
 
 impl Request {
-    fn problem<'a, T: Real>(&self, inputs: &Each<View<'a, T>>) -> Problem<'a, T> {
+    fn problem<'a, T: Real>(&'a self, inputs: &Each<View<'a, T>>) -> Problem<'a, T> {
         Problem {
-            batch_size: inputs.input.dim(0),
-            seq_length: inputs.input.dim(1),
+            spans: &self.spans,
             d_input: if self.is_projected {
                 0
             } else {

@@ -5,7 +5,9 @@ use alloc::vec::Vec;
 use burn::tensor::Tensor;
 
 use super::State;
-use crate::ops::LstmState;
+use super::shapes::shape_of;
+use crate::ops::{LstmState, Spans};
+use crate::state::rows;
 
 impl State {
     /// A part of the state of each layer of the controller, side by side; nothing, if none carries one.
@@ -25,34 +27,40 @@ pub(super) fn joined<const D: usize>(
     }
 }
 
-/// Every output row and the state after the last step, from the numbers that a kernel lays end to end: outputs, memory,
-/// weightings, then h and c of all layers. `like` is a state of the same shapes.
+/// Every output row and the last states that are asked for, from the numbers that a kernel lays end to end: outputs, memory,
+/// weightings, then h and c of all layers. `like` is a state of the same machine.
 pub(super) fn output_and_state(
     results: Tensor<1>,
-    [batch_size, seq_length]: [usize; 2],
+    spans: &Spans,
     like: &State,
     d_hidden: usize,
 ) -> (Tensor<3>, State) {
+    let n_ends = spans.n_ends();
     let [_, memory_size, word_size] = like.memory.dims();
     let (n_read, n_heads) = (like.reads.dims()[1], like.weights.dims()[1]);
     let n_states = like.controller.len();
     let mut first = 0;
     let mut take = |numbers: usize| {
+        // Burn cannot narrow to nothing.
+        if numbers == 0 {
+            return Tensor::zeros([0], (&results.device(), results.dtype()));
+        }
         let taken = results.clone().narrow(0, first, numbers);
         first += numbers;
         taken
     };
     let d_reads = n_read * word_size;
     let width = d_hidden + d_reads;
-    let output = take(batch_size * seq_length * width).reshape([batch_size, seq_length, width]);
-    let memory = take(batch_size * memory_size * word_size);
-    let weights = take(batch_size * n_heads * memory_size);
+    let [batch_size, seq_length] = shape_of(spans);
+    let output = take(spans.n_rows() * width).reshape([batch_size, seq_length, width]);
+    let memory = take(n_ends * memory_size * word_size);
+    let weights = take(n_ends * n_heads * memory_size);
     let mut of_layers = || -> Vec<Tensor<2>> {
         let all = match n_states {
             0 => return Vec::new(),
-            _ => take(batch_size * n_states * d_hidden),
+            _ => take(n_ends * n_states * d_hidden),
         };
-        let all = all.reshape([batch_size, n_states * d_hidden]);
+        let all = all.reshape([n_ends, n_states * d_hidden]);
         let layers = 0..n_states;
         layers
             .map(|layer| all.clone().narrow(1, layer * d_hidden, d_hidden))
@@ -60,16 +68,22 @@ pub(super) fn output_and_state(
     };
     let (hidden, cell) = (of_layers(), of_layers());
     let layers = hidden.into_iter().zip(cell);
-    let last = output.clone().narrow(1, seq_length - 1, 1);
+    let last = match spans.are_of_batch() {
+        true => output.clone().narrow(1, seq_length - 1, 1),
+        false => {
+            let steps = output.clone().reshape([spans.n_rows(), 1, width]);
+            rows(steps, &spans.last_rows())
+        }
+    };
     let state = State {
         controller: layers
             .map(|(hidden, cell)| LstmState { hidden, cell })
             .collect(),
-        memory: memory.reshape([batch_size, memory_size, word_size]),
+        memory: memory.reshape([n_ends, memory_size, word_size]),
         reads: last
             .narrow(2, d_hidden, d_reads)
-            .reshape([batch_size, n_read, word_size]),
-        weights: weights.reshape([batch_size, n_heads, memory_size]),
+            .reshape([n_ends, n_read, word_size]),
+        weights: weights.reshape([n_ends, n_heads, memory_size]),
     };
     (output, state)
 }

@@ -5,7 +5,15 @@ use burn::tensor::{DType, Tensor};
 use super::{Addressing, SlowWeights, State, StateSizes};
 use crate::error::expect_fits;
 use crate::ops::shapes::check;
-use crate::ops::{Activation, Sequence};
+use crate::ops::{Activation, Sequence, Spans};
+
+/// The first two dimensions of a tensor with a row for each step: spans that are not those of a batch lie one behind the other.
+pub(super) fn shape_of(spans: &Spans) -> [usize; 2] {
+    match spans.are_of_batch() {
+        true => [spans.n_samples(), spans.longest()],
+        false => [1, spans.n_rows()],
+    }
+}
 
 /// The sizes of a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,7 +33,12 @@ impl Sizes {
     /// # Panics
     /// If a tensor has not the shape or the type that the others ask for.
     #[track_caller]
-    pub(super) fn new(input: &Sequence, state: &State, weights: &SlowWeights) -> Self {
+    pub(super) fn new(
+        input: &Sequence,
+        spans: &Spans,
+        state: &State,
+        weights: &SlowWeights,
+    ) -> Self {
         let [_, memory_size, word_size] = state.memory.dims();
         let n_read = state.reads.dims()[1];
         let of_head = |bias: &Tensor<1>, heads: usize| bias.dims()[0] / heads.max(1);
@@ -40,7 +53,7 @@ impl Sizes {
             word_size,
             shift_width: addressing.saturating_sub(Addressing::width(word_size, 0)),
         };
-        sizes.check(input, state, weights);
+        sizes.check(input, spans, state, weights);
         sizes
     }
 
@@ -61,7 +74,7 @@ impl Sizes {
     }
 
     #[track_caller]
-    fn check(&self, input: &Sequence, state: &State, weights: &SlowWeights) {
+    fn check(&self, input: &Sequence, spans: &Spans, state: &State, weights: &SlowWeights) {
         let Sizes {
             d_hidden,
             memory_size,
@@ -91,6 +104,13 @@ impl Sizes {
             "shift_width is {shift_width}; it must be odd and at most memory_size, {memory_size}"
         );
         assert!(width > 0, "the input is 0 wide; it must be at least 1");
+        let expected = shape_of(spans);
+        assert!(
+            [batch_size, seq_length] == expected,
+            "the input has {batch_size} samples of {seq_length} steps; the spans ask for {} of {}",
+            expected[0],
+            expected[1]
+        );
         let dtype = input.tensor().dtype();
         if let Sequence::Projected(projected) = input {
             let expected = [batch_size, seq_length, self.n_gates() * d_hidden];
@@ -102,7 +122,7 @@ impl Sizes {
         };
         self.check_weights(weights, below_first, dtype);
         let sizes = StateSizes {
-            batch_size,
+            batch_size: spans.n_samples(),
             d_hidden,
             n_states: self.n_states(),
             memory_size,

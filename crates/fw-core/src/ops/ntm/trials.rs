@@ -12,7 +12,7 @@ use crate::ops::{Activation, LstmState};
 
 pub(super) const BATCH_SIZE: usize = 5;
 const D_READS: usize = 2 * WORD_SIZE;
-const D_INPUT: usize = 3;
+pub(super) const D_INPUT: usize = 3;
 /// Neither a whole vector nor less than one, for vectors of 2 to 8 numbers.
 const D_HIDDEN: usize = 9;
 pub(super) const MEMORY_SIZE: usize = 11;
@@ -52,11 +52,11 @@ pub(super) fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
     tensor.try_into_vec_as().expect("floats convert to f64")
 }
 
-/// A projected input, a state and weights of a controller with two layers, two read heads and two write heads.
+/// A projected input, `shape` before its width, a state and weights of a controller with two layers, two read heads and two write heads.
 pub(super) fn machine(
     leaves: &mut Leaves,
     activation: Option<Activation>,
-    seq_length: usize,
+    shape: [usize; 2],
 ) -> (Tensor<3>, State, SlowWeights) {
     let n_gates = if activation.is_none() { 4 } else { 1 };
     let gates = n_gates * D_HIDDEN;
@@ -89,7 +89,7 @@ pub(super) fn machine(
         reads: leaves.leaf([BATCH_SIZE, 2, WORD_SIZE]),
         weights: leaves.leaf([BATCH_SIZE, 4, MEMORY_SIZE]),
     };
-    let projected = leaves.leaf([BATCH_SIZE, seq_length, gates]);
+    let projected = leaves.leaf([shape[0], shape[1], gates]);
     (projected, state, weights)
 }
 
@@ -97,10 +97,10 @@ pub(super) fn machine(
 pub(super) fn results(
     mut leaves: Leaves,
     activation: Option<Activation>,
-    seq_length: usize,
+    shape: [usize; 2],
     run: impl Fn(Tensor<3>, State, SlowWeights) -> (Tensor<3>, State),
 ) -> Vec<Vec<f64>> {
-    let (projected, mut state, weights) = machine(&mut leaves, activation, seq_length);
+    let (projected, mut state, weights) = machine(&mut leaves, activation, shape);
     // Weightings are not negative.
     state.weights = state.weights.abs().detach().require_grad();
     let cubes = [&projected, &state.memory, &state.reads, &state.weights].map(Tensor::clone);
@@ -110,7 +110,7 @@ pub(super) fn results(
         matrices.push(layer.weight.clone());
         matrices.extend(layer.recurrent.clone());
     }
-    // The first bias is in the projection.
+    let first_bias = weights.layers[0].bias.clone();
     vectors.extend(weights.layers[1..].iter().map(|layer| layer.bias.clone()));
     for layer in &state.controller {
         matrices.extend([layer.hidden.clone(), layer.cell.clone()]);
@@ -119,7 +119,11 @@ pub(super) fn results(
     let (output, last) = run(projected, state, weights);
     let mut yielded = vec![output, last.memory, last.weights, last.reads];
     let states = last.controller.into_iter();
-    yielded.extend(states.flat_map(|layer| [layer.hidden, layer.cell].map(Tensor::unsqueeze)));
+    let as_cube = |part: Tensor<2>| {
+        let [n, width] = part.dims();
+        part.reshape([n, 1, width])
+    };
+    yielded.extend(states.flat_map(|layer| [layer.hidden, layer.cell].map(as_cube)));
     let probes = yielded
         .iter()
         .map(|output| leaves.leaf(output.dims()).detach());
@@ -136,6 +140,8 @@ pub(super) fn results(
     all.extend(cubes.iter().map(|leaf| of(leaf, &gradients)));
     all.extend(matrices.iter().map(|leaf| of(leaf, &gradients)));
     all.extend(vectors.iter().map(|leaf| of(leaf, &gradients)));
+    // Of a projected input it is in the projection.
+    all.push(first_bias.grad(&gradients).map(values).unwrap_or_default());
     all
 }
 

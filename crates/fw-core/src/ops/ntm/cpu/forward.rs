@@ -8,12 +8,12 @@ use super::memory::{self, Heads};
 use super::parameters::{Asked, activate};
 use super::resemblance::resemblance;
 use super::weights::Shared;
-use crate::ops::CellKind;
 use crate::ops::cpu::cell::{self, StepRows};
 use crate::ops::cpu::{
-    Arch, Buffer, ForwardPass, Initial, Offsets, Real, Rows, RowsMut, SharedMut, Simd, Strided,
-    Sweep, WithSimd, activated, clear, load, store,
+    Arch, ForwardPass, Initial, Offsets, Real, Rows, RowsMut, SharedMut, Simd, Strided, Sweep,
+    WithSimd, activated, clear, load, store,
 };
+use crate::ops::{CellKind, Spans};
 
 /// Runs the sequence. With `keep`, what the backward pass needs comes back. To `output` go the
 /// [results](Problem::results): all of them are written.
@@ -47,40 +47,35 @@ impl<T: Real> WithSimd for Call<'_, T> {
     type Output = Option<Tape<T>>;
 
     fn with_simd<S: Simd>(self) -> Self::Output {
+        let spans = self.problem.spans;
         let layout = Layout::new(self.problem, T::lanes::<S>(), self.keep);
-        let batch_size = self.problem.batch_size;
-        let numbers = self
-            .keep
-            .then(|| Buffer::<T>::new(batch_size * layout.sample));
+        let tape = self.keep.then(|| Tape::new(self.arch, layout, spans));
         let pass = Pass {
             problem: self.problem,
-            shared: Shared::new(self.problem, &layout),
-            tape: numbers
-                .as_ref()
-                .map(|numbers| SharedMut::new(numbers.as_ptr())),
+            shared: &Shared::new(self.problem, &layout),
+            tape: tape.as_ref(),
             output: self.output,
-            room: Room::new(&layout, self.keep),
+            room: Room::new(&layout, spans, self.keep),
             layout,
         };
         let sweep = Sweep {
-            parts: layout.parts(batch_size),
+            parts: layout.parts(spans),
             group: layout.group,
             scratch: pass.room.size,
         };
         // SAFETY: the machine has the instructions of S, and the scratch is that of `Room`.
         unsafe { sweep.forward::<S, T>(&pass) };
-        numbers.map(|numbers| Tape {
-            numbers,
-            layout,
-            arch: self.arch,
-        })
+        tape
     }
 }
 
 /// Where things lie in the scratch memory that a group of samples shares.
+#[derive(Clone, Copy)]
 struct Room {
     /// A row of gates for each sample: what the state and the layer below give to them.
     sums: usize,
+    /// A row of the input for each sample, where these do not lie evenly apart.
+    input: usize,
     ring: usize,
     /// Where nothing is kept, a piece for each sample.
     pieces: usize,
@@ -88,10 +83,14 @@ struct Room {
 }
 
 impl Room {
-    fn new(layout: &Layout, keep: bool) -> Self {
+    fn new(layout: &Layout, spans: &Spans, keep: bool) -> Self {
         let mut offsets = Offsets::default();
         Room {
             sums: offsets.take(layout.group * layout.gates_width()),
+            input: offsets.take(match spans.are_of_batch() {
+                true => 0,
+                false => layout.group * layout.input_row(0).width,
+            }),
             ring: offsets.take(ring_width(layout)),
             pieces: offsets.take(if keep {
                 0
@@ -105,9 +104,10 @@ impl Room {
 
 struct Pass<'a, T: Real> {
     problem: &'a Problem<'a, T>,
+    /// For the samples of a group.
     layout: Layout,
-    shared: Shared<T>,
-    tape: Option<SharedMut<T>>,
+    shared: &'a Shared<T>,
+    tape: Option<&'a Tape<T>>,
     output: SharedMut<T>,
     room: Room,
 }
@@ -115,40 +115,50 @@ struct Pass<'a, T: Real> {
 impl<T: Real> ForwardPass<T> for Pass<'_, T> {
     #[inline(always)]
     unsafe fn run<S: Simd>(&self, samples: Range<usize>, scratch: *mut T) {
-        let (layout, room, shared) = (&self.layout, &self.room, &self.shared);
-        let group = samples.len();
+        let spans = self.problem.spans;
+        let longest = spans.of(samples.start).n_steps;
+        let pass = Pass {
+            layout: self.layout.for_steps(longest),
+            ..*self
+        };
+        let (layout, room, shared) = (&pass.layout, &pass.room, pass.shared);
         // SAFETY: every offset below lies in the piece that it belongs to, by the sizes of `Room` and `Layout`.
         unsafe {
-            let pieces = match &self.tape {
-                Some(tape) => tape.at(samples.start * layout.sample),
+            let pieces = match pass.tape {
+                Some(tape) => tape.group(&samples),
                 None => scratch.add(room.pieces),
             };
             let piece = |g: usize| pieces.add(g * layout.sample);
             let ring = scratch.add(room.ring);
             clear(ring, ring_width(layout));
-            for g in 0..group {
-                self.begin::<S>(samples.start + g, piece(g));
+            for g in 0..samples.len() {
+                pass.begin::<S>(samples.start + g, piece(g));
             }
-            for t in 0..layout.seq_length {
+            for t in 0..longest {
+                let n_active = spans.n_active(&samples, t);
+                let active = samples.start..samples.start + n_active;
                 for layer in 0..layout.n_layers {
-                    self.layer::<S>(layer, t, samples.clone(), pieces, scratch);
+                    pass.layer::<S>(layer, t, active.clone(), pieces, scratch);
                 }
                 let asked = layout.parameters(t);
                 let state = layout.hidden(layout.n_layers - 1, t + 1);
                 let bias = Rows::new(shared.heads_bias.as_ptr(), 0);
                 shared.heads.multiply::<S>(
-                    group,
+                    n_active,
                     Strided::new(pieces.add(state), layout.sample, 1),
                     Initial::Rows(bias),
                     RowsMut::new(pieces.add(asked), layout.sample),
                 );
-                for g in 0..group {
-                    self.step::<S>(t, piece(g), ring);
-                    self.write_output::<S>(samples.start + g, t, piece(g));
+                for g in 0..n_active {
+                    pass.step::<S>(t, piece(g), ring);
+                    pass.write_output::<S>(samples.start + g, t, piece(g));
                 }
             }
-            for g in 0..group {
-                self.end::<S>(samples.start + g, piece(g));
+            for g in 0..samples.len() {
+                let span = spans.of(samples.start + g);
+                if let Some(end) = span.end {
+                    pass.end::<S>(end, span.n_steps, piece(g));
+                }
             }
         }
     }
@@ -187,7 +197,34 @@ impl<T: Real> Pass<'_, T> {
         }
     }
 
-    /// A layer of the controller in step `t`.
+    /// The rows of a raw input in step `t`: where they lie, if they are evenly apart there, and gathered else.
+    #[inline(always)]
+    unsafe fn inputs<S: Simd>(
+        &self,
+        t: usize,
+        samples: &Range<usize>,
+        scratch: *mut T,
+    ) -> Strided<T> {
+        let (spans, row) = (self.problem.spans, self.layout.input_row(0));
+        let of_sample = |sample: usize| {
+            let first = self.problem.row(sample, t) * row.units;
+            self.problem.input[first..].as_ptr()
+        };
+        if spans.are_of_batch() {
+            let between = spans.longest() * row.units;
+            return Strided::new(of_sample(samples.start), between, 1);
+        }
+        // SAFETY: as in `run`.
+        unsafe {
+            let rows = scratch.add(self.room.input);
+            for (g, sample) in samples.clone().enumerate() {
+                row.copy_units::<S, T>(of_sample(sample), rows.add(g * row.width));
+            }
+            Strided::new(rows.cast_const(), row.width, 1)
+        }
+    }
+
+    /// A layer of the controller in step `t`, of those samples that have it.
     #[inline(always)]
     unsafe fn layer<S: Simd>(
         &self,
@@ -207,10 +244,7 @@ impl<T: Real> Pass<'_, T> {
             let below = Strided::new(pieces.add(layout.input(layer, t)), layout.sample, 1);
             weights.below.multiply::<S>(group, below, Initial::Zero, to);
             if layer == 0 && layout.d_input > 0 {
-                let of_sample = layout.seq_length * layout.d_input;
-                let first = samples.start * of_sample + t * layout.d_input;
-                let input = self.problem.input[first..].as_ptr();
-                let input = Strided::new(input, of_sample, 1);
+                let input = self.inputs::<S>(t, &samples, scratch);
                 weights
                     .input
                     .multiply::<S>(group, input, to.as_initial(), to);
@@ -263,7 +297,7 @@ impl<T: Real> Pass<'_, T> {
         let n_gates = layout.sizes.n_gates();
         let row = match layer == 0 && layout.d_input == 0 {
             true => {
-                let first = (sample * layout.seq_length + t) * n_gates * hidden.units;
+                let first = self.problem.row(sample, t) * n_gates * hidden.units;
                 &self.problem.input[first..]
             }
             false => &self.shared.layers[layer].bias,
@@ -324,7 +358,7 @@ impl<T: Real> Pass<'_, T> {
         let (layout, width) = (&self.layout, self.problem.output_width());
         // SAFETY: as in `run`.
         unsafe {
-            let to = self.output.at((sample * layout.seq_length + t) * width);
+            let to = self.output.at(self.problem.row(sample, t) * width);
             let state = piece.add(layout.hidden(layout.n_layers - 1, t + 1));
             layout.hidden.copy_units::<S, T>(state, to);
             let reads = piece.add(layout.read(t + 1));
@@ -334,9 +368,9 @@ impl<T: Real> Pass<'_, T> {
         }
     }
 
-    /// The state after the last step.
+    /// A sample's state after its last step, which is the `end`-th of those that are asked for.
     #[inline(always)]
-    unsafe fn end<S: Simd>(&self, sample: usize, piece: *mut T) {
+    unsafe fn end<S: Simd>(&self, end: usize, n_steps: usize, piece: *mut T) {
         let layout = &self.layout;
         let Results {
             memory,
@@ -345,23 +379,23 @@ impl<T: Real> Pass<'_, T> {
             cell,
             ..
         } = self.problem.results();
-        let last = layout.seq_length;
         // SAFETY: as in `run`.
         unsafe {
             let numbers = layout.word * layout.slots.units;
-            let to = self.output.at(memory + sample * numbers);
+            let to = self.output.at(memory + end * numbers);
             memory::turn_out(layout.word, layout.slots, piece.add(layout.memory), to);
             for head in 0..layout.n_heads() {
-                let index = sample * layout.n_heads() + head;
+                let index = end * layout.n_heads() + head;
                 let to = self.output.at(weights + index * layout.slots.units);
-                let from = piece.add(layout.weights(last, head));
+                let from = piece.add(layout.weights(n_steps, head));
                 layout.slots.copy_units::<S, T>(from, to);
             }
             if layout.has_state() {
                 for layer in 0..layout.n_layers {
-                    let index = sample * layout.n_layers + layer;
+                    let index = end * layout.n_layers + layer;
                     let row = layout.hidden;
-                    let (state, carry) = (layout.hidden(layer, last), layout.carry(layer, last));
+                    let state = layout.hidden(layer, n_steps);
+                    let carry = layout.carry(layer, n_steps);
                     let to = |first: usize| self.output.at(first + index * row.units);
                     row.copy_units::<S, T>(piece.add(state), to(hidden));
                     row.copy_units::<S, T>(piece.add(carry), to(cell));

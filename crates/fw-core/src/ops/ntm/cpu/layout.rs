@@ -1,6 +1,10 @@
 //! Sizes, and where things lie.
 
+use alloc::vec::Vec;
+use core::ops::Range;
+
 use super::super::shapes::Sizes;
+use crate::ops::Spans;
 use crate::ops::cpu::{Arch, Buffer, Offsets, Parts, Real, Row};
 
 /// The most samples that a thread takes at a time.
@@ -10,15 +14,15 @@ const MOST_SAMPLES: usize = 8;
 /// and this keeps the least.
 const INTERVAL: usize = 16;
 
-/// A call: sizes and inputs, all contiguous and batch first. G is the number of gates, H `d_hidden`, L `n_layers`.
+/// A call: sizes and inputs, all contiguous and batch first. G is the number of gates, H `d_hidden`, L `n_layers`; states are in the
+/// order of the spans.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Problem<'a, T> {
-    pub(in super::super) batch_size: usize,
-    pub(in super::super) seq_length: usize,
+    pub(in super::super) spans: &'a Spans,
     pub(in super::super) sizes: Sizes,
     /// Width of the input; 0 if it is what the first layer's projection yields.
     pub(in super::super) d_input: usize,
-    /// `[batch_size, seq_length, d_input]`, or `[batch_size, seq_length, G H]` if it is projected.
+    /// `[n_rows, d_input]`, or `[n_rows, G H]` if it is projected.
     pub(in super::super) input: &'a [T],
     /// The first layer's weight, `[d_input + n_read word_size, G H]`: of a projected input only the rows of what is read count.
     pub(in super::super) first: &'a [T],
@@ -32,14 +36,14 @@ pub(in super::super) struct Problem<'a, T> {
     pub(in super::super) read_bias: &'a [T],
     pub(in super::super) write_weight: &'a [T],
     pub(in super::super) write_bias: &'a [T],
-    /// h and c of each layer, `[batch_size, L, H]`; nothing in a feed-forward controller.
+    /// h and c of each layer, `[n_samples, L, H]`; nothing in a feed-forward controller.
     pub(in super::super) hidden: &'a [T],
     pub(in super::super) cell: &'a [T],
-    /// `[batch_size, memory_size, word_size]`.
+    /// `[n_samples, memory_size, word_size]`.
     pub(in super::super) memory: &'a [T],
-    /// `[batch_size, n_read, word_size]`.
+    /// `[n_samples, n_read, word_size]`.
     pub(in super::super) reads: &'a [T],
-    /// `[batch_size, n_heads, memory_size]`.
+    /// `[n_samples, n_heads, memory_size]`.
     pub(in super::super) weights: &'a [T],
 }
 
@@ -49,15 +53,23 @@ impl<T> Problem<'_, T> {
         self.sizes.d_hidden + self.sizes.n_read * self.sizes.word_size
     }
 
-    /// Where the results lie.
+    /// The row of the input and of the output that is a sample's step `t`.
+    #[inline(always)]
+    pub(super) fn row(&self, sample: usize, t: usize) -> usize {
+        self.spans.of(sample).first + t
+    }
+
+    /// Where the results lie: a last state for each that is asked for.
     pub(in super::super) fn results(&self) -> Results {
         let mut offsets = Offsets::default();
-        offsets.take(self.batch_size * self.seq_length * self.output_width());
+        offsets.take(self.spans.n_rows() * self.output_width());
+        let (n_samples, n_ends) = (self.spans.n_samples(), self.spans.n_ends());
+        let mut of_ends = |starts: &[T]| offsets.take(starts.len() / n_samples * n_ends);
         Results {
-            memory: offsets.take(self.memory.len()),
-            weights: offsets.take(self.weights.len()),
-            hidden: offsets.take(self.hidden.len()),
-            cell: offsets.take(self.cell.len()),
+            memory: of_ends(self.memory),
+            weights: of_ends(self.weights),
+            hidden: of_ends(self.hidden),
+            cell: of_ends(self.cell),
             numbers: offsets.end(),
         }
     }
@@ -77,7 +89,8 @@ pub(in super::super) struct Results {
 /// Where the numbers of a call lie.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
-    pub(super) seq_length: usize,
+    /// Those of the longest sample for which there is room.
+    pub(super) n_steps: usize,
     pub(super) sizes: Sizes,
     pub(super) n_layers: usize,
     pub(super) n_read: usize,
@@ -118,13 +131,14 @@ pub(super) struct Layout {
 }
 
 impl Layout {
+    /// For the longest sample of all.
     pub(super) fn new<T: Real>(problem: &Problem<T>, lanes: usize, keep: bool) -> Self {
         let sizes = problem.sizes;
         let (n_read, n_write, word) = (sizes.n_read, sizes.n_write, sizes.word_size);
         let n_heads = n_read + n_write;
         let row = |units| Row::new(units, lanes);
         let mut layout = Layout {
-            seq_length: problem.seq_length,
+            n_steps: 0,
             sizes,
             n_layers: sizes.n_layers,
             n_read,
@@ -141,7 +155,7 @@ impl Layout {
                 row(n_write * word),
             ],
             keep,
-            group: Parts::group(problem.batch_size, MOST_SAMPLES),
+            group: Parts::group(problem.spans.n_samples(), MOST_SAMPLES),
             parameters: 0,
             weights: 0,
             logs: 0,
@@ -171,20 +185,38 @@ impl Layout {
         layout.hiddens = record.take(sizes.n_layers * hidden);
         layout.read = record.take(layout.reads.width);
         layout.record = record.end();
+        layout.for_steps(problem.spans.longest())
+    }
+
+    /// The same for samples of at most so many steps.
+    pub(super) fn for_steps(mut self, n_steps: usize) -> Self {
         let mut offsets = Offsets::default();
-        let (records, kept) = match keep {
+        let (records, kept) = match self.keep {
             // One more, for the state after the last step.
-            true => (
-                problem.seq_length + 1,
-                problem.seq_length.div_ceil(INTERVAL),
-            ),
+            true => (n_steps + 1, n_steps.div_ceil(INTERVAL)),
             false => (1, 0),
         };
-        offsets.take(records * layout.record);
-        layout.memories = offsets.take(kept * layout.memory_numbers());
-        layout.memory = offsets.take(layout.memory_numbers());
-        layout.sample = offsets.end();
-        layout
+        offsets.take(records * self.record);
+        self.memories = offsets.take(kept * self.memory_numbers());
+        self.memory = offsets.take(self.memory_numbers());
+        self.sample = offsets.end();
+        self.n_steps = n_steps;
+        self
+    }
+
+    /// Where the samples of each group begin on the tape, and where the last ones end.
+    pub(super) fn groups(&self, spans: &Spans) -> Vec<usize> {
+        let mut offsets = Offsets::default();
+        let n_samples = spans.n_samples();
+        let firsts = (0..n_samples).step_by(self.group);
+        let mut groups: Vec<usize> = firsts
+            .map(|first| {
+                let of_group = self.for_steps(spans.of(first).n_steps);
+                offsets.take(self.group.min(n_samples - first) * of_group.sample)
+            })
+            .collect();
+        groups.push(offsets.end());
+        groups
     }
 
     pub(super) fn n_heads(&self) -> usize {
@@ -257,17 +289,19 @@ impl Layout {
         }
     }
 
-    /// The samples of a batch, shared among threads.
-    pub(super) fn parts(&self, batch_size: usize) -> Parts {
+    /// The samples, shared among threads.
+    pub(super) fn parts(&self, spans: &Spans) -> Parts {
         let (h, gates) = (self.hidden.width, self.gates_width());
         let layers = (self.d_input + self.reads.width + 2 * self.n_layers * h) * gates;
         let heads = h * self.asked_width();
         // Each head reads or writes the memory twice; a weighting costs some fifty multiply-adds for each slot.
         let memory = self.n_heads() * self.slots.width * (2 * self.word + 50);
+        // Of a sample with as many steps as there are on average.
+        let n_steps = spans.n_rows().div_ceil(spans.n_samples());
         Parts::new(
-            batch_size,
+            spans.n_samples(),
             self.group,
-            self.seq_length * (layers + heads + memory),
+            n_steps * (layers + heads + memory),
         )
     }
 
@@ -352,16 +386,21 @@ impl Layout {
         self.keep && t.is_multiple_of(INTERVAL)
     }
 
-    /// The steps that are written again from the kept memory before step `t` or earlier: the first, and one past the last.
+    /// The first of the steps that are written again for step `t`: before it a memory is kept.
     #[inline(always)]
-    pub(super) fn segment(&self, t: usize) -> (usize, usize) {
-        let first = t - t % INTERVAL;
-        (first, (first + INTERVAL).min(self.seq_length))
+    pub(super) fn first_rewritten(&self, t: usize) -> usize {
+        t - t % INTERVAL
+    }
+
+    /// Whether step `t` is the last of those of a sample that are written again at a time.
+    #[inline(always)]
+    pub(super) fn is_last_rewritten(&self, t: usize, n_steps: usize) -> bool {
+        t + 1 == n_steps || (t + 1).is_multiple_of(INTERVAL)
     }
 
     /// Memories that are written again at a time.
     pub(super) fn rewritten(&self) -> usize {
-        INTERVAL.min(self.seq_length) - 1
+        INTERVAL.min(self.n_steps) - 1
     }
 
     /// The memory before step `t`, a multiple of the interval.
@@ -374,12 +413,34 @@ impl Layout {
 /// What the forward pass leaves for the backward pass.
 #[derive(Debug)]
 pub(crate) struct Tape<T> {
-    pub(super) numbers: Buffer<T>,
+    numbers: Buffer<T>,
+    /// Where the samples of each group begin, and where the last ones end.
+    groups: Vec<usize>,
+    /// For the longest sample of all.
     pub(super) layout: Layout,
     pub(super) arch: Arch,
 }
 
-impl<T> Tape<T> {
+impl<T: Real> Tape<T> {
+    /// Room for all samples; the numbers are any.
+    pub(super) fn new(arch: Arch, layout: Layout, spans: &Spans) -> Self {
+        let groups = layout.groups(spans);
+        Tape {
+            numbers: Buffer::new(groups[groups.len() - 1]),
+            groups,
+            layout,
+            arch,
+        }
+    }
+
+    /// Where the samples of a group begin.
+    #[inline(always)]
+    pub(super) fn group(&self, samples: &Range<usize>) -> *mut T {
+        let start = self.groups[samples.start / self.layout.group];
+        // SAFETY: every group begins within the numbers.
+        unsafe { self.numbers.as_ptr().add(start) }
+    }
+
     /// Bytes held.
     #[cfg(test)]
     pub(in super::super) fn bytes(&self) -> usize {

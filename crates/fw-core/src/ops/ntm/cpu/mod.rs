@@ -10,8 +10,8 @@
 //! # The tape
 //!
 //! What the backward pass needs is kept in one piece for each sample: a record of each step, one more for the state after the
-//! last, and memories. In units of numbers, with widths rounded up to whole vectors (G gates, L layers, N words of M numbers, `n`
-//! heads, P numbers for the heads):
+//! last, and memories. In units of numbers, with widths rounded up to whole vectors (T steps, G gates, L layers, N words of M numbers,
+//! `n` heads, P numbers for the heads):
 //!
 //! ```text
 //! what the heads ask for               T · P
@@ -23,6 +23,10 @@
 //! ```
 //!
 //! The memory is kept before every sixteenth step; the backward pass writes again from there.
+//!
+//! Samples of unequal lengths are sorted, the longest first, so that those of a group that are still there at a step are its first ones, and
+//! only they are worked on. T is the number of steps of the longest in a group: the pieces of a group have one size, those of
+//! different groups may have different ones.
 
 mod addressing;
 mod backward;

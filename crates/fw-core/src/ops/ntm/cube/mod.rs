@@ -15,30 +15,35 @@ use super::composed::{Dense, Weights};
 use super::results::{joined, output_and_state};
 use super::shapes::Sizes;
 use super::{SlowWeights, State};
-use crate::ops::Sequence;
 use crate::ops::cube::hardware;
 use crate::ops::operation::{Place, on_cube, operands};
+use crate::ops::{Sequence, Spans};
 use plan::Plan;
 
 /// The sequence by the kernel, from what the first layer makes of the input by `project`: every `[h_t ; r_t]`, and the state after the
-/// last step; nothing, where there is no kernel. Everything is computed in f32, and comes back in the input's type.
+/// last step; nothing, where there is no kernel, as for spans that are not those of a batch. Everything is computed in f32, and comes back
+/// in the input's type.
 ///
 /// # Panics
 /// If a shape does not fit.
 #[track_caller]
 pub(crate) fn sequence(
     input: &Sequence,
+    spans: &Spans,
     state: &State,
     weights: SlowWeights,
     project: impl FnOnce(Tensor<3>) -> Tensor<3>,
 ) -> Option<(Tensor<3>, State)> {
+    if !spans.are_of_batch() {
+        return None;
+    }
     let tensor = input.tensor();
     let [batch_size, seq_length, _] = tensor.dims();
     let hardware = hardware(&tensor.device(), tensor.dtype(), batch_size)?;
     if seq_length == 0 {
         return None;
     }
-    let plan = Plan::new(Sizes::new(input, state, &weights), &hardware)?;
+    let plan = Plan::new(Sizes::new(input, spans, state, &weights), &hardware)?;
     let projected = input.clone().projected(project);
     Some(run(&projected, state, weights, plan))
 }
@@ -72,7 +77,8 @@ fn run(
     };
     let results = Tensor::<1>::from_dispatch(<Dispatch as NtmOnCube>::ntm(inputs, plan));
     let results = results.cast(projected.dtype());
-    output_and_state(results, [batch_size, seq_length], state, sizes.d_hidden)
+    let spans = Spans::of_batch(batch_size, seq_length);
+    output_and_state(results, &spans, state, sizes.d_hidden)
 }
 
 operands! {

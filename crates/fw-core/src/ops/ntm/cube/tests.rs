@@ -2,7 +2,7 @@
 
 use burn::tensor::{DType, Device};
 
-use super::super::trials::{Leaves, assert_same, results};
+use super::super::trials::{BATCH_SIZE, Leaves, assert_same, results};
 use super::super::{SlowWeights, step};
 use super::*;
 use crate::ops::cube::gpu;
@@ -20,7 +20,8 @@ fn check(activation: Option<Activation>) {
     // One step; longer than from one kept memory to the next; without room for the memory in what units share.
     for (seq_length, shares_memory) in [(1, true), (37, true), (19, false)] {
         let cpu = Leaves::new(Device::flex().autodiff(), DType::F64);
-        let expected = results(cpu, activation, seq_length, |projected, state, weights| {
+        let shape = [BATCH_SIZE, seq_length];
+        let expected = results(cpu, activation, shape, |projected, state, weights| {
             let weights = laid_out(weights);
             scan(projected, state, |projected_t, state| {
                 let step = step(projected_t, state, &weights);
@@ -29,10 +30,11 @@ fn check(activation: Option<Activation>) {
         });
         let gpu = gpu();
         let gpu = Leaves::new(gpu, DType::F32);
-        let actual = results(gpu, activation, seq_length, |projected, state, weights| {
+        let actual = results(gpu, activation, shape, |projected, state, weights| {
             let hardware = hardware(&projected.device(), DType::F32, 1).expect("a GPU");
             let input = Sequence::Projected(projected.clone());
-            let sizes = Sizes::new(&input, &state, &weights);
+            let spans = Spans::of_batch(BATCH_SIZE, seq_length);
+            let sizes = Sizes::new(&input, &spans, &state, &weights);
             let plan = Plan::new(sizes, &hardware).expect("room for the machine");
             assert!(plan.memory_is_shared);
             let memory_is_shared = shares_memory;

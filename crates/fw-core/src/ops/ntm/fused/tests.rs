@@ -4,25 +4,24 @@ use burn::backend::flex::FlexTensor;
 use burn::tensor::{DType, Device, TensorData};
 
 use super::super::trials::{
-    BATCH_SIZE, Leaves, MEMORY_SIZE, WORD_SIZE, assert_same, machine, results, values,
+    BATCH_SIZE, D_INPUT, Leaves, MEMORY_SIZE, WORD_SIZE, assert_same, machine, results, values,
 };
 use super::*;
-use crate::ops::Activation;
+use crate::RecurrentState;
 use crate::ops::cpu::architectures;
 use crate::ops::operation::{Operands, view_of};
+use crate::ops::{Activation, Span};
 
 #[test]
 fn every_instruction_set_computes_the_same() {
     let on = |arch, activation, seq_length| {
         let leaves = Leaves::new(Device::flex().autodiff(), DType::F64);
-        results(
-            leaves,
-            activation,
-            seq_length,
-            |projected, state, weights| {
-                run_on(arch, &Sequence::Projected(projected), &state, &weights)
-            },
-        )
+        let spans = Spans::of_batch(BATCH_SIZE, seq_length);
+        let shape = [BATCH_SIZE, seq_length];
+        results(leaves, activation, shape, |projected, state, weights| {
+            let input = Sequence::Projected(projected);
+            run_on(arch, &input, &spans, &state, &weights)
+        })
     };
     for activation in [None, Some(Activation::Tanh), Some(Activation::Relu)] {
         // Longer than from one kept memory to the next.
@@ -41,10 +40,12 @@ fn every_instruction_set_computes_the_same() {
 fn the_tape_keeps_a_memory_for_every_sixteen_steps() {
     let bytes = |seq_length: usize| {
         let mut leaves = Leaves::new(Device::flex(), DType::F64);
-        let (projected, state, weights) = machine(&mut leaves, None, seq_length);
+        let shape = [BATCH_SIZE, seq_length];
+        let (projected, state, weights) = machine(&mut leaves, None, shape);
         let (inputs, request) = operands(
             Arch::detect(),
             &Sequence::Projected(projected),
+            &Spans::of_batch(BATCH_SIZE, seq_length),
             &state,
             &weights,
         );
@@ -80,15 +81,152 @@ fn the_tape_keeps_a_memory_for_every_sixteen_steps() {
 #[test]
 fn wrong_shapes_are_refused_before_the_kernel_runs() {
     let mut leaves = Leaves::new(Device::flex(), DType::F64);
-    let (projected, mut state, weights) = machine(&mut leaves, None, 2);
-    state.weights = leaves.leaf([BATCH_SIZE, 3, MEMORY_SIZE]);
-    let run = std::panic::AssertUnwindSafe(|| {
-        sequence(&Sequence::Projected(projected), &state, &weights)
-    });
-    let payload = std::panic::catch_unwind(run).expect_err("a weighting too few");
-    let message = payload.downcast_ref::<alloc::string::String>();
+    let (projected, mut state, weights) = machine(&mut leaves, None, [BATCH_SIZE, 2]);
+    let projected = Sequence::Projected(projected);
+    let told = |spans: &Spans, state: &State| {
+        let run = || sequence(&projected, spans, state, &weights);
+        let run = std::panic::AssertUnwindSafe(run);
+        let payload = std::panic::catch_unwind(run).expect_err("a shape that does not fit");
+        let message = payload.downcast_ref::<alloc::string::String>();
+        message.expect("a message").clone()
+    };
     assert_eq!(
-        message.map(|message| message.as_str()),
-        Some("the weightings has shape [5, 3, 11]; it must be [5, 4, 11]")
+        told(&spans_of(&[7, 3], &[0, 1]), &state),
+        "the input has 5 samples of 2 steps; the spans ask for 1 of 10"
     );
+    state.weights = leaves.leaf([BATCH_SIZE, 3, MEMORY_SIZE]);
+    assert_eq!(
+        told(&Spans::of_batch(BATCH_SIZE, 2), &state),
+        "the weightings has shape [5, 3, 11]; it must be [5, 4, 11]"
+    );
+}
+
+/// Spans of such lengths, one behind the other, where the last states are asked for of those that `ending` names, in that order.
+fn spans_of(lengths: &[usize], ending: &[usize]) -> Spans {
+    let mut n_rows = 0;
+    let spans = lengths.iter().enumerate().map(|(index, n_steps)| {
+        let first = n_rows;
+        n_rows += n_steps;
+        Span {
+            first,
+            n_steps: *n_steps,
+            end: ending.iter().position(|ending| *ending == index),
+        }
+    });
+    Spans::new(&spans.collect::<Vec<Span>>()).0
+}
+
+/// How a machine is run: its controller, whether it projects the input itself, the type, and the instructions.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    activation: Option<Activation>,
+    is_raw: bool,
+    dtype: DType,
+    arch: Arch,
+}
+
+impl Way {
+    fn all() -> Vec<Way> {
+        let mut all = Vec::new();
+        for activation in [None, Some(Activation::Tanh)] {
+            for is_raw in [false, true] {
+                for dtype in [DType::F32, DType::F64] {
+                    all.extend(architectures().into_iter().map(|arch| Way {
+                        activation,
+                        is_raw,
+                        dtype,
+                        arch,
+                    }));
+                }
+            }
+        }
+        all
+    }
+
+    /// [`results`] of a machine with an input of this shape.
+    fn results(
+        self,
+        shape: [usize; 2],
+        run: impl Fn(Tensor<3>, State, SlowWeights) -> (Tensor<3>, State),
+    ) -> Vec<Vec<f64>> {
+        let leaves = Leaves::new(Device::flex().autodiff(), self.dtype);
+        results(leaves, self.activation, shape, run)
+    }
+
+    /// Runs the operation; a raw input are the first columns of a projected one.
+    fn run(
+        self,
+        input: Tensor<3>,
+        spans: &Spans,
+        state: &State,
+        weights: &SlowWeights,
+    ) -> (Tensor<3>, State) {
+        let input = match self.is_raw {
+            true => Sequence::Raw(input.narrow(2, 0, D_INPUT)),
+            false => Sequence::Projected(input),
+        };
+        run_on(self.arch, &input, spans, state, weights)
+    }
+
+    fn together(self, shape: [usize; 2], spans: &Spans) -> Vec<Vec<f64>> {
+        self.results(shape, |input, state, weights| {
+            self.run(input, spans, &state, &weights)
+        })
+    }
+
+    /// The same, each sample by itself.
+    fn one_by_one(self, spans: &Spans) -> Vec<Vec<f64>> {
+        self.results([1, spans.n_rows()], |input, state, weights| {
+            let (mut outputs, mut lasts) = (Vec::new(), Vec::new());
+            for sample in 0..spans.n_samples() {
+                let span = spans.of(sample);
+                let input = input.clone().narrow(1, span.first, span.n_steps);
+                let state = state.clone().select_samples(&[sample]);
+                let alone = Spans::of_batch(1, span.n_steps);
+                let (output, last) = self.run(input, &alone, &state, &weights);
+                outputs.push((span.first, output));
+                lasts.extend(span.end.map(|end| (end, last)));
+            }
+            outputs.sort_by_key(|(first, _)| *first);
+            lasts.sort_by_key(|(end, _)| *end);
+            let outputs = outputs.into_iter().map(|(_, output)| output).collect();
+            let lasts: Vec<State> = lasts.into_iter().map(|(_, last)| last).collect();
+            let last = match lasts.is_empty() {
+                true => state.select_samples(&[]),
+                false => State::cat_samples(lasts).expect("states of one machine"),
+            };
+            (Tensor::cat(outputs, 1), last)
+        })
+    }
+}
+
+#[test]
+fn spans_of_unequal_lengths_are_what_each_is_alone() {
+    // Two groups, of an LSTM in wide registers each a part of the batch; more and fewer steps than from one kept memory to the next.
+    let lengths = [36, 3, 96, 57, 1];
+    for ending in [&[4, 2, 0][..], &[1, 3], &[]] {
+        let spans = spans_of(&lengths, ending);
+        for way in Way::all() {
+            let tolerance = match way.dtype {
+                DType::F32 => 1e-4,
+                _ => 1e-10,
+            };
+            let actual = way.together([1, spans.n_rows()], &spans);
+            let expected = way.one_by_one(&spans);
+            let case = alloc::format!("{ending:?} of {lengths:?}, {way:?}");
+            assert_same(&actual, &expected, tolerance, &case);
+        }
+    }
+}
+
+#[test]
+fn spans_of_equal_lengths_are_the_batch_to_the_bit() {
+    const SEQ_LENGTH: usize = 35;
+    let spans = spans_of(&[SEQ_LENGTH; BATCH_SIZE], &[0, 1, 2, 3, 4]);
+    let batch = Spans::of_batch(BATCH_SIZE, SEQ_LENGTH);
+    for way in Way::all() {
+        let actual = way.together([1, spans.n_rows()], &spans);
+        let expected = way.together([BATCH_SIZE, SEQ_LENGTH], &batch);
+        assert!(actual == expected, "{way:?}");
+    }
 }

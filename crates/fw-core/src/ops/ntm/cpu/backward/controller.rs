@@ -8,35 +8,35 @@ use crate::ops::cpu::cell::{self, SlopeRows};
 use crate::ops::cpu::{Initial, Real, RowsMut, Simd, Strided, load, splat, store, times_slope};
 
 impl<T: Real> Pass<'_, T> {
-    /// A layer of the controller in step `t`.
+    /// A layer of the controller in step `t`, of those samples that have it.
     #[inline(always)]
     pub(super) unsafe fn layer<S: Simd>(
         &self,
         layer: usize,
         t: usize,
         samples: Range<usize>,
+        pieces: *const T,
         n_pairs: usize,
         scratch: *mut T,
     ) {
-        let (layout, room, hidden) = (&self.layout, &self.room, self.layout.hidden);
+        let (layout, room, hidden) = (&self.layout, self.room, self.layout.hidden);
+        let problem = self.call.problem;
         let pairs = room.layers[layer];
         let (group, first_sample) = (samples.len(), samples.start);
         // SAFETY: as in `run`.
         unsafe {
-            let tape = self.call.tape.numbers.as_ptr().cast_const();
             let common = scratch.add(layout.group * room.sample);
             let right = common.add(pairs.right + n_pairs * pairs.right_stride);
             let left = common.add(pairs.left + n_pairs * pairs.left_stride);
             for (g, sample) in samples.enumerate() {
-                let piece = tape.add(sample * layout.sample);
+                let piece = pieces.add(g * layout.sample);
                 let own = scratch.add(g * room.sample);
                 let of_hidden = own.add(self.of_hidden(layer));
                 let of_gates = right.add(g * pairs.right_stride);
                 let left = left.add(g * pairs.left_stride);
                 let (input, below) = (layout.input_row(layer), layout.below(layer));
                 if input.units > 0 {
-                    let first = (sample * layout.seq_length + t) * input.units;
-                    let from = self.call.problem.input[first..].as_ptr();
+                    let from = problem.input[problem.row(sample, t) * input.units..].as_ptr();
                     input.copy_units::<S, T>(from, left);
                 }
                 let left = left.add(input.units);
@@ -87,7 +87,7 @@ impl<T: Real> Pass<'_, T> {
                     .input
                     .multiply::<S>(group, rows, Initial::Zero, to_rows);
                 for g in 0..group {
-                    let first = ((first_sample + g) * layout.seq_length + t) * input.units;
+                    let first = problem.row(first_sample + g, t) * input.units;
                     input.copy_units::<S, T>(to.add(g * input.width), self.input.at(first));
                 }
             }
@@ -117,7 +117,7 @@ impl<T: Real> Pass<'_, T> {
     unsafe fn write_projected<S: Simd>(&self, sample: usize, t: usize, gates: *const T) {
         let (layout, hidden) = (&self.layout, self.layout.hidden);
         let n_gates = layout.sizes.n_gates();
-        let first = (sample * layout.seq_length + t) * n_gates * hidden.units;
+        let first = self.call.problem.row(sample, t) * n_gates * hidden.units;
         // SAFETY: as in `run`.
         unsafe { hidden.copy_rows_units::<S, T>(n_gates, gates, self.input.at(first)) };
     }

@@ -60,10 +60,11 @@ impl<T: Real> WithSimd for Call<'_, T> {
         let mut reads = room(problem.reads, true);
         let mut weights = room(problem.weights, true);
         let sums = Sums::new(&layout);
+        let room = Room::new(&layout, &sums);
         let pass = Pass {
             call: &self,
-            transposed: Transposed::new(problem, &layout, self.wanted.input),
-            room: Room::new(&layout, &sums),
+            transposed: &Transposed::new(problem, &layout, self.wanted.input),
+            room: &room,
             input: input.place(),
             hidden: SharedMut::new(hidden.as_mut_ptr()),
             cell: SharedMut::new(cell.as_mut_ptr()),
@@ -71,21 +72,20 @@ impl<T: Real> WithSimd for Call<'_, T> {
             reads: SharedMut::new(reads.as_mut_ptr()),
             weights: SharedMut::new(weights.as_mut_ptr()),
             layout,
-            sums,
         };
         let sweep = Sweep {
-            parts: layout.parts(problem.batch_size),
+            parts: layout.parts(problem.spans),
             group: layout.group,
-            scratch: layout.group * pass.room.sample + pass.room.common,
+            scratch: layout.group * room.sample + room.common,
         };
         // SAFETY: the machine has the instructions of S, and the scratch is that of `Room`.
-        let joined = unsafe { sweep.backward::<S, T>(&pass, pass.sums.size, layout.seq_length) };
+        let joined = unsafe { sweep.backward::<S, T>(&pass, sums.size, layout.n_steps) };
         // SAFETY: all steps of all samples have written theirs, if they were wanted.
         let input = unsafe { input.finish() };
         // SAFETY: that many sums were made.
-        let joined = unsafe { joined.first(pass.sums.size) };
+        let joined = unsafe { joined.first(sums.size) };
         let [of_weights, of_biases] =
-            [pass.sums.heads.weight, pass.sums.heads.bias].map(|start| &joined[start..]);
+            [sums.heads.weight, sums.heads.bias].map(|start| &joined[start..]);
         let width = layout.asked_width();
         let [read_weight, write_weight] =
             split_heads(&layout, &of_weights[..layout.hidden.units * width]);
@@ -95,7 +95,7 @@ impl<T: Real> WithSimd for Call<'_, T> {
         let mut first_bias = Vec::with_capacity(problem.first_bias.len());
         let mut upper = Vec::with_capacity(problem.upper.len());
         let n_gates = layout.sizes.n_gates();
-        for (layer, sums) in pass.sums.layers.iter().enumerate() {
+        for (layer, sums) in sums.layers.iter().enumerate() {
             let append = |to: &mut Vec<T>, start: usize, rows: usize| {
                 extend_trimmed(to, &joined[start..], rows * n_gates, layout.hidden);
             };
@@ -136,10 +136,10 @@ impl<T: Real> WithSimd for Call<'_, T> {
 
 struct Pass<'a, T: Real> {
     call: &'a Call<'a, T>,
+    /// For the samples of a group.
     layout: Layout,
-    transposed: Transposed<T>,
-    room: Room,
-    sums: Sums,
+    transposed: &'a Transposed<T>,
+    room: &'a Room,
     /// Where the gradients go that each sample has for itself.
     input: SharedMut<T>,
     hidden: SharedMut<T>,
@@ -152,52 +152,58 @@ struct Pass<'a, T: Real> {
 impl<T: Real> BackwardPass<T> for Pass<'_, T> {
     #[inline(always)]
     unsafe fn run<S: Simd>(&self, samples: Range<usize>, scratch: *mut T, sums: &mut BlockSums<T>) {
-        let (layout, room) = (&self.layout, &self.room);
-        let tape = self.call.tape.numbers.as_ptr().cast_const();
-        let group = samples.len();
+        let spans = self.call.problem.spans;
+        let longest = spans.of(samples.start).n_steps;
+        let pass = Pass {
+            layout: self.layout.for_steps(longest),
+            ..*self
+        };
+        let (layout, room) = (&pass.layout, pass.room);
         // SAFETY: every offset below lies in the piece that it belongs to, by the sizes of `Room` and `Layout`.
         unsafe {
-            let pieces = tape.add(samples.start * layout.sample);
+            let pieces = self.call.tape.group(&samples).cast_const();
             let piece = |g: usize| pieces.add(g * layout.sample);
             let own = |g: usize| scratch.add(g * room.sample);
             let common = scratch.add(layout.group * room.sample);
             clear(common.add(room.rings), 2 * ring_width(layout));
-            for g in 0..group {
-                self.begin::<S>(samples.start + g, own(g));
+            for g in 0..samples.len() {
+                pass.begin::<S>(spans.of(samples.start + g).end, own(g));
             }
             let mut n_pairs = 0;
-            for t in (0..layout.seq_length).rev() {
-                if n_pairs + group > Pairs::MOST {
-                    self.multiply::<S>(n_pairs, common, sums);
+            for t in (0..longest).rev() {
+                let n_active = spans.n_active(&samples, t);
+                let active = samples.start..samples.start + n_active;
+                if n_pairs + n_active > Pairs::MOST {
+                    pass.multiply::<S>(n_pairs, common, sums);
                     n_pairs = 0;
                 }
                 let heads = common.add(room.heads.right + n_pairs * room.heads.right_stride);
-                for g in 0..group {
-                    self.add_cotangents(samples.start + g, t, own(g));
-                    if t + 1 == layout.segment(t).1 {
-                        self.write_again::<S>(t, piece(g), own(g));
+                for (g, sample) in active.clone().enumerate() {
+                    pass.add_cotangents(sample, t, own(g));
+                    if layout.is_last_rewritten(t, spans.of(sample).n_steps) {
+                        pass.write_again::<S>(t, piece(g), own(g));
                     }
                     let of_asked = heads.add(g * room.heads.right_stride);
-                    self.step::<S>(t, piece(g), own(g), common, of_asked);
+                    pass.step::<S>(t, piece(g), own(g), common, of_asked);
                 }
                 let last = layout.n_layers - 1;
                 let rows = Strided::new(heads, room.heads.right_stride, 1);
-                let of_hidden = RowsMut::new(scratch.add(self.of_hidden(last)), room.sample);
-                let weight = &self.transposed.heads;
-                weight.multiply::<S>(group, rows, of_hidden.as_initial(), of_hidden);
-                for g in 0..group {
+                let of_hidden = RowsMut::new(scratch.add(pass.of_hidden(last)), room.sample);
+                let weight = &pass.transposed.heads;
+                weight.multiply::<S>(n_active, rows, of_hidden.as_initial(), of_hidden);
+                for g in 0..n_active {
                     let left = common.add(room.heads.left + (n_pairs + g) * room.heads.left_stride);
                     let state = piece(g).add(layout.hidden(last, t + 1));
                     layout.hidden.copy::<S, T>(state, left);
                 }
                 for layer in (0..layout.n_layers).rev() {
-                    self.layer::<S>(layer, t, samples.clone(), n_pairs, scratch);
+                    pass.layer::<S>(layer, t, active.clone(), pieces, n_pairs, scratch);
                 }
-                n_pairs += group;
+                n_pairs += n_active;
             }
-            self.multiply::<S>(n_pairs, common, sums);
-            for g in 0..group {
-                self.end::<S>(samples.start + g, own(g));
+            pass.multiply::<S>(n_pairs, common, sums);
+            for g in 0..samples.len() {
+                pass.end::<S>(samples.start + g, own(g));
             }
         }
     }
@@ -215,10 +221,10 @@ impl<T: Real> Pass<'_, T> {
         self.room.carries + layer * self.layout.hidden.width
     }
 
-    /// Gradients of the state after the last step.
+    /// Gradients of a sample's state after its last step, which is the `end`-th of those that are asked for; zeros, if it is not.
     #[inline(always)]
-    unsafe fn begin<S: Simd>(&self, sample: usize, own: *mut T) {
-        let (layout, room) = (&self.layout, &self.room);
+    unsafe fn begin<S: Simd>(&self, end: Option<usize>, own: *mut T) {
+        let (layout, room) = (&self.layout, self.room);
         let Results {
             memory,
             weights,
@@ -229,10 +235,13 @@ impl<T: Real> Pass<'_, T> {
         let cotangents = self.call.cotangents;
         // SAFETY: as in `run`.
         unsafe {
+            let Some(end) = end else {
+                return clear(own, room.carried);
+            };
             clear(own.add(room.reads), layout.reads.width);
             for layer in 0..layout.n_layers {
                 if layout.has_state() {
-                    let index = sample * layout.n_layers + layer;
+                    let index = end * layout.n_layers + layer;
                     let (state, carry) = (self.of_hidden(layer), self.of_carry(layer));
                     layout
                         .hidden
@@ -245,14 +254,14 @@ impl<T: Real> Pass<'_, T> {
                 }
             }
             for head in 0..layout.n_heads() {
-                let index = sample * layout.n_heads() + head;
+                let index = end * layout.n_heads() + head;
                 let to = room.weights + head * layout.slots.width;
                 layout
                     .slots
                     .read::<S, T>(&cotangents[weights..], index, own.add(to));
             }
             let numbers = layout.word * layout.slots.units;
-            let from = cotangents[memory + sample * numbers..][..numbers].as_ptr();
+            let from = cotangents[memory + end * numbers..][..numbers].as_ptr();
             memory::turn_in(layout.word, layout.slots, from, own.add(room.memory));
         }
     }
@@ -261,7 +270,7 @@ impl<T: Real> Pass<'_, T> {
     #[inline(always)]
     unsafe fn add_cotangents(&self, sample: usize, t: usize, own: *mut T) {
         let (layout, width) = (&self.layout, self.call.problem.output_width());
-        let first = (sample * layout.seq_length + t) * width;
+        let first = self.call.problem.row(sample, t) * width;
         let (of_hidden, of_reads) =
             self.call.cotangents[first..][..width].split_at(layout.hidden.units);
         let add = |row: &[T], to: usize| {
@@ -278,10 +287,9 @@ impl<T: Real> Pass<'_, T> {
     #[inline(always)]
     unsafe fn memory_before(&self, t: usize, piece: *const T, own: *mut T) -> *const T {
         let layout = &self.layout;
-        let (first, _) = layout.segment(t);
         // SAFETY: as in `run`.
         unsafe {
-            match t - first {
+            match t - layout.first_rewritten(t) {
                 0 => piece.add(layout.kept_memory(t)),
                 steps => own.add(self.room.rewritten + (steps - 1) * layout.memory_numbers()),
             }
@@ -292,7 +300,7 @@ impl<T: Real> Pass<'_, T> {
     #[inline(always)]
     unsafe fn write_again<S: Simd>(&self, t: usize, piece: *const T, own: *mut T) {
         let layout = &self.layout;
-        for step in layout.segment(t).0..t {
+        for step in layout.first_rewritten(t)..t {
             // SAFETY: as in `run`.
             unsafe {
                 let from = self.memory_before(step, piece, own);
@@ -323,7 +331,7 @@ impl<T: Real> Pass<'_, T> {
         common: *mut T,
         of_asked: *mut T,
     ) {
-        let (layout, room) = (&self.layout, &self.room);
+        let (layout, room) = (&self.layout, self.room);
         let slots = layout.slots.width;
         // SAFETY: as in `run`.
         unsafe {
@@ -388,7 +396,7 @@ impl<T: Real> Pass<'_, T> {
     /// Gradients of the state before the first step.
     #[inline(always)]
     unsafe fn end<S: Simd>(&self, sample: usize, own: *mut T) {
-        let (layout, room) = (&self.layout, &self.room);
+        let (layout, room) = (&self.layout, self.room);
         // SAFETY: as in `run`.
         unsafe {
             let to = self.reads.at(sample * layout.reads.units);

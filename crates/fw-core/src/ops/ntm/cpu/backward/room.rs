@@ -50,12 +50,15 @@ fn left_units(layout: &Layout, layer: usize) -> usize {
 
 /// Where things lie in the scratch memory: offsets within a sample's piece, then within what a group of samples shares.
 pub(super) struct Room {
-    /// Gradients of h, and of c, of each layer, of what was read and of the weightings, as they go from step to step.
+    /// Gradients of h, and of c, of each layer, of what was read, of the weightings and of the memory, as they go from step to step. They
+    /// come first in the piece.
     pub(super) hidden: usize,
     pub(super) carries: usize,
     pub(super) reads: usize,
     pub(super) weights: usize,
     pub(super) memory: usize,
+    /// The numbers of all of these.
+    pub(super) carried: usize,
     /// Memories that are written again.
     pub(super) rewritten: usize,
     pub(super) sample: usize,
@@ -94,6 +97,7 @@ impl Room {
             reads: sample.take(layout.reads.width),
             weights: sample.take(layout.n_heads() * slots),
             memory: sample.take(layout.memory_numbers()),
+            carried: sample.end(),
             rewritten: sample.take(layout.rewritten() * layout.memory_numbers()),
             sample: sample.end(),
             cosines: common.take(layout.n_heads() * slots),
