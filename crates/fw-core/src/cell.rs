@@ -2,9 +2,12 @@
 
 use burn::tensor::Tensor;
 
+use crate::error::expect_fits;
+use crate::ops::Spans;
 use crate::ops::sab::{self, FusedCell, Recall};
 use crate::recurrent::{forward_composed, state_or_initial};
-use crate::{ExecutionPath, Recurrent};
+use crate::state::rows;
+use crate::{ExecutionPath, Recurrent, RecurrentState};
 
 /// A recurrent layer whose output is its hidden state h, which can be replaced between two steps.
 ///
@@ -82,24 +85,75 @@ pub(crate) fn forward_bare<C: RecurrentCell>(
         "this cell",
         (&device, dtype),
         (projected, state),
-        |(projected, state)| by_kernel(cell, projected, state),
+        |(projected, state)| {
+            let [batch_size, seq_length, _] = projected.dims();
+            if batch_size == 0 {
+                return None;
+            }
+            let start = cell.fused(state)?;
+            let spans = Spans::of_batch(batch_size, seq_length);
+            by_kernel::<C>(projected, &start, state, &spans)
+        },
         |(projected, state)| forward_composed(cell, projected, state),
     )
 }
 
-/// The whole sequence by the kernel, if there is one.
+/// Spans of a bare cell by the kernel, if there is one for it, the device and the type: [`Recurrent::forward_spans`].
 #[track_caller]
-fn by_kernel<C: RecurrentCell>(
+pub(crate) fn forward_spans_bare<C: RecurrentCell>(
     cell: &C,
-    projected: &Tensor<3>,
-    state: &C::State,
-) -> Option<(Tensor<3>, C::State)> {
-    let [batch_size, seq_length, _] = projected.dims();
-    if batch_size == 0 {
+    input: &Tensor<2>,
+    state: Option<C::State>,
+    spans: &Spans,
+) -> Option<(Tensor<2>, C::State)> {
+    if !sab::takes_spans(&input.device(), input.dtype()) {
         return None;
     }
-    let start = cell.fused(state)?;
-    let (output, last) = sab::by_kernel(projected, &start, Recall::NOTHING)?;
-    let hidden = output.clone().narrow(1, seq_length - 1, 1).squeeze_dim(1);
-    Some((output, C::after_fused(state.clone(), hidden, last)))
+    let state = start_of_spans(cell, input, state, spans);
+    let start = cell.fused(&state)?;
+    let projected = cell.project(input.clone().unsqueeze_dim(0));
+    let (output, state) = by_kernel::<C>(&projected, &start, &state, spans)?;
+    Some((output.squeeze_dim(0), cell.uniform(state)))
+}
+
+/// The state of each span that was given, which must fit, or else the layer's first.
+#[track_caller]
+pub(crate) fn start_of_spans<R: Recurrent>(
+    layer: &R,
+    input: &Tensor<2>,
+    state: Option<R::State>,
+    spans: &Spans,
+) -> R::State {
+    let n_samples = spans.n_samples();
+    let state = state.unwrap_or_else(|| layer.initial_state(n_samples, &input.device()));
+    expect_fits(layer.check_state(&state, n_samples, input.dtype()));
+    state
+}
+
+/// The sequences of a bare cell by the kernel, if there is one.
+#[track_caller]
+fn by_kernel<C: RecurrentCell>(
+    projected: &Tensor<3>,
+    start: &FusedCell,
+    state: &C::State,
+    spans: &Spans,
+) -> Option<(Tensor<3>, C::State)> {
+    let (output, last) = sab::by_kernel(projected, start, Recall::NOTHING, spans)?;
+    let state = after_kernel::<C>(state, output.clone(), last, spans);
+    Some((output, state))
+}
+
+/// The state after sequences by the kernel, of those samples of which it is asked for: from all hidden states, and the last c of an LSTM.
+pub(crate) fn after_kernel<C: RecurrentCell>(
+    state: &C::State,
+    hidden: Tensor<3>,
+    cell: Option<Tensor<2>>,
+    spans: &Spans,
+) -> C::State {
+    if spans.are_of_batch() {
+        let last = hidden.narrow(1, spans.longest() - 1, 1).squeeze_dim(1);
+        return C::after_fused(state.clone(), last, cell);
+    }
+    let last = rows(hidden.squeeze_dim(0), &spans.last_rows());
+    C::after_fused(state.clone().select_samples(&spans.ending()), last, cell)
 }

@@ -4,10 +4,13 @@
 mod common;
 
 use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
-use common::{FlatState, assert_close, outcome, random, randomized, rng, values};
+use common::{
+    FlatState, assert_close, outcome, parameter_gradients, random, randomized, rng, values,
+};
 use fw_core::ops::sab::select_top_k;
+use fw_core::ops::{Span, Spans};
 use fw_core::{
-    Combination, ExecutionPath, GruConfig, Lstm, LstmConfig, Recurrent, RecurrentCell,
+    Combination, ExecutionPath, GruConfig, Lstm, LstmConfig, LstmState, Recurrent, RecurrentCell,
     RecurrentState, Sab, SabConfig, SabOutput, SabState, Score, SparseAttentionConfig, Sparsifier,
 };
 use proptest::prelude::*;
@@ -538,6 +541,135 @@ fn a_trace_numbers_memories_through_the_given_state_and_those_that_were_dropped(
         let seen: Vec<usize> = (0..9).filter(|number| row[*number] > 0.0).collect();
         assert_eq!(seen, [t, t + 1, t + 2]);
     }
+}
+
+/// Steps of samples that lie one behind the other, and the ends of those whose last states are asked for.
+const UNEQUAL: [(usize, Option<usize>); 5] = [
+    (2, Some(1)),
+    (4, None),
+    (7, Some(0)),
+    (1, Some(3)),
+    (4, Some(2)),
+];
+const N_ROWS: usize = 18;
+
+fn unequal() -> (Spans, Vec<usize>) {
+    let mut first = 0;
+    let spans = UNEQUAL.map(|(n_steps, end)| {
+        first += n_steps;
+        Span {
+            first: first - n_steps,
+            n_steps,
+            end,
+        }
+    });
+    Spans::new(&spans)
+}
+
+/// The same, run one by one.
+fn one_by_one(
+    layer: &Sab<Lstm>,
+    input: &Tensor<2>,
+    state: &SabState<LstmState>,
+) -> (Tensor<2>, Vec<SabState<LstmState>>) {
+    let (spans, _) = unequal();
+    let (mut outputs, mut ends) = (Vec::new(), Vec::new());
+    for sample in 0..spans.n_samples() {
+        let span = spans.of(sample);
+        let own = input.clone().narrow(0, span.first, span.n_steps);
+        let own_state = state.clone().select_samples(&[sample]);
+        let (output, last) = layer.forward(own.unsqueeze_dim(0), Some(own_state));
+        outputs.push((span.first, output.squeeze_dim(0)));
+        ends.extend(span.end.map(|end| (end, last)));
+    }
+    outputs.sort_by_key(|(first, _)| *first);
+    ends.sort_by_key(|(end, _)| *end);
+    let outputs = outputs.into_iter().map(|(_, output)| output).collect();
+    let ends = ends.into_iter().map(|(_, state)| state).collect();
+    (Tensor::cat(outputs, 0), ends)
+}
+
+#[test]
+fn samples_of_unequal_lengths_have_the_memories_of_each_alone() {
+    let device = Device::flex().autodiff();
+    let (spans, _) = unequal();
+    let run = |layer: &Sab<Lstm>, has_memories: bool, is_together: bool| {
+        let mut rng = rng(6);
+        let mut draw = |shape: [usize; 2]| random(&mut rng, shape, &device, DType::F64);
+        let input = draw([N_ROWS, D_INPUT]).require_grad();
+        let flat = draw([UNEQUAL.len(), layer.flat_width()]).require_grad();
+        let mut state = layer.state_from(flat.clone());
+        state.steps.fill(3);
+        if !has_memories {
+            state.memories = None;
+            state.n_memories.fill(0);
+        }
+        let (output, ends) = match is_together {
+            true => {
+                let result = layer.forward_spans(&input, Some(state), &spans);
+                let (output, state) = result.expect("a kernel that takes spans");
+                let of = |end| state.clone().select_samples(&[end]);
+                (output, (0..spans.n_ends()).map(of).collect())
+            }
+            false => one_by_one(layer, &input, &state),
+        };
+        let mut loss = (output.clone() * draw(output.dims())).sum();
+        let mut all = vec![values(output)];
+        for end in ends {
+            let last = layer.state_to(&end);
+            loss = loss + (last.clone() * draw(last.dims())).sum();
+            all.push(values(last));
+            all.push(vec![end.n_memories[0] as f64, end.steps[0] as f64]);
+        }
+        let gradients = loss.backward();
+        all.push(values(input.grad(&gradients).expect("a gradient")));
+        all.push(values(flat.grad(&gradients).expect("a gradient")));
+        all.extend(parameter_gradients(layer, &gradients));
+        all
+    };
+    let base = SabConfig::new().with_top_k(Some(2));
+    for config in [
+        base.clone(),
+        base.clone().with_replay(false),
+        base.clone().with_attention_interval(2),
+        base.clone().with_max_memories(Some(3)),
+        base.clone()
+            .with_attention_interval(3)
+            .with_max_memories(Some(1)),
+        base.with_top_k(Some(0)),
+    ] {
+        let layer = layer(&config, 5);
+        for has_memories in [false, true] {
+            let actual = run(&layer, has_memories, true);
+            let expected = run(&layer, has_memories, false);
+            assert_eq!(actual.len(), expected.len());
+            for (index, (actual, expected)) in actual.iter().zip(&expected).enumerate() {
+                let what = format!("{index} of {config:?}, {has_memories}");
+                assert_close(&what, actual, expected, 1e-10);
+            }
+        }
+    }
+}
+
+#[test]
+fn samples_of_different_times_and_composed_layers_are_not_run_as_spans() {
+    let (spans, _) = unequal();
+    let input = Tensor::zeros([N_ROWS, D_INPUT], (&Device::flex().autodiff(), DType::F64));
+    let composed = SabConfig::new().with_path(ExecutionPath::Composed);
+    assert!(
+        layer(&composed, 5)
+            .forward_spans(&input, None, &spans)
+            .is_none()
+    );
+    let layer = layer(&SabConfig::new(), 5);
+    let mut state = layer.initial_state(UNEQUAL.len(), &input.device());
+    assert!(
+        layer
+            .forward_spans(&input, Some(state.clone()), &spans)
+            .is_some()
+    );
+    state.steps[1] = 4;
+    assert!(layer.forward_spans(&input, Some(state), &spans).is_none());
 }
 
 #[test]

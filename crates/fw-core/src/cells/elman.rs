@@ -5,12 +5,12 @@ use burn::module::{Module, Param};
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::{DType, Device, Tensor};
 
-use crate::cell::{RecurrentCell, forward_bare};
+use crate::cell::{RecurrentCell, forward_bare, forward_spans_bare};
 use crate::display::displayed;
 use crate::error::{expect_valid, require_size};
-use crate::ops::project_linear;
 use crate::ops::sab::{CellKind, FusedCell};
 use crate::ops::shapes::fits;
+use crate::ops::{Spans, project_linear};
 use crate::recurrent::{expect_state, step_by_kernel};
 use crate::{Activation, ConfigError, HiddenInitializer, Recurrent, StateError};
 
@@ -196,6 +196,15 @@ impl Recurrent for Elman {
         state: Option<Tensor<2>>,
     ) -> (Tensor<3>, Tensor<2>) {
         forward_bare(self, projected, state)
+    }
+
+    fn forward_spans(
+        &self,
+        input: &Tensor<2>,
+        state: Option<Tensor<2>>,
+        spans: &Spans,
+    ) -> Option<(Tensor<2>, Tensor<2>)> {
+        forward_spans_bare(self, input, state, spans)
     }
 }
 

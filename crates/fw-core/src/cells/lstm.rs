@@ -5,12 +5,12 @@ use burn::module::{Module, Param};
 use burn::nn::{Initializer, Linear, LinearConfig};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
-use crate::cell::{RecurrentCell, forward_bare};
+use crate::cell::{RecurrentCell, forward_bare, forward_spans_bare};
 use crate::display::displayed;
 use crate::error::{expect_valid, require_finite, require_size};
 use crate::initializer::uniform;
 use crate::ops::sab::{CellKind, FusedCell};
-use crate::ops::{lstm_step, project_linear};
+use crate::ops::{Spans, lstm_step, project_linear};
 use crate::recurrent::{expect_state, step_by_kernel};
 use crate::{ConfigError, LstmState, Recurrent, StateError};
 
@@ -177,6 +177,15 @@ impl Recurrent for Lstm {
         state: Option<LstmState>,
     ) -> (Tensor<3>, LstmState) {
         forward_bare(self, projected, state)
+    }
+
+    fn forward_spans(
+        &self,
+        input: &Tensor<2>,
+        state: Option<LstmState>,
+        spans: &Spans,
+    ) -> Option<(Tensor<2>, LstmState)> {
+        forward_spans_bare(self, input, state, spans)
     }
 }
 

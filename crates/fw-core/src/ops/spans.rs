@@ -130,6 +130,17 @@ impl Spans {
         }
     }
 
+    /// The samples whose last states are asked for, in the order of their ends.
+    pub fn ending(&self) -> Vec<usize> {
+        let mut samples = alloc::vec![0; self.n_ends];
+        for sample in 0..self.n_samples {
+            if let Some(end) = self.of(sample).end {
+                samples[end] = sample;
+            }
+        }
+        samples
+    }
+
     /// The rows of the last steps whose states are asked for, in the order of their ends.
     pub fn last_rows(&self) -> Vec<usize> {
         let mut rows = alloc::vec![0; self.n_ends];
@@ -173,6 +184,7 @@ mod tests {
             spans.n_ends(),
         ];
         assert_eq!(sizes, [4, 3, 9, 3]);
+        assert_eq!(spans.ending(), [0, 1, 3]);
         assert_eq!(spans.last_rows(), [4, 8, 5]);
         let active = [0, 1, 2, 3].map(|t| spans.n_active(&(0..4), t));
         assert_eq!(active, [4, 3, 2, 0]);

@@ -1,6 +1,7 @@
 //! The Sparse Attentive Backtracking layer.
 
 mod attention;
+mod spans;
 mod state;
 mod trace;
 
@@ -12,11 +13,13 @@ use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::cell::RecurrentCell;
+use crate::cell::{RecurrentCell, after_kernel};
 use crate::error::{expect_valid, require_size};
-use crate::ops::sab::{Attended, Memories, Options, Recall, Scoring, by_kernel, combine};
-use crate::ops::scan;
+use crate::ops::sab::{
+    Attended, FusedCell, Memories, Options, Recall, Scoring, by_kernel, combine,
+};
 use crate::ops::shapes::fits;
+use crate::ops::{Spans, scan};
 use crate::recurrent::{empty_output, expect_state, state_or_initial};
 use crate::segments::forward_groups;
 use crate::{ConfigError, ExecutionPath, Recurrent, RecurrentState, StateError};
@@ -219,6 +222,15 @@ struct Walk<S> {
     step: usize,
 }
 
+/// What the kernel yields.
+struct Sequences<S> {
+    output: Tensor<3>,
+    /// Every h: a part of the output.
+    hidden: Tensor<3>,
+    /// The last states of the cell.
+    cell: S,
+}
+
 /// One step, and what it recalled.
 struct Step<S> {
     output: Tensor<2>,
@@ -332,9 +344,28 @@ impl<C: RecurrentCell> Sab<C> {
         state: &SameStep<C::State>,
         scoring: Option<&Scoring>,
     ) -> Option<(Tensor<3>, SameStep<C::State>)> {
-        let [_, seq_length, _] = projected.dims();
-        let cell = self.cell.fused(&state.cell)?;
-        let (options, d_hidden) = (self.config.options(), self.d_hidden());
+        let [batch_size, seq_length, _] = projected.dims();
+        let start = self.cell.fused(&state.cell)?;
+        let spans = Spans::of_batch(batch_size, seq_length);
+        let sequences = self.run_kernel(projected, &start, state, scoring, &spans)?;
+        let state = SameStep {
+            cell: sequences.cell,
+            memories: self.memories_after(state, sequences.hidden),
+            step: state.step + seq_length,
+        };
+        Some((sequences.output, state))
+    }
+
+    /// Sequences by the kernel, if there is one for the device, the type and the spans, with the cell as it begins.
+    fn run_kernel(
+        &self,
+        projected: &Tensor<3>,
+        start: &FusedCell,
+        state: &SameStep<C::State>,
+        scoring: Option<&Scoring>,
+        spans: &Spans,
+    ) -> Option<Sequences<C::State>> {
+        let options = self.config.options();
         let recall = Recall {
             options: &options,
             scoring,
@@ -342,17 +373,13 @@ impl<C: RecurrentCell> Sab<C> {
             first_step: state.step,
             yields_summary: self.config.output == SabOutput::HiddenAndSummary,
         };
-        let (output, last_cell) = by_kernel(projected, &cell, recall)?;
-        let hidden = output.clone().narrow(2, 0, d_hidden);
-        let last = hidden.clone().narrow(1, seq_length - 1, 1).squeeze_dim(1);
-        Some((
+        let (output, last_cell) = by_kernel(projected, start, recall, spans)?;
+        let hidden = output.clone().narrow(2, 0, self.d_hidden());
+        Some(Sequences {
+            cell: after_kernel::<C>(&state.cell, hidden.clone(), last_cell, spans),
             output,
-            SameStep {
-                cell: C::after_fused(state.cell.clone(), last, last_cell),
-                memories: self.memories_after(state, hidden),
-                step: state.step + seq_length,
-            },
-        ))
+            hidden,
+        })
     }
 
     /// The memories after a sequence with the given hidden states.
@@ -497,6 +524,15 @@ impl<C: RecurrentCell> Recurrent for Sab<C> {
                 },
             )
         })
+    }
+
+    fn forward_spans(
+        &self,
+        input: &Tensor<2>,
+        state: Option<SabState<C::State>>,
+        spans: &Spans,
+    ) -> Option<(Tensor<2>, SabState<C::State>)> {
+        self.spans_by_kernel(input, state, spans)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The whole sequence as one operation with its own backward pass, on the backends that have a kernel.
+//! Whole sequences as one operation with its own backward pass, on the backends that have a kernel.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -9,10 +9,11 @@ use burn::tensor::Tensor;
 use super::cpu::{self, Problem, Tape};
 use super::operation::{COUNT, Each, Inputs, Names, output_and_cell};
 use super::{CellKind, FusedCell, Options, Recall, Score};
+use crate::ops::Spans;
 use crate::ops::cpu::{Arch, Real, Written, arch};
 use crate::ops::operation::{Kernel, Place, View, on_flex};
 
-/// The sequence by the kernel: the output `[batch_size, seq_length, d_hidden or twice that]`, and the last c of an LSTM.
+/// The sequences by the kernel: see [`by_kernel`](super::by_kernel).
 ///
 /// # Panics
 /// If a shape does not fit.
@@ -21,8 +22,9 @@ pub(crate) fn sequence(
     projected: &Tensor<3>,
     cell: &FusedCell,
     recall: Recall,
+    spans: &Spans,
 ) -> (Tensor<3>, Option<Tensor<2>>) {
-    run_on(arch(), projected, cell, recall)
+    run_on(arch(), projected, cell, recall, spans)
 }
 
 /// The same with given instructions, which the machine must have.
@@ -32,10 +34,11 @@ fn run_on(
     projected: &Tensor<3>,
     cell: &FusedCell,
     recall: Recall,
+    spans: &Spans,
 ) -> (Tensor<3>, Option<Tensor<2>>) {
-    let [batch_size, seq_length, _] = projected.dims();
-    let inputs = Inputs::new(projected, cell, recall, Place::on_flex(projected));
+    let inputs = Inputs::new(projected, cell, recall, spans, Place::on_flex(projected));
     let request = Request {
+        spans: spans.clone(),
         options: *recall.options,
         kind: cell.kind,
         score: recall.scoring.map_or(Score::Mlp, |scoring| scoring.score),
@@ -46,17 +49,13 @@ fn run_on(
     };
     let results = <Dispatch as FusedSab>::run(inputs, request);
     let results = Tensor::<1>::from_dispatch(results);
-    output_and_cell(
-        results,
-        [batch_size, seq_length],
-        cell,
-        recall.yields_summary,
-    )
+    output_and_cell(results, spans, cell, recall.yields_summary)
 }
 
 /// What the operation is to do.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Request {
+    spans: Spans,
     options: Options,
     kind: CellKind,
     score: Score,
@@ -67,15 +66,14 @@ pub struct Request {
 }
 
 on_flex! {
-    /// Every output row, then the last c of an LSTM, in one row of numbers.
+    /// Every output row, then the last c of an LSTM that are asked for, in one row of numbers.
     FusedSab: Request
 }
 
 impl Request {
     fn problem<'a, T: Real>(&'a self, inputs: &Each<View<'a, T>>) -> Problem<'a, T> {
         Problem {
-            batch_size: inputs.projected.dim(0),
-            seq_length: inputs.projected.dim(1),
+            spans: &self.spans,
             d_hidden: inputs.hidden.dim(1),
             d_attention: self.d_attention,
             kind: self.kind,
@@ -107,8 +105,11 @@ impl Kernel<COUNT> for Request {
     ) -> (Vec<T>, Vec<usize>, Option<Tape<T>>) {
         let problem = self.problem(&inputs);
         let width = problem.d_hidden * (1 + usize::from(problem.yields_summary));
-        let rows = problem.batch_size * problem.seq_length * width;
-        let len = rows + problem.cell.len();
+        let n_cells = match self.kind.has_cell() {
+            true => self.spans.n_ends(),
+            false => 0,
+        };
+        let len = self.spans.n_rows() * width + n_cells * problem.d_hidden;
         let mut results = Written::new(len, true);
         // SAFETY: the architecture is one that the machine has; all of the results are written.
         let (tape, results) = unsafe {

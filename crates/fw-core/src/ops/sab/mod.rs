@@ -29,9 +29,9 @@
 //! a backward pass of its own ([`ExecutionPath::Fused`](crate::ExecutionPath::Fused)). Its cost is as sparse as the credit: a memory's key is computed
 //! once, the backward pass visits the steps that receive gradient and the memories that they recalled, and no others. For each sample
 //! it keeps, between the two passes, `T · ((n_gates + 4) H + 2 A + 2 k_top + 1)` numbers if every state is stored (over an Elman
-//! network 3 H), A being d_attention (two more a step with [`Sparsifier::Threshold`]; where all memories are recalled, k_top is their
-//! number). With nothing to recall it is the sequence of the bare cell, which is how [`Lstm`](crate::Lstm), [`Gru`](crate::Gru) and
-//! [`Elman`](crate::Elman) run.
+//! network 3 H), T being its steps, or those of a longer sample that runs beside it, and A d_attention (two more a step with
+//! [`Sparsifier::Threshold`]; where all memories are recalled, k_top is their number). With nothing to recall it is the sequence of the
+//! bare cell, which is how [`Lstm`](crate::Lstm), [`Gru`](crate::Gru) and [`Elman`](crate::Elman) run.
 //!
 //! On a GPU, with the cargo feature `wgpu` or `cuda` and in f32, f16 or bf16, it is one launch for each pass, in f32: one workgroup a
 //! sample. There the backward pass goes through every step, but visits the same memories alone.
@@ -49,10 +49,11 @@ mod operation;
 #[cfg(any(feature = "flex", feature = "cube"))]
 mod shapes;
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 pub use super::CellKind;
+use super::Spans;
 pub use attention::{Attended, Scoring, attend, select_top_k, sparsify};
 pub use composed::{Memories, combine};
 
@@ -162,9 +163,9 @@ pub struct FusedCell {
     pub w_hidden: Tensor<2>,
     /// b' of a GRU, `[n_gates d_hidden]`; others have none.
     pub bias: Option<Tensor<1>>,
-    /// h, `[batch_size, d_hidden]`.
+    /// h, `[n_samples, d_hidden]`.
     pub hidden: Tensor<2>,
-    /// c of an LSTM, `[batch_size, d_hidden]`; others have none.
+    /// c of an LSTM, `[n_samples, d_hidden]`; others have none.
     pub cell: Option<Tensor<2>>,
 }
 
@@ -178,7 +179,7 @@ pub(crate) struct Recall<'a> {
     pub options: &'a Options,
     /// What memories are scored with; `None` where none are stored.
     pub scoring: Option<&'a Scoring>,
-    /// The memories to begin with, `[batch_size, n, d_hidden]`.
+    /// The memories to begin with, `[n_samples, n, d_hidden]`.
     pub memories: Option<&'a Tensor<3>>,
     /// Steps before this sequence.
     pub first_step: usize,
@@ -205,8 +206,26 @@ impl Recall<'_> {
     };
 }
 
-/// The sequence of a cell by a kernel: the output `[batch_size, seq_length, d_hidden or twice that]`, and the last c of an LSTM; nothing,
-/// if there is no kernel for the device and the type.
+/// Whether there is a kernel for this device and type that takes spans other than those of a batch.
+#[allow(
+    unused_variables,
+    reason = "without a backend that has kernels there is none"
+)]
+pub(crate) fn takes_spans(device: &Device, dtype: DType) -> bool {
+    #[cfg(feature = "flex")]
+    if super::operation::is_available(device, dtype) {
+        return true;
+    }
+    false
+}
+
+/// The sequences of a cell by a kernel: the output, `d_hidden` or twice that wide, and the last c of an LSTM that are asked for, in the order of
+/// their ends; nothing, if there is no kernel for the device, the type and the spans.
+///
+/// # Shapes
+/// - projected input and output: `[batch_size, seq_length, ..]`; for spans that are not those of a batch `[1, n_rows, ..]`
+/// - states and memories to begin with: of n_samples, in the order of the spans
+/// - last c: `[n_ends, d_hidden]`
 ///
 /// # Panics
 /// If a shape does not fit.
@@ -219,13 +238,14 @@ pub(crate) fn by_kernel(
     projected: &Tensor<3>,
     cell: &FusedCell,
     recall: Recall,
+    spans: &Spans,
 ) -> Option<(Tensor<3>, Option<Tensor<2>>)> {
     #[cfg(feature = "flex")]
     if super::operation::is_available(&projected.device(), projected.dtype()) {
-        return Some(fused::sequence(projected, cell, recall));
+        return Some(fused::sequence(projected, cell, recall, spans));
     }
     #[cfg(feature = "cube")]
-    if let Some(result) = cube::sequence(projected, cell, recall) {
+    if let Some(result) = cube::sequence(projected, cell, recall, spans) {
         return Some(result);
     }
     None

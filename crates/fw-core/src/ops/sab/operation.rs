@@ -3,8 +3,9 @@
 use burn::backend::{Dispatch, ExtensionType};
 use burn::tensor::Tensor;
 
-use super::shapes::check_shapes;
+use super::shapes::{check_shapes, sequences};
 use super::{FusedCell, Recall};
+use crate::ops::Spans;
 use crate::ops::operation::{Place, operands};
 
 operands! {
@@ -22,11 +23,12 @@ impl Inputs<Dispatch> {
         projected: &Tensor<3>,
         cell: &FusedCell,
         recall: Recall,
+        spans: &Spans,
         place: Place,
     ) -> Self {
         let scoring = recall.scoring;
         let memories = recall.memories.filter(|_| scoring.is_some());
-        check_shapes(projected, cell, memories, scoring);
+        check_shapes(projected, cell, memories, scoring, spans);
         Inputs {
             projected: place.put(projected),
             hidden: place.put(&cell.hidden),
@@ -41,14 +43,15 @@ impl Inputs<Dispatch> {
     }
 }
 
-/// Every output row, and the last c of an LSTM, from the numbers that a kernel lays end to end.
+/// Every output row, and the last c of an LSTM that are asked for, from the numbers that a kernel lays end to end.
 pub(super) fn output_and_cell(
     results: Tensor<1>,
-    [batch_size, seq_length]: [usize; 2],
+    spans: &Spans,
     cell: &FusedCell,
     yields_summary: bool,
 ) -> (Tensor<3>, Option<Tensor<2>>) {
     let [d_hidden, _] = cell.w_hidden.dims();
+    let [batch_size, seq_length] = sequences(spans);
     let shape = [
         batch_size,
         seq_length,
@@ -59,6 +62,13 @@ pub(super) fn output_and_cell(
     }
     let numbers = shape.iter().product();
     let output = results.clone().narrow(0, 0, numbers).reshape(shape);
-    let last = results.narrow(0, numbers, batch_size * d_hidden);
-    (output, Some(last.reshape([batch_size, d_hidden])))
+    let last = match spans.n_ends() {
+        // There is no view of nothing.
+        0 => Tensor::zeros([0, d_hidden], (&output.device(), output.dtype())),
+        n => {
+            let last = results.narrow(0, numbers, n * d_hidden);
+            last.reshape([n, d_hidden])
+        }
+    };
+    (output, Some(last))
 }

@@ -3,7 +3,16 @@
 use burn::tensor::Tensor;
 
 use super::{FusedCell, Score, Scoring};
+use crate::ops::Spans;
 use crate::ops::shapes::check;
+
+/// The first two dimensions of the sequences: those of a batch, or spans one behind the other in `[1, n_rows, ..]`.
+pub(super) fn sequences(spans: &Spans) -> [usize; 2] {
+    match spans.are_of_batch() {
+        true => [spans.n_samples(), spans.longest()],
+        false => [1, spans.n_rows()],
+    }
+}
 
 /// Panics unless every tensor has the shape and the type that a kernel relies on.
 #[track_caller]
@@ -12,8 +21,9 @@ pub(super) fn check_shapes(
     cell: &FusedCell,
     memories: Option<&Tensor<3>>,
     scoring: Option<&Scoring>,
+    spans: &Spans,
 ) {
-    let [batch_size, seq_length, _] = projected.dims();
+    let (n_samples, [batch_size, seq_length]) = (spans.n_samples(), sequences(spans));
     let [d_hidden, _] = cell.w_hidden.dims();
     assert!(
         batch_size > 0 && seq_length > 0 && d_hidden > 0,
@@ -33,7 +43,7 @@ pub(super) fn check_shapes(
         [d_hidden, gates],
         dtype,
     );
-    let row = [batch_size, d_hidden];
+    let row = [n_samples, d_hidden];
     check("the hidden state", &cell.hidden, row, dtype);
     let (kind, a_or_no) = (cell.kind, |is_there| if is_there { "a" } else { "no" });
     assert!(
@@ -70,6 +80,6 @@ pub(super) fn check_shapes(
     }
     if let Some(memories) = memories {
         let n = memories.dims()[1];
-        check("the memories", memories, [batch_size, n, d_hidden], dtype);
+        check("the memories", memories, [n_samples, n, d_hidden], dtype);
     }
 }

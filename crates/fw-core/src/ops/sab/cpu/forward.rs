@@ -11,8 +11,8 @@ use crate::ops::cpu::{
 };
 use crate::ops::sab::Score;
 
-/// Runs the sequence. With `keep`, what the backward pass needs comes back. To `output` go `[h_t ; s_t]` or h_t for every
-/// step, then c_T of an LSTM: all of it is written.
+/// Runs the sequences. With `keep`, what the backward pass needs comes back. To `output` go `[h_t ; s_t]` or h_t for every
+/// row, then, of an LSTM, the last c of those samples of which it is asked for: all of it is written.
 ///
 /// # Safety
 /// The machine must have the instructions of `arch`, and the output room for all of that.
@@ -44,14 +44,15 @@ impl<T: Real> WithSimd for Call<'_, T> {
 
     fn with_simd<S: Simd>(self) -> Self::Output {
         let layout = Layout::new(self.problem, T::lanes::<S>(), self.keep);
-        let batch_size = self.problem.batch_size;
-        let numbers = self
-            .keep
-            .then(|| Buffer::<T>::new(batch_size * layout.sample));
-        let indices = Buffer::<u32>::new(batch_size * layout.indices_of_sample());
+        let spans = self.problem.spans;
+        let starts = layout.starts(spans);
+        let [n_numbers, n_indices] = starts[starts.len() - 1];
+        let numbers = self.keep.then(|| Buffer::<T>::new(n_numbers));
+        let indices = Buffer::<u32>::new(n_indices);
         let pass = Pass {
             problem: self.problem,
-            shared: Shared::new(self.problem, &layout),
+            shared: &Shared::new(self.problem, &layout),
+            starts: &starts,
             tape: numbers
                 .as_ref()
                 .map(|numbers| SharedMut::new(numbers.as_ptr())),
@@ -61,7 +62,7 @@ impl<T: Real> WithSimd for Call<'_, T> {
             layout,
         };
         let sweep = Sweep {
-            parts: layout.parts(batch_size),
+            parts: layout.parts(spans),
             group: layout.group,
             scratch: pass.room.size,
         };
@@ -70,6 +71,7 @@ impl<T: Real> WithSimd for Call<'_, T> {
         numbers.map(|numbers| Tape {
             numbers,
             indices,
+            starts,
             layout,
             arch: self.arch,
         })
@@ -77,6 +79,7 @@ impl<T: Real> WithSimd for Call<'_, T> {
 }
 
 /// Where things lie in the scratch memory that a group of samples shares.
+#[derive(Clone, Copy)]
 struct Room {
     /// A row of gates for each sample: what its state gives to them.
     from_hidden: usize,
@@ -96,7 +99,7 @@ impl Room {
             rows: offsets.take(layout.group * layout.hidden.width),
             scores: offsets.take(
                 layout
-                    .visible(layout.seq_length)
+                    .visible(layout.n_steps)
                     .len()
                     .next_multiple_of(layout.hidden.lanes),
             ),
@@ -110,10 +113,13 @@ impl Room {
     }
 }
 
+#[derive(Clone, Copy)]
 struct Pass<'a, T: Real> {
     problem: &'a Problem<'a, T>,
+    /// That of the longest sample; of a group, that of its own.
     layout: Layout,
-    shared: Shared<'a, T>,
+    shared: &'a Shared<'a, T>,
+    starts: &'a [[usize; 2]],
     tape: Option<SharedMut<T>>,
     indices: SharedMut<u32>,
     output: SharedMut<T>,
@@ -123,23 +129,32 @@ struct Pass<'a, T: Real> {
 impl<T: Real> ForwardPass<T> for Pass<'_, T> {
     #[inline(always)]
     unsafe fn run<S: Simd>(&self, samples: Range<usize>, scratch: *mut T) {
-        let (layout, room, shared) = (&self.layout, &self.room, &self.shared);
+        let spans = self.problem.spans;
+        let pass = Pass {
+            layout: self.layout.of_steps(spans.of(samples.start).n_steps),
+            ..*self
+        };
+        let (layout, room, shared) = (&pass.layout, &pass.room, pass.shared);
         let hidden = layout.hidden;
-        let (group, gates) = (samples.len(), layout.gates_width());
+        let gates = layout.gates_width();
+        let [numbers, indices] = self.starts[samples.start / layout.group];
         // SAFETY: every offset below lies in the piece that it belongs to, by the sizes of `Room` and `Layout`.
         unsafe {
             let pieces = match &self.tape {
-                Some(tape) => tape.at(samples.start * layout.sample),
+                Some(tape) => tape.at(numbers),
                 None => scratch.add(room.pieces),
             };
             let piece = |g: usize| pieces.add(g * layout.sample);
+            let indices = self.indices.at(indices);
             let from_hidden = scratch.add(room.from_hidden);
             let rows = scratch.add(room.rows);
-            for g in 0..group {
-                self.begin::<S>(samples.start + g, piece(g));
+            for (g, sample) in samples.clone().enumerate() {
+                pass.begin::<S>(sample, piece(g));
             }
-            self.keys::<S>(pieces, rows, group, 0..layout.given);
-            for t in 0..layout.seq_length {
+            pass.keys::<S>(pieces, rows, samples.len(), 0..layout.given);
+            for t in 0..layout.n_steps {
+                let group = spans.n_active(&samples, t);
+                let row_of = |g: usize| spans.of(samples.start + g).first + t;
                 shared.w_hidden.multiply::<S>(
                     group,
                     Strided::new(pieces.add(layout.state(t)), layout.sample, 1),
@@ -151,7 +166,7 @@ impl<T: Real> ForwardPass<T> for Pass<'_, T> {
                 );
                 for g in 0..group {
                     let piece = piece(g);
-                    self.read_projected::<S>(samples.start + g, t, piece);
+                    pass.read_projected::<S>(row_of(g), t, piece);
                     cell::step::<S, T>(
                         layout.kind,
                         hidden,
@@ -168,10 +183,11 @@ impl<T: Real> ForwardPass<T> for Pass<'_, T> {
                 if layout.attends() && !layout.visible(t).is_empty() {
                     let candidates = pieces.add(layout.candidate(t));
                     let queries = pieces.add(layout.query(t));
-                    self.read::<S>(candidates, rows, group, &shared.w_query, queries);
+                    pass.read::<S>(candidates, rows, group, &shared.w_query, queries);
                 }
                 for g in 0..group {
-                    self.recall::<S>(samples.start + g, t, piece(g), scratch);
+                    let indices = indices.add(layout.indices(g, t));
+                    pass.recall::<S>(row_of(g), t, piece(g), indices, scratch);
                 }
                 if layout.is_stored(t) {
                     let memory = layout.n_memories(t);
@@ -180,16 +196,18 @@ impl<T: Real> ForwardPass<T> for Pass<'_, T> {
                         let to = piece.add(layout.value(memory));
                         hidden.copy::<S, T>(piece.add(layout.state(t + 1)), to);
                     }
-                    self.keys::<S>(pieces, rows, group, memory..memory + 1);
+                    pass.keys::<S>(pieces, rows, group, memory..memory + 1);
                 }
             }
             if layout.kind.has_cell() {
-                for g in 0..group {
-                    let carry = piece(g).add(layout.carry(layout.seq_length));
-                    let rows = self.problem.batch_size * layout.seq_length;
-                    let before = rows * layout.output_width();
-                    let sample = (samples.start + g) * hidden.units;
-                    hidden.copy_units::<S, T>(carry, self.output.at(before + sample));
+                let before = spans.n_rows() * layout.output_width();
+                for (g, sample) in samples.enumerate() {
+                    let span = spans.of(sample);
+                    if let Some(end) = span.end {
+                        let carry = piece(g).add(layout.carry(span.n_steps));
+                        let to = self.output.at(before + end * hidden.units);
+                        hidden.copy_units::<S, T>(carry, to);
+                    }
                 }
             }
         }
@@ -216,12 +234,12 @@ impl<T: Real> Pass<'_, T> {
         }
     }
 
-    /// What the input gives to the gates of step `t`.
+    /// What a row of the input gives to the gates of step `t`.
     #[inline(always)]
-    unsafe fn read_projected<S: Simd>(&self, sample: usize, t: usize, piece: *mut T) {
+    unsafe fn read_projected<S: Simd>(&self, row: usize, t: usize, piece: *mut T) {
         let (layout, hidden) = (&self.layout, self.layout.hidden);
         let n_gates = layout.kind.n_gates();
-        let first = (sample * layout.seq_length + t) * n_gates * hidden.units;
+        let first = row * n_gates * hidden.units;
         let rows = &self.problem.projected[first..];
         // SAFETY: as in `run`.
         unsafe { hidden.copy_rows_padded::<S, T>(n_gates, rows, piece.add(layout.gates(t))) };
@@ -281,9 +299,16 @@ impl<T: Real> Pass<'_, T> {
         }
     }
 
-    /// From ĥ_t to h_t and s_t.
+    /// From ĥ_t to h_t and s_t, which go to a row of the output.
     #[inline(always)]
-    unsafe fn recall<S: Simd>(&self, sample: usize, t: usize, piece: *mut T, scratch: *mut T) {
+    unsafe fn recall<S: Simd>(
+        &self,
+        row: usize,
+        t: usize,
+        piece: *mut T,
+        indices: *mut u32,
+        scratch: *mut T,
+    ) {
         let (layout, hidden) = (&self.layout, self.layout.hidden);
         let visible = layout.visible(t);
         let n = visible.len();
@@ -291,8 +316,7 @@ impl<T: Real> Pass<'_, T> {
         unsafe {
             let candidate = piece.add(layout.candidate(t));
             let state = piece.add(layout.state(t + 1));
-            let row = (sample * layout.seq_length + t) * layout.output_width();
-            let to = self.output.at(row);
+            let to = self.output.at(row * layout.output_width());
             if !layout.attends() || n == 0 {
                 hidden.copy::<S, T>(candidate, state);
                 hidden.copy_units::<S, T>(state, to);
@@ -303,7 +327,6 @@ impl<T: Real> Pass<'_, T> {
             }
             let scores = scratch.add(self.room.scores);
             recall::score::<S, T>(layout, &self.shared.v, piece, t, visible.clone(), scores);
-            let indices = self.indices.at(layout.indices(sample, t));
             let weights = piece.add(layout.weights(t));
             let taken = recall::select(layout, visible, scores, indices, weights);
             let row = core::slice::from_raw_parts_mut(weights, taken);

@@ -5,17 +5,17 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::super::{CellKind, Combination, Options, Score};
+use crate::ops::Spans;
 use crate::ops::cpu::{Arch, Buffer, Offsets, Packed, Parts, Real, Row, padded};
 
 /// The most samples that a thread takes at a time: as many as the rows of two tiles of a product, the second of which finds
 /// the weights in the nearest cache.
 pub(super) const MOST_SAMPLES: usize = 8;
 
-/// A call: sizes, options and inputs, all contiguous and batch first.
+/// A call: sizes, options and inputs, all contiguous. States and memories are in the order of the samples.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Problem<'a, T> {
-    pub(in super::super) batch_size: usize,
-    pub(in super::super) seq_length: usize,
+    pub(in super::super) spans: &'a Spans,
     pub(in super::super) d_hidden: usize,
     /// 0 where nothing is attended to.
     pub(in super::super) d_attention: usize,
@@ -26,13 +26,13 @@ pub(in super::super) struct Problem<'a, T> {
     pub(in super::super) first_step: usize,
     /// Whether an output row has s_t behind h_t.
     pub(in super::super) yields_summary: bool,
-    /// What the cell's projection yields, `[batch_size, seq_length, gates d_hidden]`.
+    /// What the cell's projection yields, `[n_rows, gates d_hidden]`.
     pub(in super::super) projected: &'a [T],
-    /// h_0, `[batch_size, d_hidden]`.
+    /// h_0, `[n_samples, d_hidden]`.
     pub(in super::super) hidden: &'a [T],
-    /// c_0 of an LSTM, `[batch_size, d_hidden]`; else nothing.
+    /// c_0 of an LSTM, `[n_samples, d_hidden]`; else nothing.
     pub(in super::super) cell: &'a [T],
-    /// `[batch_size, n, d_hidden]`.
+    /// `[n_samples, n, d_hidden]`.
     pub(in super::super) memories: &'a [T],
     /// W, `[d_hidden, gates d_hidden]`.
     pub(in super::super) w_hidden: &'a [T],
@@ -44,10 +44,11 @@ pub(in super::super) struct Problem<'a, T> {
     pub(in super::super) v: &'a [T],
 }
 
-/// Where the numbers of a call lie.
+/// Where the numbers of a group of samples lie.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
-    pub(super) seq_length: usize,
+    /// Steps that a sample's piece has room for: those of the longest of the group.
+    pub(super) n_steps: usize,
     /// A row of hidden units, and one of attention units.
     pub(super) hidden: Row,
     pub(super) attention: Row,
@@ -79,11 +80,13 @@ pub(super) struct Layout {
 }
 
 impl Layout {
+    /// That of the group with the longest sample of all.
     pub(super) fn new<T: Real>(problem: &Problem<T>, lanes: usize, keep: bool) -> Self {
+        let (spans, n_samples) = (problem.spans, problem.spans.n_samples());
         let hidden = Row::new(problem.d_hidden, lanes);
         let attention = Row::new(problem.d_attention, lanes);
-        let mut layout = Layout {
-            seq_length: problem.seq_length,
+        let layout = Layout {
+            n_steps: spans.longest(),
             hidden,
             attention,
             kind: problem.kind,
@@ -91,9 +94,9 @@ impl Layout {
             options: *problem.options,
             first_step: problem.first_step,
             yields_summary: problem.yields_summary,
-            given: problem.memories.len() / (problem.batch_size * problem.d_hidden),
+            given: problem.memories.len() / (n_samples * problem.d_hidden),
             keep,
-            group: Parts::group(problem.batch_size, MOST_SAMPLES),
+            group: Parts::group(n_samples, MOST_SAMPLES),
             gates: 0,
             carries: 0,
             states: 0,
@@ -106,14 +109,21 @@ impl Layout {
             sample: 0,
             most: 0,
         };
-        let last = layout.visible(problem.seq_length - 1);
+        layout.of_steps(spans.longest())
+    }
+
+    /// That of a group whose longest sample has so many steps.
+    pub(super) fn of_steps(self, n_steps: usize) -> Self {
+        let (hidden, attention) = (self.hidden, self.attention);
+        let mut layout = Layout { n_steps, ..self };
+        let last = layout.visible(n_steps - 1);
         layout.most = match layout.attends() {
             true => layout.options.n_selected(last.len()),
             false => 0,
         };
-        let steps = if keep { problem.seq_length } else { 1 };
-        let states = if keep { steps + 1 } else { 1 };
-        let memories = layout.n_memories(problem.seq_length);
+        let steps = if self.keep { n_steps } else { 1 };
+        let states = if self.keep { steps + 1 } else { 1 };
+        let memories = layout.n_memories(n_steps);
         let mut offsets = Offsets::default();
         layout.candidates = offsets.take(steps * hidden.width);
         layout.states = offsets.take(states * hidden.width);
@@ -130,8 +140,22 @@ impl Layout {
         layout.keys = offsets.take(memories * attention.width);
         layout.weights = offsets.take(steps * layout.most);
         layout.sums = offsets.take(steps);
-        layout.sample = offsets.end().next_multiple_of(lanes);
+        layout.sample = offsets.end().next_multiple_of(hidden.lanes);
         layout
+    }
+
+    /// Where the pieces of each group begin, among the numbers and among the indices, and behind them where the last ones end.
+    pub(super) fn starts(&self, spans: &Spans) -> Vec<[usize; 2]> {
+        let mut end = [0; 2];
+        let mut starts = alloc::vec![end];
+        for first in (0..spans.n_samples()).step_by(self.group) {
+            let layout = self.of_steps(spans.of(first).n_steps);
+            let n_samples = self.group.min(spans.n_samples() - first);
+            end[0] += n_samples * layout.sample;
+            end[1] += layout.indices(n_samples, 0);
+            starts.push(end);
+        }
+        starts
     }
 
     /// Whether memories are stored and attended to.
@@ -149,7 +173,7 @@ impl Layout {
         self.hidden.units * (1 + usize::from(self.yields_summary))
     }
 
-    /// Whether the cell is cut from the graph before step `t` of this call.
+    /// Whether the cell is cut from the graph before a sample's step `t` of this call.
     pub(super) fn is_cut_before(&self, t: usize) -> bool {
         self.options.is_cut_after(self.first_step + t)
     }
@@ -173,13 +197,14 @@ impl Layout {
         n.saturating_sub(most)..n
     }
 
-    /// How the batch is shared among threads.
-    pub(super) fn parts(&self, batch_size: usize) -> Parts {
+    /// How the samples are shared among threads.
+    pub(super) fn parts(&self, spans: &Spans) -> Parts {
+        let n_steps = spans.n_rows().div_ceil(spans.n_samples());
         let (h, a) = (self.hidden.width, self.attention.width);
         let cell = h * self.gates_width();
         // A hyperbolic tangent costs as much as some ten multiply-adds.
-        let attention = a * (3 * h + 5 * self.visible(self.seq_length).len());
-        Parts::new(batch_size, self.group, self.seq_length * (cell + attention))
+        let attention = a * (3 * h + 5 * self.visible(n_steps).len());
+        Parts::new(spans.n_samples(), self.group, n_steps * (cell + attention))
     }
 
     /// The place of a row for step `t`, where steps are kept, else of the only one.
@@ -229,16 +254,11 @@ impl Layout {
         self.at(self.sums, t, 1)
     }
 
-    /// Which memories take part in step t, in the buffer of indices.
+    /// Which memories take part in step t of the g-th sample of a group, among the group's indices.
     #[inline(always)]
-    pub(super) fn indices(&self, sample: usize, t: usize) -> usize {
-        let steps = if self.keep { self.seq_length } else { 1 };
-        self.at(sample * steps * self.most, t, self.most)
-    }
-
-    /// Indices of a sample.
-    pub(super) fn indices_of_sample(&self) -> usize {
-        self.indices(1, 0)
+    pub(super) fn indices(&self, g: usize, t: usize) -> usize {
+        let steps = if self.keep { self.n_steps } else { 1 };
+        self.at(g * steps * self.most, t, self.most)
     }
 
     #[inline(always)]
@@ -257,6 +277,9 @@ impl Layout {
 pub(crate) struct Tape<T> {
     pub(super) numbers: Buffer<T>,
     pub(super) indices: Buffer<u32>,
+    /// Where each group's pieces begin: see [`Layout::starts`].
+    pub(super) starts: Vec<[usize; 2]>,
+    /// That of the group with the longest sample.
     pub(super) layout: Layout,
     pub(super) arch: Arch,
 }

@@ -1,6 +1,7 @@
-//! Sparse Attentive Backtracking over a whole sequence in one operation, with a hand-written backward pass, on slices.
+//! Sparse Attentive Backtracking over whole sequences in one operation, with a hand-written backward pass, on slices.
 //!
-//! A thread takes a few samples at a time, in lockstep, so that their products with the weights are products of matrices.
+//! A thread takes a few samples at a time, in lockstep, so that their products with the weights are products of matrices. Of
+//! [unequal lengths](crate::ops::Spans) the longest come first: at each step the samples that have it are the first of those few.
 //! The key of a memory is computed once, when it is stored.
 //!
 //! The backward pass walks from the last step to the first, and visits only what receives gradient: a step whose state
@@ -13,7 +14,8 @@
 //! # The tape
 //!
 //! What the backward pass needs is kept in one piece for each sample, in units of numbers, with widths rounded up to whole
-//! vectors:
+//! vectors. The samples that a thread takes at a time have pieces of one size, T being the steps of the longest of them; a sample that has
+//! ended before leaves the rest of its own untouched:
 //!
 //! ```text
 //! gates                                T · n_gates · H
@@ -22,7 +24,7 @@
 //! ĥ_t                                  T · H
 //! queries                              T · A
 //! weights and indices                  T · 2 k_top, and T more for what weights were divided by
-//! memories and keys                    N · (H + A), N the number of memories, with those that were dropped
+//! memories and keys                    N · (H + A), N the number of memories after T steps, with those that were dropped
 //! ```
 
 mod backward;

@@ -14,18 +14,23 @@ use burn::tensor::Tensor;
 
 use super::operation::{COUNT, Each, Inputs, InputsMetadata, Names, output_and_cell};
 use super::{FusedCell, Recall};
+use crate::ops::Spans;
 use crate::ops::cube::hardware;
 use crate::ops::operation::{Place, on_cube};
 use plan::{Lengths, Plan};
 
 /// The sequence by the kernel: the output `[batch_size, seq_length, d_hidden or twice that]`, and the last c of an LSTM; nothing,
-/// where there is no kernel. Everything is computed in f32, and comes back in the input's type.
+/// where there is no kernel, or for spans that are not those of a batch. Everything is computed in f32, and comes back in the input's type.
 #[track_caller]
 pub(crate) fn sequence(
     projected: &Tensor<3>,
     cell: &FusedCell,
     recall: Recall,
+    spans: &Spans,
 ) -> Option<(Tensor<3>, Option<Tensor<2>>)> {
+    if !spans.are_of_batch() {
+        return None;
+    }
     let dtype = projected.dtype();
     let [batch_size, seq_length, _] = projected.dims();
     let [d_hidden, _] = cell.w_hidden.dims();
@@ -35,7 +40,7 @@ pub(crate) fn sequence(
         scoring: recall.scoring.filter(|_| options.top_k != Some(0)),
         ..recall
     };
-    let inputs = Inputs::new(projected, cell, recall, Place::on_cube(projected));
+    let inputs = Inputs::new(projected, cell, recall, spans, Place::on_cube(projected));
     let attention = recall
         .scoring
         .map(|scoring| (scoring.query.dims()[1], scoring.score));
@@ -66,12 +71,7 @@ pub(crate) fn sequence(
     };
     let results = Tensor::<1>::from_dispatch(<Dispatch as SabOnCube>::sab(inputs, request));
     let results = results.cast(dtype);
-    Some(output_and_cell(
-        results,
-        [batch_size, seq_length],
-        cell,
-        recall.yields_summary,
-    ))
+    Some(output_and_cell(results, spans, cell, recall.yields_summary))
 }
 
 /// What the operation is to do.

@@ -1,5 +1,7 @@
 //! The kernel on every instruction set, what it visits, and what it keeps.
 
+mod spans;
+
 use burn::backend::flex::FlexTensor;
 use burn::tensor::{DType, Device, Gradients as TensorGradients, TensorData};
 use rand::{RngExt, SeedableRng};
@@ -27,16 +29,108 @@ const OPTIONS: Options = Options {
     combination: Combination::Average,
 };
 
-fn leaf<const D: usize>(rng: &mut ChaCha8Rng, shape: [usize; D], device: &Device) -> Tensor<D> {
+fn leaf<const D: usize>(
+    rng: &mut ChaCha8Rng,
+    shape: [usize; D],
+    device: &Device,
+    dtype: DType,
+) -> Tensor<D> {
     let count = shape.iter().product::<usize>();
     let values: Vec<f64> = (0..count).map(|_| rng.random_range(-0.8..0.8)).collect();
     let values = TensorData::new(values, shape);
     let is_autodiff = device.is_autodiff();
-    Tensor::from_data(values, (device, DType::F64)).set_require_grad(is_autodiff)
+    Tensor::from_data(values, (device, dtype)).set_require_grad(is_autodiff)
 }
 
 fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
     tensor.try_into_vec_as().expect("floats convert to f64")
+}
+
+/// What sequences are computed of, all drawn at random.
+struct Leaves {
+    projected: Tensor<3>,
+    cell: FusedCell,
+    memories: Tensor<3>,
+    scoring: Scoring,
+}
+
+impl Leaves {
+    fn new(
+        rng: &mut ChaCha8Rng,
+        (kind, score): (CellKind, Score),
+        n_samples: usize,
+        [batch_size, seq_length]: [usize; 2],
+        (device, dtype): (&Device, DType),
+    ) -> Self {
+        let gates = kind.n_gates() * D_HIDDEN;
+        let d_attention = match score {
+            Score::Released => 1,
+            Score::Mlp | Score::ScaledDot => D_ATTENTION,
+        };
+        let weight = [D_HIDDEN, d_attention];
+        let row = [n_samples, D_HIDDEN];
+        Leaves {
+            projected: leaf(rng, [batch_size, seq_length, gates], device, dtype),
+            cell: FusedCell {
+                kind,
+                w_hidden: leaf(rng, [D_HIDDEN, gates], device, dtype),
+                bias: kind.has_bias().then(|| leaf(rng, [gates], device, dtype)),
+                hidden: leaf(rng, row, device, dtype),
+                cell: kind.has_cell().then(|| leaf(rng, row, device, dtype)),
+            },
+            memories: leaf(rng, [n_samples, 2, D_HIDDEN], device, dtype),
+            scoring: Scoring {
+                score,
+                query: leaf(rng, weight, device, dtype),
+                key: leaf(rng, weight, device, dtype),
+                v: (score == Score::Mlp).then(|| leaf(rng, [d_attention], device, dtype)),
+            },
+        }
+    }
+
+    fn recall<'a>(&'a self, options: &'a Options) -> Recall<'a> {
+        Recall {
+            options,
+            scoring: Some(&self.scoring),
+            memories: Some(&self.memories),
+            first_step: 3,
+            yields_summary: true,
+        }
+    }
+
+    /// Outputs, and all gradients of a fixed linear function of them.
+    fn results(&self, output: Tensor<3>, last: Option<Tensor<2>>) -> Vec<Vec<f64>> {
+        fn gradient<const D: usize>(leaf: &Tensor<D>, gradients: &TensorGradients) -> Vec<f64> {
+            let gradient = leaf.grad(gradients);
+            values(gradient.unwrap_or_else(|| leaf.clone().inner().zeros_like()))
+        }
+        let rng = &mut ChaCha8Rng::seed_from_u64(4);
+        let (device, dtype) = (output.device(), output.dtype());
+        let mut probe = |numbers: Tensor<1>| {
+            let probe = leaf(rng, numbers.dims(), &device, dtype).detach();
+            (numbers * probe).sum()
+        };
+        let mut loss = probe(output.clone().flatten(0, 2));
+        if let Some(last) = &last {
+            loss = loss + probe(last.clone().flatten(0, 1));
+        }
+        let gradients = loss.backward();
+        let (cell, scoring) = (&self.cell, &self.scoring);
+        let mut all = alloc::vec![
+            values(output),
+            gradient(&self.projected, &gradients),
+            gradient(&self.memories, &gradients),
+            gradient(&cell.w_hidden, &gradients),
+            gradient(&cell.hidden, &gradients),
+            gradient(&scoring.query, &gradients),
+            gradient(&scoring.key, &gradients),
+        ];
+        all.extend(last.map(values));
+        all.extend(cell.cell.iter().map(|cell| gradient(cell, &gradients)));
+        all.extend(cell.bias.iter().map(|bias| gradient(bias, &gradients)));
+        all.extend(scoring.v.iter().map(|v| gradient(v, &gradients)));
+        all
+    }
 }
 
 /// Outputs and all gradients of a fixed linear function of them.
@@ -49,61 +143,34 @@ fn results(
 ) -> Vec<Vec<f64>> {
     let device = Device::flex().autodiff();
     let rng = &mut ChaCha8Rng::seed_from_u64(seq_length as u64);
-    let gates = kind.n_gates() * D_HIDDEN;
-    let projected = leaf(rng, [BATCH_SIZE, seq_length, gates], &device);
-    let cell = FusedCell {
-        kind,
-        w_hidden: leaf(rng, [D_HIDDEN, gates], &device),
-        bias: kind.has_bias().then(|| leaf(rng, [gates], &device)),
-        hidden: leaf(rng, [BATCH_SIZE, D_HIDDEN], &device),
-        cell: kind
-            .has_cell()
-            .then(|| leaf(rng, [BATCH_SIZE, D_HIDDEN], &device)),
-    };
-    let memories = leaf(rng, [BATCH_SIZE, 2, D_HIDDEN], &device);
-    let d_attention = if score == Score::Released {
-        1
-    } else {
-        D_ATTENTION
-    };
-    let scoring = Scoring {
-        score,
-        query: leaf(rng, [D_HIDDEN, d_attention], &device),
-        key: leaf(rng, [D_HIDDEN, d_attention], &device),
-        v: (score == Score::Mlp).then(|| leaf(rng, [d_attention], &device)),
-    };
-    let recall = Recall {
-        options,
-        scoring: Some(&scoring),
-        memories: Some(&memories),
-        first_step: 3,
-        yields_summary: true,
-    };
-    let (output, last) = run_on(arch, &projected, &cell, recall);
-    let probe = leaf(rng, output.dims(), &device).detach();
-    let mut loss = (output.clone() * probe).sum();
-    if let Some(last) = &last {
-        loss = loss + (last.clone() * leaf(rng, last.dims(), &device).detach()).sum();
+    let shape = [BATCH_SIZE, seq_length];
+    let leaves = Leaves::new(rng, (kind, score), BATCH_SIZE, shape, (&device, DType::F64));
+    let recall = leaves.recall(options);
+    let spans = Spans::of_batch(BATCH_SIZE, seq_length);
+    let (output, last) = run_on(arch, &leaves.projected, &leaves.cell, recall, &spans);
+    leaves.results(output, last)
+}
+
+/// Panics unless all numbers are the same up to a share of the largest of their tensor, or of `least`.
+#[track_caller]
+fn assert_close(
+    what: &str,
+    actual: &[Vec<f64>],
+    expected: &[Vec<f64>],
+    (tolerance, least): (f64, f64),
+) {
+    assert_eq!(actual.len(), expected.len(), "{what}");
+    for (tensor, (actual, expected)) in actual.iter().zip(expected).enumerate() {
+        assert_eq!(actual.len(), expected.len(), "tensor {tensor} of {what}");
+        // A state adds the same to every score as released: its gradient is nothing but rounding.
+        let scale = expected.iter().fold(least, |most, v| most.max(v.abs()));
+        for (a, b) in actual.iter().zip(expected) {
+            assert!(
+                (a - b).abs() <= tolerance * scale,
+                "tensor {tensor} of {what}: {a} is not {b}"
+            );
+        }
     }
-    let gradients = loss.backward();
-    fn gradient<const D: usize>(leaf: &Tensor<D>, gradients: &TensorGradients) -> Vec<f64> {
-        let gradient = leaf.grad(gradients);
-        values(gradient.unwrap_or_else(|| leaf.clone().inner().zeros_like()))
-    }
-    let mut all = alloc::vec![
-        values(output),
-        gradient(&projected, &gradients),
-        gradient(&memories, &gradients),
-        gradient(&cell.w_hidden, &gradients),
-        gradient(&cell.hidden, &gradients),
-        gradient(&scoring.query, &gradients),
-        gradient(&scoring.key, &gradients),
-    ];
-    all.extend(last.map(values));
-    all.extend(cell.cell.map(|cell| gradient(&cell, &gradients)));
-    all.extend(cell.bias.map(|bias| gradient(&bias, &gradients)));
-    all.extend(scoring.v.map(|v| gradient(&v, &gradients)));
-    all
 }
 
 #[test]
@@ -119,16 +186,8 @@ fn every_instruction_set_computes_the_same() {
                 let expected = results(Arch::Scalar, kind, score, &options, 11);
                 for arch in architectures() {
                     let actual = results(arch, kind, score, &options, 11);
-                    for (tensor, (actual, expected)) in actual.iter().zip(&expected).enumerate() {
-                        // A state adds the same to every score as released: its gradient is nothing but rounding.
-                        let scale = expected.iter().fold(1e-3_f64, |most, v| most.max(v.abs()));
-                        for (a, b) in actual.iter().zip(expected) {
-                            assert!(
-                                (a - b).abs() <= 1e-10 * scale,
-                                "tensor {tensor} of {kind:?}, {score:?}, {options:?} on {arch:?}: {a} is not {b}"
-                            );
-                        }
-                    }
+                    let what = alloc::format!("{kind:?}, {score:?}, {options:?} on {arch:?}");
+                    assert_close(&what, &actual, &expected, (1e-10, 1e-3));
                 }
             }
         }
@@ -145,7 +204,7 @@ fn problem_of(
     let cell = LstmConfig::new(D_INPUT, D_HIDDEN).init(&device);
     let layer = config.init(cell, &device);
     let rng = &mut ChaCha8Rng::seed_from_u64(1);
-    let input: Tensor<3> = leaf(rng, [2, seq_length, D_INPUT], &device).cast(DType::F32);
+    let input: Tensor<3> = leaf(rng, [2, seq_length, D_INPUT], &device, DType::F32);
     let state = layer.initial_state(2, &device);
     let cell = layer.cell.fused(&state.cell).expect("a known cell");
     let attention = layer.attention.as_ref().expect("an attention");
@@ -161,6 +220,7 @@ fn problem_of(
         v: primitive(attention.v.as_ref().expect("a v").val()),
     };
     let request = Request {
+        spans: Spans::of_batch(2, seq_length),
         options: Options {
             top_k: config.top_k,
             truncation_length: config.truncation_length,
@@ -262,7 +322,7 @@ fn wrong_shapes_are_refused_before_the_kernel_runs() {
     let refused = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let projected = Tensor::zeros([3, 4, 4 * D_HIDDEN], &device);
         let cell = cell.fused(&state).expect("a known cell");
-        sequence(&projected, &cell, Recall::NOTHING)
+        sequence(&projected, &cell, Recall::NOTHING, &Spans::of_batch(3, 4))
     }));
     let payload = refused.expect_err("a state of another batch");
     let message = payload.downcast_ref::<alloc::string::String>();

@@ -114,12 +114,12 @@ impl<T: Real> Pass<'_, T> {
         chosen
     }
 
-    /// The gradients of ĥ_t, of the memories that took part, and of the query; returns whether there is one of the query.
+    /// The gradients of ĥ_t, of the memories that took part, and of the query, of the g-th sample; returns whether there is one of the query.
     #[inline(always)]
     pub(super) unsafe fn recall_back<S: Simd>(
         &self,
         walk: &mut Walk<'_, T>,
-        sample: usize,
+        g: usize,
         t: usize,
         piece: *const T,
         own: *mut T,
@@ -140,8 +140,8 @@ impl<T: Real> Pass<'_, T> {
             hidden.scale_to::<S, T>(of_state, state, candidate);
             let share = splat::<S, T>(of_summary);
             for lane in hidden.starts() {
-                let g = load::<S, T>(state.add(lane));
-                let sum = g.mul_add(share, load::<S, T>(summary.add(lane)));
+                let slope = load::<S, T>(state.add(lane));
+                let sum = slope.mul_add(share, load::<S, T>(summary.add(lane)));
                 store::<S, T>(summary.add(lane), sum);
             }
             if !is_any_nonzero(core::slice::from_raw_parts(summary, hidden.units)) {
@@ -151,12 +151,7 @@ impl<T: Real> Pass<'_, T> {
             let taken = layout.options.n_selected(visible);
             walk.visits.memories += taken;
             let weights = core::slice::from_raw_parts(piece.add(layout.weights(t)), taken);
-            let indices = self
-                .call
-                .tape
-                .indices
-                .as_ptr()
-                .add(layout.indices(sample, t));
+            let indices = walk.indices.add(layout.indices(g, t));
             let slopes = core::slice::from_raw_parts_mut(walk.common.add(room.slopes), taken);
             for (at, slope) in slopes.iter_mut().enumerate() {
                 let value = piece.add(layout.value(*indices.add(at) as usize));

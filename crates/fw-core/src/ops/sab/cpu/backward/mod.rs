@@ -15,7 +15,7 @@ use crate::ops::cpu::{
     Sweep, WithSimd, Written, clear, trimmed,
 };
 
-/// What a backward pass did, summed over the batch.
+/// What a backward pass did, summed over the samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in super::super) struct Visits {
     /// Steps that received gradient.
@@ -24,7 +24,7 @@ pub(in super::super) struct Visits {
     pub(in super::super) memories: usize,
 }
 
-/// Runs the sequence backward: the gradients of the operands, in their shapes; empty where there is no such operand, or, of those that cost
+/// Runs the sequences backward: the gradients of the operands, in their shapes; empty where there is no such operand, or, of those that cost
 /// most, where it is not wanted. `cotangents` is the gradient of what the forward pass put out.
 pub(in super::super) fn backward<T: Real>(
     problem: &Problem<T>,
@@ -64,36 +64,35 @@ impl<T: Real> WithSimd for Call<'_, T> {
         let mut cell = zeros(problem.cell, true);
         let mut memories = zeros(problem.memories, self.wanted.memories);
         let sums = Sums::new(&layout);
+        let visited = [AtomicUsize::new(0), AtomicUsize::new(0)];
         let pass = Pass {
             call: &self,
-            transposed: Transposed::new(problem, &layout),
+            transposed: &Transposed::new(problem, &layout),
             room: Room::new(&layout),
             projected: projected.place(),
             hidden: SharedMut::new(hidden.as_mut_ptr()),
             cell: SharedMut::new(cell.as_mut_ptr()),
             memories: SharedMut::new(memories.as_mut_ptr()),
-            visited_steps: AtomicUsize::new(0),
-            visited_memories: AtomicUsize::new(0),
+            visited: &visited,
             layout,
             sums,
         };
         let sweep = Sweep {
-            parts: layout.parts(problem.batch_size),
+            parts: layout.parts(problem.spans),
             group: layout.group,
             scratch: layout.group * pass.room.sample + pass.room.common,
         };
         // Of each weight there is a pair a step at most; of that of the keys one for each given memory as well.
-        let rows = layout.seq_length + layout.given;
+        let rows = layout.n_steps + layout.given;
         // SAFETY: the machine has the instructions of S, and the scratch is that of `Room`.
-        let joined = unsafe { sweep.backward::<S, T>(&pass, pass.sums.size, rows) };
+        let joined = unsafe { sweep.backward::<S, T>(&pass, sums.size, rows) };
         // SAFETY: all steps of all samples have written theirs, if they were wanted.
         let projected = unsafe { projected.finish() };
         // SAFETY: that many sums were made.
-        let joined = unsafe { joined.first(pass.sums.size) };
+        let joined = unsafe { joined.first(sums.size) };
         let trimmed = |start: usize, rows: usize, row: Row| trimmed(&joined[start..], rows, row);
         let (units, attention) = (layout.hidden.units, layout.attention);
         let gates = layout.kind.n_gates();
-        let sums = &pass.sums;
         let scale = query_scale(problem);
         let w_query = trimmed(sums.w_query, units, attention);
         let gradients = Each {
@@ -107,15 +106,13 @@ impl<T: Real> WithSimd for Call<'_, T> {
             cell,
             memories,
         };
-        let visits = Visits {
-            steps: pass.visited_steps.into_inner(),
-            memories: pass.visited_memories.into_inner(),
-        };
-        (gradients, visits)
+        let [steps, memories] = visited.map(AtomicUsize::into_inner);
+        (gradients, Visits { steps, memories })
     }
 }
 
 /// Where the sums of the weights' gradients lie, rows padded.
+#[derive(Clone, Copy)]
 struct Sums {
     w_hidden: usize,
     bias: usize,
@@ -142,6 +139,7 @@ impl Sums {
 }
 
 /// Where things lie in the scratch memory: offsets within a sample's piece, then within what a group of samples shares.
+#[derive(Clone, Copy)]
 struct Room {
     /// Gradients of h and c, as they go from step to step.
     state: usize,
@@ -171,7 +169,7 @@ impl Room {
     fn new(layout: &Layout) -> Self {
         let (hidden, attention) = (layout.hidden.width, layout.attention.width);
         let gates = layout.gates_width();
-        let memories = layout.n_memories(layout.seq_length);
+        let memories = layout.n_memories(layout.n_steps);
         let lanes = layout.hidden.lanes;
         let sums = Sums::new(layout);
         let mut sample = Offsets::default();
@@ -208,10 +206,12 @@ impl Room {
     }
 }
 
+#[derive(Clone, Copy)]
 struct Pass<'a, T: Real> {
     call: &'a Call<'a, T>,
+    /// That of the longest sample; of a group, that of its own.
     layout: Layout,
-    transposed: Transposed<T>,
+    transposed: &'a Transposed<T>,
     room: Room,
     sums: Sums,
     /// Where the gradients go that each sample has for itself.
@@ -219,9 +219,8 @@ struct Pass<'a, T: Real> {
     hidden: SharedMut<T>,
     cell: SharedMut<T>,
     memories: SharedMut<T>,
-    /// What was visited, of all samples: see [`Visits`].
-    visited_steps: AtomicUsize,
-    visited_memories: AtomicUsize,
+    /// Steps and memories that were visited, of all samples: see [`Visits`].
+    visited: &'a [AtomicUsize; 2],
 }
 
 /// The samples of a group whose rows take part in a product, in the order of their rows.
@@ -248,6 +247,8 @@ impl Chosen {
 struct Walk<'a, T> {
     scratch: *mut T,
     common: *mut T,
+    /// The group's, of those memories that took part.
+    indices: *const u32,
     sums: &'a mut BlockSums<T>,
     /// Pairs gathered so far, and those that are summed up.
     n_pairs: [usize; 3],
@@ -260,54 +261,61 @@ struct Walk<'a, T> {
 impl<T: Real> BackwardPass<T> for Pass<'_, T> {
     #[inline(always)]
     unsafe fn run<S: Simd>(&self, samples: Range<usize>, scratch: *mut T, sums: &mut BlockSums<T>) {
-        let (layout, room) = (&self.layout, &self.room);
+        let (spans, tape) = (self.call.problem.spans, self.call.tape);
+        let pass = Pass {
+            layout: self.layout.of_steps(spans.of(samples.start).n_steps),
+            ..*self
+        };
+        let (layout, room) = (&pass.layout, &pass.room);
         let (hidden, gates) = (layout.hidden, layout.gates_width());
-        let tape = self.call.tape.numbers.as_ptr();
-        let group = samples.len();
+        let [numbers, indices] = tape.starts[samples.start / layout.group];
         // SAFETY: every offset below lies in the piece that it belongs to, by the sizes of `Room` and `Layout`.
         unsafe {
-            let piece = |g: usize| tape.add((samples.start + g) * layout.sample).cast_const();
+            let pieces = tape.numbers.as_ptr().add(numbers).cast_const();
+            let piece = |g: usize| pieces.add(g * layout.sample);
             let own = |g: usize| scratch.add(g * room.sample);
-            let common = scratch.add(group * room.sample);
+            let common = scratch.add(samples.len() * room.sample);
             let mut walk = Walk {
                 scratch,
                 common,
+                indices: tape.indices.as_ptr().add(indices),
                 sums,
                 n_pairs: [0; 3],
                 n_summed: [0; 3],
                 n_rows: 0,
                 visits: Visits::default(),
             };
-            // Whether h_t (and c_t) receives gradient from step t + 1.
+            // Whether h_t (and c_t) receives gradient from step t + 1; of a sample that has fewer steps, its last ones.
             let mut is_reached = [false; MOST_SAMPLES];
-            for (g, is_reached) in is_reached.iter_mut().enumerate().take(group) {
-                *is_reached = self.begin::<S>(samples.start + g, own(g));
+            for ((g, sample), is_reached) in samples.clone().enumerate().zip(&mut is_reached) {
+                *is_reached = pass.begin::<S>(sample, own(g));
             }
-            for t in (0..layout.seq_length).rev() {
+            for t in (0..layout.n_steps).rev() {
+                let group = spans.n_active(&samples, t);
+                let row_of = |g: usize| spans.of(samples.start + g).first + t;
                 for (g, is_reached) in is_reached.iter_mut().enumerate().take(group) {
-                    *is_reached |= self.add_cotangents::<S>(samples.start + g, t, own(g));
+                    *is_reached |= pass.add_cotangents::<S>(row_of(g), own(g));
                 }
                 if layout.is_stored(t) {
                     let memory = layout.n_memories(t);
-                    self.return_to_state::<S>(&mut walk, memory, group, piece, &mut is_reached);
+                    pass.return_to_state::<S>(&mut walk, memory, group, piece, &mut is_reached);
                 }
                 let mut with_query = Chosen::default();
-                let mut active = Chosen::default();
+                let mut visited = Chosen::default();
                 for (g, is_reached) in is_reached.iter().enumerate().take(group) {
-                    let sample = samples.start + g;
                     if *is_reached {
-                        active.push(g);
-                        if self.recall_back::<S>(&mut walk, sample, t, piece(g), own(g)) {
+                        visited.push(g);
+                        if pass.recall_back::<S>(&mut walk, g, t, piece(g), own(g)) {
                             with_query.push(g);
                         }
                     } else {
-                        self.clear_projected(sample, t);
+                        pass.clear_projected(row_of(g));
                     }
                 }
-                self.query_back::<S>(&mut walk, t, with_query, piece);
+                pass.query_back::<S>(&mut walk, t, with_query, piece);
 
                 let rows = common.add(room.gathered);
-                for (row, g) in active.iter() {
+                for (row, g) in visited.iter() {
                     walk.visits.steps += 1;
                     let (piece, own) = (piece(g), own(g));
                     cell::step_back::<S, T>(
@@ -325,54 +333,40 @@ impl<T: Real> BackwardPass<T> for Pass<'_, T> {
                             hidden: own.add(room.state),
                         },
                     );
-                    self.write_projected::<S>(samples.start + g, t, common.add(room.gates));
+                    pass.write_projected::<S>(row_of(g), common.add(room.gates));
                     let prev = piece.add(layout.state(t));
-                    self.gather::<S>(&mut walk, 0, prev, rows.add(row * gates));
+                    pass.gather::<S>(&mut walk, 0, prev, rows.add(row * gates));
                 }
-                let is_cut = layout.is_cut_before(t);
-                is_reached = [false; MOST_SAMPLES];
-                if is_cut {
-                    for (_, g) in active.iter() {
+                is_reached[..group].fill(false);
+                if layout.is_cut_before(t) {
+                    for (_, g) in visited.iter() {
                         clear(own(g).add(room.state), hidden.width);
                         clear(own(g).add(room.carried), hidden.width);
                     }
-                } else if active.count > 0 {
-                    let products = common.add(room.products);
-                    self.transposed.w_hidden.multiply::<S>(
-                        active.count,
-                        Strided::new(rows, gates, 1),
-                        Initial::Zero,
-                        RowsMut::new(products, hidden.width),
-                    );
-                    for (row, g) in active.iter() {
-                        let state = own(g).add(room.state);
-                        hidden.add_to::<S, T>(products.add(row * hidden.width), state);
+                } else if visited.count > 0 {
+                    pass.hidden_back::<S>(&walk, visited);
+                    for (_, g) in visited.iter() {
                         is_reached[g] = true;
                     }
                 }
             }
-            self.return_to_given::<S>(&mut walk, samples.clone(), piece);
-            for g in 0..group {
-                let first = (samples.start + g) * hidden.units;
-                let state = own(g).add(room.state);
-                hidden.copy_units::<S, T>(state, self.hidden.at(first));
-                if layout.kind.has_cell() {
-                    let carried = own(g).add(room.carried);
-                    hidden.copy_units::<S, T>(carried, self.cell.at(first));
-                }
+            pass.return_to_given::<S>(&mut walk, samples.clone(), piece);
+            for (g, sample) in samples.enumerate() {
+                pass.write_first::<S>(sample, own(g));
             }
             for pairs in 0..walk.n_pairs.len() {
-                self.multiply::<S>(&mut walk, pairs);
+                pass.multiply::<S>(&mut walk, pairs);
             }
             let Visits { steps, memories } = walk.visits;
-            self.visited_steps.fetch_add(steps, Ordering::Relaxed);
-            self.visited_memories.fetch_add(memories, Ordering::Relaxed);
+            for (visited, more) in self.visited.iter().zip([steps, memories]) {
+                visited.fetch_add(more, Ordering::Relaxed);
+            }
         }
     }
 }
 
 impl<T: Real> Pass<'_, T> {
-    /// Gradients before the last step: none, but for that of the last c. Returns whether there is one.
+    /// Gradients before the last step: none, but for that of the last c, if it was asked for. Returns whether there is one.
     #[inline(always)]
     unsafe fn begin<S: Simd>(&self, sample: usize, own: *mut T) -> bool {
         let (layout, room, hidden) = (&self.layout, &self.room, self.layout.hidden);
@@ -380,25 +374,24 @@ impl<T: Real> Pass<'_, T> {
         unsafe {
             clear(own.add(room.state), hidden.width);
             clear(own.add(room.carried), hidden.width);
-            clear(own.add(room.touched), layout.n_memories(layout.seq_length));
-            if !layout.kind.has_cell() {
+            clear(own.add(room.touched), layout.n_memories(layout.n_steps));
+            let spans = self.call.problem.spans;
+            let Some(end) = spans.of(sample).end.filter(|_| layout.kind.has_cell()) else {
                 return false;
-            }
-            let steps = self.call.problem.batch_size * layout.seq_length;
-            let of_cells = &self.call.cotangents[steps * layout.output_width()..];
-            let row = &of_cells[sample * hidden.units..][..hidden.units];
+            };
+            let of_cells = &self.call.cotangents[spans.n_rows() * layout.output_width()..];
+            let row = &of_cells[end * hidden.units..][..hidden.units];
             hidden.copy_padded::<S, T>(row.as_ptr(), own.add(room.carried));
             is_any_nonzero(row)
         }
     }
 
-    /// Adds what the output of step `t` receives; returns whether it receives any.
+    /// Adds what a row of the output receives; returns whether it receives any.
     #[inline(always)]
-    unsafe fn add_cotangents<S: Simd>(&self, sample: usize, t: usize, own: *mut T) -> bool {
+    unsafe fn add_cotangents<S: Simd>(&self, row: usize, own: *mut T) -> bool {
         let (layout, room, hidden) = (&self.layout, &self.room, self.layout.hidden);
         let width = layout.output_width();
-        let first = (sample * layout.seq_length + t) * width;
-        let row = &self.call.cotangents[first..][..width];
+        let row = &self.call.cotangents[row * width..][..width];
         // SAFETY: as in `run`.
         unsafe {
             if !is_any_nonzero(row) {
@@ -417,26 +410,60 @@ impl<T: Real> Pass<'_, T> {
         true
     }
 
-    /// The projected input of step `t` receives nothing.
+    /// Adds to the gradients of the states of some samples what comes back from the gates that they gave to.
     #[inline(always)]
-    unsafe fn clear_projected(&self, sample: usize, t: usize) {
-        if self.call.wanted.projected {
-            let width = self.layout.kind.n_gates() * self.layout.hidden.units;
-            let first = (sample * self.layout.seq_length + t) * width;
-            // SAFETY: as in `run`.
-            unsafe { clear(self.projected.at(first), width) };
+    unsafe fn hidden_back<S: Simd>(&self, walk: &Walk<'_, T>, chosen: Chosen) {
+        let (layout, room, hidden) = (&self.layout, &self.room, self.layout.hidden);
+        // SAFETY: as in `run`.
+        unsafe {
+            let rows = walk.common.add(room.gathered);
+            let products = walk.common.add(room.products);
+            self.transposed.w_hidden.multiply::<S>(
+                chosen.count,
+                Strided::new(rows, layout.gates_width(), 1),
+                Initial::Zero,
+                RowsMut::new(products, hidden.width),
+            );
+            for (row, g) in chosen.iter() {
+                let state = walk.scratch.add(g * room.sample + room.state);
+                hidden.add_to::<S, T>(products.add(row * hidden.width), state);
+            }
         }
     }
 
-    /// What the projected input of step `t` receives.
+    /// What the states to begin with receive.
     #[inline(always)]
-    unsafe fn write_projected<S: Simd>(&self, sample: usize, t: usize, gates: *const T) {
+    unsafe fn write_first<S: Simd>(&self, sample: usize, own: *const T) {
+        let (room, hidden) = (&self.room, self.layout.hidden);
+        let first = sample * hidden.units;
+        // SAFETY: as in `run`.
+        unsafe {
+            hidden.copy_units::<S, T>(own.add(room.state), self.hidden.at(first));
+            if self.layout.kind.has_cell() {
+                hidden.copy_units::<S, T>(own.add(room.carried), self.cell.at(first));
+            }
+        }
+    }
+
+    /// A row of the projected input receives nothing.
+    #[inline(always)]
+    unsafe fn clear_projected(&self, row: usize) {
+        if self.call.wanted.projected {
+            let width = self.layout.kind.n_gates() * self.layout.hidden.units;
+            // SAFETY: as in `run`.
+            unsafe { clear(self.projected.at(row * width), width) };
+        }
+    }
+
+    /// What a row of the projected input receives.
+    #[inline(always)]
+    unsafe fn write_projected<S: Simd>(&self, row: usize, gates: *const T) {
         if !self.call.wanted.projected {
             return;
         }
         let (layout, hidden) = (&self.layout, self.layout.hidden);
         let n_gates = layout.kind.n_gates();
-        let first = (sample * layout.seq_length + t) * n_gates * hidden.units;
+        let first = row * n_gates * hidden.units;
         // SAFETY: as in `run`.
         unsafe { hidden.copy_rows_units::<S, T>(n_gates, gates, self.projected.at(first)) };
     }
