@@ -11,7 +11,9 @@ use crate::cell::RecurrentCell;
 use crate::display::displayed;
 use crate::error::{expect_fits, expect_valid, require, require_finite, require_size};
 use crate::ops::{Sequence, Spans, fast_weights as ops};
-use crate::recurrent::{check_input, empty_output, expect_state};
+use crate::recurrent::{check_input, empty_output, expect_state, step_composed};
+#[cfg(feature = "flex")]
+use crate::recurrent::{check_width, is_stepped_by_kernel};
 use crate::{
     Activation, ConfigError, ExecutionPath, HiddenInitializer, Recurrent, RecurrentState,
     StateData, StateError, StateMapper,
@@ -380,6 +382,17 @@ impl Recurrent for FastWeights {
     }
 
     /// One step, in the form that the state's memory has.
+    fn step(&self, input_t: Tensor<2>, state: FastWeightsState) -> (Tensor<2>, FastWeightsState) {
+        #[cfg(feature = "flex")]
+        if self.is_stepped_alone(&input_t) {
+            check_width(input_t.dims()[1], self.d_input());
+            expect_state(self, &state, &input_t);
+            let projected = self.project(input_t.unsqueeze_dim(1)).squeeze_dim(1);
+            return ops::step_alone(projected, state, &self.weights(), &self.options);
+        }
+        step_composed(self, input_t, state)
+    }
+
     fn advance(
         &self,
         projected_t: Tensor<2>,
@@ -426,6 +439,13 @@ impl Recurrent for FastWeights {
 }
 
 impl FastWeights {
+    /// Whether a step alone is the kernel's, whose memory is a matrix.
+    #[cfg(feature = "flex")]
+    fn is_stepped_alone(&self, input_t: &Tensor<2>) -> bool {
+        let is_asked = self.path != ExecutionPath::Composed && self.form != MemoryForm::Attention;
+        is_asked && input_t.dims()[0] > 0 && is_stepped_by_kernel(input_t)
+    }
+
     #[track_caller]
     fn sequence(
         &self,

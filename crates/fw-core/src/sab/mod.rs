@@ -1,5 +1,7 @@
 //! The Sparse Attentive Backtracking layer.
 
+#[cfg(feature = "flex")]
+mod alone;
 mod attention;
 mod spans;
 mod state;
@@ -20,7 +22,7 @@ use crate::ops::sab::{
 };
 use crate::ops::shapes::fits;
 use crate::ops::{Spans, scan};
-use crate::recurrent::{empty_output, expect_state, state_or_initial};
+use crate::recurrent::{empty_output, expect_state, state_or_initial, step_composed};
 use crate::segments::forward_groups;
 use crate::{ConfigError, ExecutionPath, Recurrent, RecurrentState, StateError};
 
@@ -471,6 +473,20 @@ impl<C: RecurrentCell> Recurrent for Sab<C> {
 
     fn project(&self, input: Tensor<3>) -> Tensor<3> {
         self.cell.project(input)
+    }
+
+    fn step(
+        &self,
+        input_t: Tensor<2>,
+        state: SabState<C::State>,
+    ) -> (Tensor<2>, SabState<C::State>) {
+        #[cfg(feature = "flex")]
+        if let Some(scoring) = self.attention.as_ref().map(SparseAttention::scoring)
+            && let Some(is_stored) = self.is_stepped_alone(&input_t, &state)
+        {
+            return self.step_alone(input_t, state, &scoring, is_stored);
+        }
+        step_composed(self, input_t, state)
     }
 
     fn advance(

@@ -47,6 +47,8 @@ impl<C: RecurrentCell> Sab<C> {
             steps: ending
                 .map(|sample| state.step + spans.of(sample).n_steps)
                 .collect(),
+            #[cfg(feature = "flex")]
+            store: None,
         };
         Some((sequences.output.squeeze_dim(0), self.uniform(state)))
     }

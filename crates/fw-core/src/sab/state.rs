@@ -6,6 +6,8 @@ use alloc::vec::Vec;
 
 use burn::tensor::{DType, Device, Tensor};
 
+#[cfg(feature = "flex")]
+use crate::ops::sab::MemoryStore;
 use crate::state::rows;
 use crate::{RecurrentState, StateData, StateError, StateMapper};
 
@@ -21,6 +23,9 @@ pub struct SabState<S> {
     pub n_memories: Vec<usize>,
     /// Steps of each sample so far: they say where the cell is cut and when a state is stored.
     pub steps: Vec<usize>,
+    /// Where the memories lie, if there is room for more behind them, and their keys.
+    #[cfg(feature = "flex")]
+    pub(super) store: Option<MemoryStore>,
 }
 
 /// A state whose samples are all at the same step, with as many memories.
@@ -39,6 +44,8 @@ impl<S> SabState<S> {
             memories,
             n_memories: vec![n; batch_size],
             steps: vec![step; batch_size],
+            #[cfg(feature = "flex")]
+            store: None,
         }
     }
 
@@ -155,6 +162,8 @@ impl<S: RecurrentState> RecurrentState for SabState<S> {
             memories,
             steps: of(&self.steps),
             n_memories,
+            #[cfg(feature = "flex")]
+            store: None,
         }
     }
 
@@ -184,6 +193,8 @@ impl<S: RecurrentState> RecurrentState for SabState<S> {
                 .flat_map(|state| state.steps.clone())
                 .collect(),
             cell: S::cat_samples(states.into_iter().map(|state| state.cell).collect())?,
+            #[cfg(feature = "flex")]
+            store: None,
         })
     }
 
@@ -216,6 +227,8 @@ impl<S: RecurrentState> RecurrentState for SabState<S> {
                 memories: RecurrentState::from_data(memories, device)?,
                 n_memories: n_memories.into_numbers()?,
                 steps: steps.into_numbers()?,
+                #[cfg(feature = "flex")]
+                store: None,
             });
         }
         let [cell, memories, step] = data.into_parts()?;

@@ -53,6 +53,8 @@
 //! `T · ((2 S + 1) H + S)` numbers (`T · (H + 1)` more if the preliminary state is normalised), and a matrix for each chunk if there is
 //! more than one or a memory to begin with.
 
+#[cfg(feature = "flex")]
+mod alone;
 mod composed;
 #[cfg(feature = "flex")]
 mod cpu;
@@ -70,6 +72,8 @@ use alloc::vec::Vec;
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "flex")]
+pub(crate) use alone::step_alone;
 pub use composed::step;
 pub use memory::FastMemory;
 use shapes::{check_sequence, check_step};

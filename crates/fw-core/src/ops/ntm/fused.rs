@@ -11,7 +11,7 @@ use super::results::{joined, output_and_state};
 use super::shapes::Sizes;
 use super::{SlowWeights, State};
 use crate::ops::cpu::{Arch, Real, Written, arch};
-use crate::ops::operation::{Kernel, Place, View, on_flex, operands};
+use crate::ops::operation::{Kernel, Place, Sources, View, on_flex, operands};
 use crate::ops::{Sequence, Spans};
 
 /// The sequences by the kernel: every `[h_t ; r_t]`, and the last states that are asked for.
@@ -158,11 +158,22 @@ impl Kernel<COUNT> for Request {
         keep: bool,
     ) -> (Vec<T>, Vec<usize>, Option<Tape<T>>) {
         let problem = self.problem(&inputs);
+        let weights = [
+            inputs.first,
+            inputs.first_bias,
+            inputs.recurrent,
+            inputs.upper,
+            inputs.read_weight,
+            inputs.read_bias,
+            inputs.write_weight,
+            inputs.write_bias,
+        ];
+        let sources = Sources::new(&weights, !keep);
         let len = problem.results().numbers;
         let mut results = Written::new(len, true);
         // SAFETY: the architecture is one that the machine has; all of the results are written.
         let (tape, results) = unsafe {
-            let tape = cpu::forward(self.arch, &problem, results.place(), keep);
+            let tape = cpu::forward(self.arch, &problem, &sources, results.place(), keep);
             (tape, results.finish())
         };
         (results, vec![len], tape)

@@ -14,7 +14,7 @@ use burn::backend::autodiff::{
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{DispatchDevice, Flex, TensorMetadata};
-use burn::tensor::{DType, Device, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use super::Operands;
 use crate::ops::cpu::Real;
@@ -227,6 +227,24 @@ fn forward<K: Kernel<N>, const N: usize>(
             (output, tape.map(AnyTape::F64))
         }
     }
+}
+
+/// A tensor as flex has it.
+///
+/// # Panics
+/// If it is not on flex, or is on a graph.
+#[track_caller]
+pub(crate) fn primitive<const D: usize>(tensor: Tensor<D>) -> FlexTensor {
+    match tensor.try_into_primitive::<Flex>() {
+        Ok(tensor) => tensor,
+        Err(error) => panic!("a tensor is not on flex, without autodiff: {error:?}"),
+    }
+}
+
+/// [`primitive`], its numbers in the order of its dimensions.
+#[track_caller]
+pub(crate) fn contiguous<const D: usize>(tensor: Tensor<D>) -> FlexTensor {
+    primitive(tensor).to_contiguous()
 }
 
 /// What a kernel sees of a contiguous tensor.

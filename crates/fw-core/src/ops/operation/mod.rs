@@ -14,10 +14,10 @@ mod prepared;
 
 #[cfg(feature = "cube")]
 pub(crate) use cube::{Operation, on_cube, run_tracked as run_tracked_on_cube};
-#[cfg(all(test, feature = "flex"))]
-pub(crate) use flex::view_of;
 #[cfg(feature = "flex")]
-pub(crate) use flex::{Kernel, View, is_available, on_flex, run, run_tracked};
+pub(crate) use flex::{
+    Kernel, View, contiguous, is_available, on_flex, primitive, run, run_tracked, view_of,
+};
 pub(crate) use operands::{Operands, Place, operands};
 #[cfg(feature = "flex")]
-pub(crate) use prepared::Sources;
+pub(crate) use prepared::{Source, Sources};

@@ -1,5 +1,6 @@
 //! The operands of an operation, by name.
 
+use core::cell::OnceCell;
 use core::fmt::Debug;
 
 use burn::backend::DispatchTensor;
@@ -23,6 +24,8 @@ pub(crate) struct Place {
     dtype: DType,
     /// Numbers of what stands for an operand that is not there.
     n_absent: usize,
+    /// That, one for all of them.
+    absent: OnceCell<DispatchTensor>,
 }
 
 impl Place {
@@ -33,6 +36,7 @@ impl Place {
             device: like.device(),
             dtype: like.dtype(),
             n_absent: 0,
+            absent: OnceCell::new(),
         }
     }
 
@@ -43,6 +47,7 @@ impl Place {
             device: like.device(),
             dtype: DType::F32,
             n_absent: 1,
+            absent: OnceCell::new(),
         }
     }
 
@@ -57,8 +62,9 @@ impl Place {
 
     /// An operand, or what stands for one that is not there.
     pub(crate) fn put_any<const D: usize>(&self, tensor: Option<&Tensor<D>>) -> DispatchTensor {
-        let absent = || Tensor::<1>::zeros([self.n_absent], (&self.device, self.dtype));
-        tensor.map_or_else(|| absent().into_dispatch(), |tensor| self.put(tensor))
+        let zeros = || Tensor::<1>::zeros([self.n_absent], (&self.device, self.dtype));
+        let absent = || self.absent.get_or_init(|| zeros().into_dispatch());
+        tensor.map_or_else(|| absent().clone(), |tensor| self.put(tensor))
     }
 }
 

@@ -22,14 +22,15 @@ struct Entry {
 
 /// A tensor, as long as it is there and nothing is written to it: a weak reference is to memory that is not used for anything else, and flex
 /// writes to memory that others refer to only after it has moved the numbers elsewhere.
-struct Source {
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
     numbers: Weak<Numbers>,
     first: usize,
     count: usize,
 }
 
 impl Source {
-    fn new(tensor: &FlexTensor) -> Self {
+    pub(crate) fn new(tensor: &FlexTensor) -> Self {
         Source {
             numbers: Arc::downgrade(&tensor.data_arc()),
             first: tensor.layout().start_offset(),
@@ -37,7 +38,8 @@ impl Source {
         }
     }
 
-    fn is(&self, tensor: &FlexTensor) -> bool {
+    /// Whether it is this tensor, as it was.
+    pub(crate) fn is(&self, tensor: &FlexTensor) -> bool {
         place(tensor) == self.numbers.as_ptr()
             && self.first == tensor.layout().start_offset()
             && self.count == tensor.shape().num_elements()

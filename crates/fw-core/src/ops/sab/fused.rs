@@ -11,7 +11,7 @@ use super::operation::{COUNT, Each, Inputs, Names, output_and_cell};
 use super::{CellKind, FusedCell, Options, Recall, Score};
 use crate::ops::Spans;
 use crate::ops::cpu::{Arch, Real, Written, arch};
-use crate::ops::operation::{Kernel, Place, View, on_flex};
+use crate::ops::operation::{Kernel, Place, Sources, View, on_flex};
 
 /// The sequences by the kernel: see [`by_kernel`](super::by_kernel).
 ///
@@ -104,6 +104,15 @@ impl Kernel<COUNT> for Request {
         keep: bool,
     ) -> (Vec<T>, Vec<usize>, Option<Tape<T>>) {
         let problem = self.problem(&inputs);
+        let Each {
+            w_hidden,
+            bias,
+            w_query,
+            w_key,
+            v,
+            ..
+        } = inputs;
+        let sources = Sources::new(&[w_hidden, bias, w_query, w_key, v], !keep);
         let width = problem.d_hidden * (1 + usize::from(problem.yields_summary));
         let n_cells = match self.kind.has_cell() {
             true => self.spans.n_ends(),
@@ -113,7 +122,7 @@ impl Kernel<COUNT> for Request {
         let mut results = Written::new(len, true);
         // SAFETY: the architecture is one that the machine has; all of the results are written.
         let (tape, results) = unsafe {
-            let tape = cpu::forward(self.arch, &problem, results.place(), keep);
+            let tape = cpu::forward(self.arch, &problem, &sources, results.place(), keep);
             (tape, results.finish())
         };
         (results, vec![len], tape)

@@ -48,6 +48,8 @@ mod fused;
 mod operation;
 #[cfg(any(feature = "flex", feature = "cube"))]
 mod shapes;
+#[cfg(feature = "flex")]
+mod stored;
 
 use burn::tensor::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -56,6 +58,8 @@ pub use super::CellKind;
 use super::Spans;
 pub use attention::{Attended, Scoring, attend, select_top_k, sparsify};
 pub use composed::{Memories, combine};
+#[cfg(feature = "flex")]
+pub(crate) use stored::{MemoryStore, Recalling};
 
 /// How a memory is scored against the present state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

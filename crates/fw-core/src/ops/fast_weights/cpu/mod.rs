@@ -36,11 +36,13 @@
 //!
 //! T is that of the longest of the few; what lies there for steps that a shorter one does not have is not written.
 
+mod alone;
 mod backward;
 mod forward;
 mod layout;
 mod rows;
 
+pub(super) use alone::step;
 pub(super) use backward::{Cotangents, backward};
 pub(super) use forward::{Outputs, forward};
 pub(super) use layout::{Problem, Tape, chunk_length};

@@ -1,7 +1,8 @@
 //! Operations on rows of a chunk, for one step of one sample.
 
-use super::layout::Layout;
-use crate::ops::cpu::{Real, Rows, Simd, load, row_product, store};
+use super::layout::{Layout, Shared};
+use crate::ops::Activation;
+use crate::ops::cpu::{Real, Rows, Simd, activated, load, row_product, splat, store};
 
 /// The writes of a chunk, as columns (`[d_hidden, chunk_width]`) and as rows.
 #[derive(Clone, Copy)]
@@ -65,6 +66,65 @@ pub(super) unsafe fn add_read<S: Simd, T: Real>(
     unsafe {
         layout.row().scale_to::<S, T>(factor, v, scaled);
         row_product::<S, T>(sizes, scaled, 1, matrix, Some(sum), sum);
+    }
+}
+
+/// Where what a normalisation computes goes: the normalised row and, if it is wanted, what it was divided by, inverted.
+#[derive(Clone, Copy)]
+pub(super) struct Normalised<T> {
+    pub(super) row: *mut T,
+    pub(super) inverse_deviation: Option<*mut T>,
+}
+
+/// `f(LN(v))`, or `f(v)` where there is no normalisation.
+///
+/// # Safety
+/// The pointers must have the sizes that the layout says, and the machine the instructions of S.
+#[inline(always)]
+pub(super) unsafe fn activate<S: Simd, T: Real>(
+    layout: &Layout,
+    shared: &Shared<T>,
+    activation: Activation,
+    norm: Option<Normalised<T>>,
+    v: *const T,
+    to: *mut T,
+) {
+    let rows = (0..layout.width).step_by(layout.lanes);
+    // SAFETY: as the caller promises.
+    unsafe {
+        let Some(norm) = norm else {
+            for lane in rows {
+                let value = load::<S, T>(v.add(lane));
+                store::<S, T>(to.add(lane), activated::<S, T>(activation, value));
+            }
+            return;
+        };
+        let mut sum = splat::<S, T>(T::zero());
+        for lane in rows.clone() {
+            sum += load::<S, T>(v.add(lane));
+        }
+        let mean = splat::<S, T>(sum.reduce_add() * shared.per_unit);
+        let mut squares = splat::<S, T>(T::zero());
+        for lane in rows.clone() {
+            let unit = load::<S, T>(shared.units.as_ptr().add(lane));
+            let centred = load::<S, T>(v.add(lane)) - mean * unit;
+            squares = centred.mul_add(centred, squares);
+            store::<S, T>(norm.row.add(lane), centred);
+        }
+        let variance = squares.reduce_add() * shared.per_unit;
+        let inverse = T::one() / (variance + shared.epsilon).sqrt();
+        if let Some(to) = norm.inverse_deviation {
+            *to = inverse;
+        }
+        let inverse = splat::<S, T>(inverse);
+        for lane in rows {
+            let value = load::<S, T>(norm.row.add(lane)) * inverse;
+            store::<S, T>(norm.row.add(lane), value);
+            let gain = load::<S, T>(shared.gain.as_ptr().add(lane));
+            let bias = load::<S, T>(shared.norm_bias.as_ptr().add(lane));
+            let value = value.mul_add(gain, bias);
+            store::<S, T>(to.add(lane), activated::<S, T>(activation, value));
+        }
     }
 }
 

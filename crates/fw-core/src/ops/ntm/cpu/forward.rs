@@ -13,6 +13,7 @@ use crate::ops::cpu::{
     Arch, ForwardPass, Initial, Offsets, Real, Rows, RowsMut, SharedMut, Simd, Strided, Sweep,
     WithSimd, activated, clear, load, store,
 };
+use crate::ops::operation::Sources;
 use crate::ops::{CellKind, Spans};
 
 /// Runs the sequence. With `keep`, what the backward pass needs comes back. To `output` go the
@@ -23,12 +24,14 @@ use crate::ops::{CellKind, Spans};
 pub(in super::super) unsafe fn forward<T: Real>(
     arch: Arch,
     problem: &Problem<T>,
+    sources: &Sources,
     output: SharedMut<T>,
     keep: bool,
 ) -> Option<Tape<T>> {
     let call = Call {
         arch,
         problem,
+        sources,
         output,
         keep,
     };
@@ -39,6 +42,7 @@ pub(in super::super) unsafe fn forward<T: Real>(
 struct Call<'a, T> {
     arch: Arch,
     problem: &'a Problem<'a, T>,
+    sources: &'a Sources<'a>,
     output: SharedMut<T>,
     keep: bool,
 }
@@ -52,7 +56,7 @@ impl<T: Real> WithSimd for Call<'_, T> {
         let tape = self.keep.then(|| Tape::new(self.arch, layout, spans));
         let pass = Pass {
             problem: self.problem,
-            shared: &Shared::new(self.problem, &layout),
+            shared: &Shared::prepared(self.problem, &layout, self.sources),
             tape: tape.as_ref(),
             output: self.output,
             room: Room::new(&layout, spans, self.keep),

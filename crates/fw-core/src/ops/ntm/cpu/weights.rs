@@ -1,9 +1,11 @@
 //! The slow weights, prepared once a call.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::layout::{Layout, Problem};
 use crate::ops::cpu::{Packed, Real, Row};
+use crate::ops::operation::Sources;
 
 /// The weights that all samples share.
 pub(super) struct Shared<T> {
@@ -26,7 +28,14 @@ pub(super) struct Layer<T> {
 }
 
 impl<T: Real> Shared<T> {
-    pub(super) fn new(problem: &Problem<T>, layout: &Layout) -> Self {
+    /// Those that were made of the same weights before, if there are.
+    pub(super) fn prepared(problem: &Problem<T>, layout: &Layout, sources: &Sources) -> Arc<Self> {
+        // Of a projected input the first layer's weight is read in part.
+        let variant = layout.hidden.lanes as u64 | u64::from(layout.d_input > 0) << 32;
+        sources.prepared(variant, || Shared::new(problem, layout))
+    }
+
+    fn new(problem: &Problem<T>, layout: &Layout) -> Self {
         let n_gates = layout.sizes.n_gates();
         let pack = |matrix: &[T]| Packed::new(matrix, layout.hidden, n_gates);
         let layers = layers(problem, layout).into_iter().map(|layer| Layer {

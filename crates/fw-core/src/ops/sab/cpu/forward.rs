@@ -9,9 +9,10 @@ use crate::ops::cpu::{
     Arch, Buffer, ForwardPass, Initial, Offsets, Packed, Real, Rows, RowsMut, SharedMut, Simd,
     Strided, Sweep, WithSimd, clear, load, splat, store,
 };
+use crate::ops::operation::Sources;
 use crate::ops::sab::Score;
 
-/// Runs the sequences. With `keep`, what the backward pass needs comes back. To `output` go `[h_t ; s_t]` or h_t for every
+/// Runs the sequences; `sources` are the weights. With `keep`, what the backward pass needs comes back. To `output` go `[h_t ; s_t]` or h_t for every
 /// row, then, of an LSTM, the last c of those samples of which it is asked for: all of it is written.
 ///
 /// # Safety
@@ -19,12 +20,14 @@ use crate::ops::sab::Score;
 pub(in super::super) unsafe fn forward<T: Real>(
     arch: Arch,
     problem: &Problem<T>,
+    sources: &Sources,
     output: SharedMut<T>,
     keep: bool,
 ) -> Option<Tape<T>> {
     let call = Call {
         arch,
         problem,
+        sources,
         output,
         keep,
     };
@@ -35,6 +38,7 @@ pub(in super::super) unsafe fn forward<T: Real>(
 struct Call<'a, T> {
     arch: Arch,
     problem: &'a Problem<'a, T>,
+    sources: &'a Sources<'a>,
     output: SharedMut<T>,
     keep: bool,
 }
@@ -51,7 +55,7 @@ impl<T: Real> WithSimd for Call<'_, T> {
         let indices = Buffer::<u32>::new(n_indices);
         let pass = Pass {
             problem: self.problem,
-            shared: &Shared::new(self.problem, &layout),
+            shared: &Shared::prepared(self.problem, &layout, self.sources),
             starts: &starts,
             tape: numbers
                 .as_ref()
@@ -118,7 +122,7 @@ struct Pass<'a, T: Real> {
     problem: &'a Problem<'a, T>,
     /// That of the longest sample; of a group, that of its own.
     layout: Layout,
-    shared: &'a Shared<'a, T>,
+    shared: &'a Shared<T>,
     starts: &'a [[usize; 2]],
     tape: Option<SharedMut<T>>,
     indices: SharedMut<u32>,
@@ -326,7 +330,11 @@ impl<T: Real> Pass<'_, T> {
                 return;
             }
             let scores = scratch.add(self.room.scores);
-            recall::score::<S, T>(layout, &self.shared.v, piece, t, visible.clone(), scores);
+            let (query, keys) = (
+                piece.add(layout.query(t)),
+                piece.add(layout.key(visible.start)),
+            );
+            recall::score::<S, T>(layout, &self.shared.v, query, keys, n, scores);
             let weights = piece.add(layout.weights(t));
             let taken = recall::select(layout, visible, scores, indices, weights);
             let row = core::slice::from_raw_parts_mut(weights, taken);

@@ -1,12 +1,13 @@
 //! Sizes, where things lie, and what is prepared once a call.
 
-use alloc::borrow::Cow;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::super::{CellKind, Combination, Options, Score};
 use crate::ops::Spans;
 use crate::ops::cpu::{Arch, Buffer, Offsets, Packed, Parts, Real, Row, padded};
+use crate::ops::operation::Sources;
 
 /// The most samples that a thread takes at a time: as many as the rows of two tiles of a product, the second of which finds
 /// the weights in the nearest cache.
@@ -293,23 +294,30 @@ impl<T> Tape<T> {
 }
 
 /// The weights that all samples share, padded with zeros to whole vectors.
-pub(super) struct Shared<'a, T: Real> {
+pub(super) struct Shared<T> {
     /// W, `[d_hidden, gates]`.
     pub(super) w_hidden: Packed<T>,
-    pub(super) bias: Cow<'a, [T]>,
+    pub(super) bias: Vec<T>,
     pub(super) w_query: Packed<T>,
     pub(super) w_key: Packed<T>,
     /// v; for [`Score::Released`] a 1, and zeros where the row is padded.
     pub(super) v: Vec<T>,
 }
 
-impl<'a, T: Real> Shared<'a, T> {
-    pub(super) fn new(problem: &Problem<'a, T>, layout: &Layout) -> Self {
+impl<T: Real> Shared<T> {
+    /// Those that were made of the same weights before, if there are.
+    pub(super) fn prepared(problem: &Problem<T>, layout: &Layout, sources: &Sources) -> Arc<Self> {
+        // The score says whether the query's weight is scaled.
+        let variant = layout.hidden.lanes as u64 | (layout.score as u64) << 32;
+        sources.prepared(variant, || Shared::new(problem, layout))
+    }
+
+    fn new(problem: &Problem<T>, layout: &Layout) -> Self {
         let (hidden, attention) = (layout.hidden, layout.attention);
         Shared {
             // A gate is a row of its own.
             w_hidden: Packed::new(problem.w_hidden, hidden, layout.kind.n_gates()),
-            bias: padded(problem.bias, hidden.units, hidden.width),
+            bias: padded(problem.bias, hidden.units, hidden.width).into_owned(),
             w_query: Packed::new(&scaled_query(problem), attention, 1),
             w_key: Packed::new(problem.w_key, attention, 1),
             v: v(problem, layout),

@@ -27,11 +27,13 @@
 //! memories and keys                    N · (H + A), N the number of memories after T steps, with those that were dropped
 //! ```
 
+mod alone;
 mod backward;
 mod forward;
 mod layout;
 mod recall;
 
+pub(super) use alone::{Stored, key_width, keys, recall_alone};
 #[cfg(test)]
 pub(super) use backward::Visits;
 pub(super) use backward::backward;

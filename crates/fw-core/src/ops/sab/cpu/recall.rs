@@ -6,26 +6,25 @@ use super::super::{SPARSIFIER_EPSILON, Score, Sparsifier};
 use super::layout::Layout;
 use crate::ops::cpu::{Real, Simd, Vector, in_fours, load, splat, store};
 
-/// The score of each visible memory, in their order.
+/// The score of each of n memories, in the order of their keys.
 ///
 /// # Safety
-/// `piece` must be a sample's piece as the layout says, `scores` have room for the visible memories, and the caller be
+/// `query` must be a row of attention units and `keys` so many, one behind the other, `scores` have room for the scores, and the caller be
 /// compiled with the instructions of S.
 #[inline(always)]
 pub(super) unsafe fn score<S: Simd, T: Real>(
     layout: &Layout,
     v: &[T],
-    piece: *const T,
-    t: usize,
-    visible: Range<usize>,
+    query: *const T,
+    keys: *const T,
+    n: usize,
     scores: *mut T,
 ) {
     // SAFETY: as the caller promises.
     unsafe {
-        let query = piece.add(layout.query(t));
         let v = v.as_ptr();
-        for (at, memory) in visible.enumerate() {
-            let key = piece.add(layout.key(memory));
+        for at in 0..n {
+            let key = keys.add(at * layout.attention.width);
             let mut sum = splat::<S, T>(T::zero());
             let place = |row: *const T, lane: usize| load::<S, T>(row.add(lane));
             match layout.score {

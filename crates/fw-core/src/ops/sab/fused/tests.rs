@@ -255,7 +255,16 @@ fn the_backward_pass_visits_what_receives_gradient_and_nothing_else() {
         let mut output = alloc::vec![0.0_f32; 2 * STEPS * 2 * D_HIDDEN + 2 * D_HIDDEN];
         let place = SharedMut::new(output.as_mut_ptr());
         // SAFETY: the output has the size that the kernel fills.
-        let tape = unsafe { cpu::forward(request.arch, &problem, place, true) }.expect("a tape");
+        let tape = unsafe {
+            cpu::forward(
+                request.arch,
+                &problem,
+                &Sources::new::<f32>(&[], false),
+                place,
+                true,
+            )
+        }
+        .expect("a tape");
 
         // A gradient for the last output of the first sample alone.
         let mut cotangents = alloc::vec![0.0_f32; output.len()];
@@ -298,7 +307,15 @@ fn the_tape_grows_with_the_steps_times_the_width_and_the_memories_recalled() {
         let mut output = alloc::vec![0.0_f32; 2 * (seq_length * 2 + 1) * D_HIDDEN];
         let place = SharedMut::new(output.as_mut_ptr());
         // SAFETY: the output has the size that the kernel fills.
-        let tape = unsafe { cpu::forward(request.arch, &problem, place, true) };
+        let tape = unsafe {
+            cpu::forward(
+                request.arch,
+                &problem,
+                &Sources::new::<f32>(&[], false),
+                place,
+                true,
+            )
+        };
         tape.expect("a tape").bytes()
     };
     // For two samples in single precision, widths rounded up to 16 numbers: gates, c, h, ĥ, query, memory, key, and what

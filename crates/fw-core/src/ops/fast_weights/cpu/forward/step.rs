@@ -1,9 +1,9 @@
 //! One step of one sample, forward.
 
 use super::super::super::WrittenState;
-use super::super::rows::{History, add_read, attend};
+use super::super::rows::{History, Normalised, activate, add_read, attend};
 use super::{Pass, Sample};
-use crate::ops::cpu::{Real, Simd, activated, load, splat, store};
+use crate::ops::cpu::{Real, Simd};
 
 impl<T: Real> Pass<'_, T> {
     /// One step, from z_t to h_t and its write. `t` counts from the chunk's start.
@@ -61,48 +61,20 @@ impl<T: Real> Pass<'_, T> {
         v: *const T,
         to: *mut T,
     ) {
-        let (layout, room, shared) = (&self.layout, self.room, self.shared);
+        let (layout, room) = (&self.layout, self.room);
         let activation = self.problem.options.activation;
-        let rows = (0..layout.width).step_by(layout.lanes);
         // SAFETY: as in `run`.
         unsafe {
-            let Some(norm) = norm else {
-                for lane in rows {
-                    let value = load::<S, T>(v.add(lane));
-                    store::<S, T>(to.add(lane), activated::<S, T>(activation, value));
-                }
-                return;
-            };
-            let mut sum = splat::<S, T>(T::zero());
-            for lane in rows.clone() {
-                sum += load::<S, T>(v.add(lane));
-            }
-            let mean = splat::<S, T>(sum.reduce_add() * shared.per_unit);
-            let normalised = match sample.tape {
-                Some(tape) => tape.add(layout.normalised(time, norm)),
-                None => sample.common.add(room.normalised),
-            };
-            let mut squares = splat::<S, T>(T::zero());
-            for lane in rows.clone() {
-                let unit = load::<S, T>(shared.units.as_ptr().add(lane));
-                let centred = load::<S, T>(v.add(lane)) - mean * unit;
-                squares = centred.mul_add(centred, squares);
-                store::<S, T>(normalised.add(lane), centred);
-            }
-            let variance = squares.reduce_add() * shared.per_unit;
-            let inverse = T::one() / (variance + shared.epsilon).sqrt();
-            if let Some(tape) = sample.tape {
-                *tape.add(layout.inverse_deviation(time, norm)) = inverse;
-            }
-            let inverse = splat::<S, T>(inverse);
-            for lane in rows {
-                let value = load::<S, T>(normalised.add(lane)) * inverse;
-                store::<S, T>(normalised.add(lane), value);
-                let gain = load::<S, T>(shared.gain.as_ptr().add(lane));
-                let bias = load::<S, T>(shared.norm_bias.as_ptr().add(lane));
-                let value = value.mul_add(gain, bias);
-                store::<S, T>(to.add(lane), activated::<S, T>(activation, value));
-            }
+            let norm = norm.map(|norm| Normalised {
+                row: match sample.tape {
+                    Some(tape) => tape.add(layout.normalised(time, norm)),
+                    None => sample.common.add(room.normalised),
+                },
+                inverse_deviation: sample
+                    .tape
+                    .map(|tape| tape.add(layout.inverse_deviation(time, norm))),
+            });
+            activate::<S, T>(layout, self.shared, activation, norm, v, to);
         }
     }
 
