@@ -1,7 +1,7 @@
 //! The memory of one sample, a row of slots for each place of a word: reading and writing, and their gradients.
 
 use super::layout::Layout;
-use crate::ops::cpu::{Real, Row, Simd, load, splat, store};
+use crate::ops::cpu::{Real, Row, Simd, clear, load, splat, store};
 
 /// What one read head and one write head do to a memory, or one of them.
 #[derive(Clone, Copy)]
@@ -318,13 +318,10 @@ unsafe fn pass_back<S: Simd, T: Real, const READ: bool, const ERASE: bool, const
 pub(super) unsafe fn turn_in<T: Real>(word: usize, slots: Row, from: *const T, to: *mut T) {
     // SAFETY: as the caller promises.
     unsafe {
+        turn([slots.units, word], (from, word), (to, slots.width));
         for place in 0..word {
-            for slot in 0..slots.width {
-                *to.add(place * slots.width + slot) = match slot < slots.units {
-                    true => *from.add(slot * word + place),
-                    false => T::zero(),
-                };
-            }
+            let row = to.add(place * slots.width + slots.units);
+            clear(row, slots.width - slots.units);
         }
     }
 }
@@ -335,10 +332,40 @@ pub(super) unsafe fn turn_in<T: Real>(word: usize, slots: Row, from: *const T, t
 /// As for [`turn_in`].
 pub(super) unsafe fn turn_out<T: Real>(word: usize, slots: Row, from: *const T, to: *mut T) {
     // SAFETY: as the caller promises.
+    unsafe { turn([word, slots.units], (from, slots.width), (to, word)) };
+}
+
+/// The transpose of a matrix; beside each pointer how far apart its rows are.
+///
+/// # Safety
+/// Both must be matrices of that size.
+unsafe fn turn<T: Real>(
+    [rows, columns]: [usize; 2],
+    (from, from_stride): (*const T, usize),
+    (to, to_stride): (*mut T, usize),
+) {
+    /// Rows and columns at a time: they are turned within registers.
+    const N: usize = 4;
+    // SAFETY: as the caller promises.
     unsafe {
-        for slot in 0..slots.units {
-            for place in 0..word {
-                *to.add(slot * word + place) = *from.add(place * slots.width + slot);
+        for row in (0..rows).step_by(N) {
+            for column in (0..columns).step_by(N) {
+                let from = from.add(row * from_stride + column);
+                let to = to.add(column * to_stride + row);
+                if row + N <= rows && column + N <= columns {
+                    let block: [[T; N]; N] =
+                        core::array::from_fn(|row| *from.add(row * from_stride).cast());
+                    for column in 0..N {
+                        let turned: [T; N] = core::array::from_fn(|row| block[row][column]);
+                        *to.add(column * to_stride).cast() = turned;
+                    }
+                    continue;
+                }
+                for row in 0..N.min(rows - row) {
+                    for column in 0..N.min(columns - column) {
+                        *to.add(column * to_stride + row) = *from.add(row * from_stride + column);
+                    }
+                }
             }
         }
     }
