@@ -109,6 +109,9 @@ pub trait Recurrent: Module + ModuleDisplay {
 
     /// One step, from the input `[batch_size, d_input]`.
     ///
+    /// On a CPU without autodiff it is a kernel's, which keeps what it makes of the weights for the next step, until they change, and writes
+    /// memories where they lie, if no one else has the state: hand it over rather than a clone of it.
+    ///
     /// # Panics
     /// If the width of `input_t` is not `d_input`, or the state does not [fit](Self::check_state).
     #[track_caller]

@@ -20,10 +20,21 @@ use crate::{Recurrent, RecurrentState};
 ///
 /// # Cost
 ///
-/// Padding is not computed. Pieces that are there at the same time, counted from their own beginnings, run together, so that a batch takes as many runs of the
-/// layer as there are different lengths of pieces. Of a plain batch of 64 samples of 100 steps, forward and backward take, with samples of 20 to 99 steps, 2 to 3
-/// times the time (fast weights 6), and with one step in ten a beginning 3 to 6 times (fast weights 19): two cores, `cargo bench -p fw-benches --bench sequences`.
-/// Where nothing begins anew and nothing is padded there is no cost.
+/// Padding is not computed. On a CPU the kernels take pieces of unequal lengths as they are, one behind the other: forward and backward of 64 samples of
+/// 100 steps take, beside a plain batch, the share of the time that is in the table, with samples of 20 to 99 steps, and with one step in ten a beginning
+/// (two cores, `cargo bench -p fw-benches --bench sequences`). A state that is given costs a second call, for those that go on from it.
+///
+/// | | lengths | beginnings |
+/// |---|---:|---:|
+/// | LSTM 128 | 0.7 | 1.1 |
+/// | GRU 128 | 0.7 | 1.0 |
+/// | fast weights 64 | 0.8 | 0.8 |
+/// | Turing machine, 128 x 20 | 0.7 | 1.7: each piece has a memory of its own |
+/// | SAB over LSTM 128 | 0.7 | 1.1 |
+///
+/// Where there is no such kernel (GPUs, composed forms, layers without [`forward_spans`](Recurrent::forward_spans)) those that are there at the
+/// same time, counted from their own beginnings, run together: a batch takes as many runs of the layer as there are different lengths of pieces. Where nothing begins
+/// anew and nothing is padded there is no cost.
 ///
 /// ```text
 /// lengths 5, 3:    x x x x x        one document of 2 steps and one of 3, packed in
