@@ -511,10 +511,8 @@ fn keys_of_other_memories_are_refused() {
 fn steps_that_cannot_be_counted_are_refused() {
     let layer = layer(&SabConfig::new(), 3);
     let device = Device::flex().autodiff();
-    let state = SabState {
-        steps: vec![usize::MAX],
-        ..layer.initial_state(1, &device)
-    };
+    let mut state = layer.initial_state(1, &device);
+    state.steps = vec![usize::MAX];
     let input = Tensor::zeros([1, 2, D_INPUT], (&device, DType::F64));
     let _ = layer.forward(input, Some(state));
 }

@@ -355,9 +355,10 @@ unsafe fn turn<T: Real>(
                 if row + N <= rows && column + N <= columns {
                     let block: [[T; N]; N] =
                         core::array::from_fn(|row| *from.add(row * from_stride).cast());
-                    for column in 0..N {
-                        let turned: [T; N] = core::array::from_fn(|row| block[row][column]);
-                        *to.add(column * to_stride).cast() = turned;
+                    let turned: [[T; N]; N] =
+                        core::array::from_fn(|column| block.map(|row| row[column]));
+                    for (column, row) in turned.into_iter().enumerate() {
+                        *to.add(column * to_stride).cast() = row;
                     }
                     continue;
                 }
