@@ -6,7 +6,6 @@ use crate::error::expect_fits;
 use crate::ops::Spans;
 use crate::ops::sab::{self, FusedCell, Recall};
 use crate::recurrent::{forward_composed, state_or_initial};
-use crate::state::rows;
 use crate::{ExecutionPath, Recurrent, RecurrentState};
 
 /// A recurrent layer whose output is its hidden state h, which can be replaced between two steps.
@@ -150,10 +149,9 @@ pub(crate) fn after_kernel<C: RecurrentCell>(
     cell: Option<Tensor<2>>,
     spans: &Spans,
 ) -> C::State {
-    if spans.are_of_batch() {
-        let last = hidden.narrow(1, spans.longest() - 1, 1).squeeze_dim(1);
-        return C::after_fused(state.clone(), last, cell);
-    }
-    let last = rows(hidden.squeeze_dim(0), &spans.last_rows());
-    C::after_fused(state.clone().select_samples(&spans.ending()), last, cell)
+    let state = match spans.are_of_batch() {
+        true => state.clone(),
+        false => state.clone().select_samples(&spans.ending()),
+    };
+    C::after_fused(state, spans.last_of(hidden), cell)
 }

@@ -5,6 +5,10 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 use core::ops::Range;
 
+use burn::tensor::Tensor;
+
+use crate::state::rows;
+
 /// Consecutive steps that are one sample's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
@@ -139,6 +143,45 @@ impl Spans {
             }
         }
         samples
+    }
+
+    /// The first two dimensions of a sequence tensor: those of a batch, or spans one behind the other in `[1, n_rows, ..]`.
+    pub(crate) fn shape(&self) -> [usize; 2] {
+        match self.are_of_batch() {
+            true => [self.n_samples, self.longest],
+            false => [1, self.n_rows],
+        }
+    }
+
+    /// Where the numbers of each group of `group` neighbours begin, and behind them where the last ones end, if a sample needs as many as
+    /// `numbers` says of the steps of its group's longest.
+    #[cfg_attr(
+        not(feature = "flex"),
+        allow(dead_code, reason = "only kernels on a CPU have groups")
+    )]
+    pub(crate) fn group_starts<const N: usize>(
+        &self,
+        group: usize,
+        numbers: impl Fn(usize) -> [usize; N],
+    ) -> Vec<[usize; N]> {
+        let mut end = [0; N];
+        let mut starts = alloc::vec![end];
+        for first in (0..self.n_samples).step_by(group) {
+            let n_samples = group.min(self.n_samples - first);
+            for (end, numbers) in end.iter_mut().zip(numbers(self.of(first).n_steps)) {
+                *end += n_samples * numbers;
+            }
+            starts.push(end);
+        }
+        starts
+    }
+
+    /// What sequences of this [shape](Self::shape) yield in the last steps whose states are asked for, in the order of the ends.
+    pub(crate) fn last_of(&self, sequences: Tensor<3>) -> Tensor<2> {
+        match self.are_of_batch() {
+            true => sequences.narrow(1, self.longest - 1, 1).squeeze_dim(1),
+            false => rows(sequences.squeeze_dim::<2>(0), &self.last_rows()),
+        }
     }
 
     /// The rows of the last steps whose states are asked for, in the order of their ends.

@@ -11,7 +11,6 @@ use super::{FastMemory, MemoryForm, Options, State, Weights, WrittenState};
 use crate::ops::cpu::{Arch, Real, SharedMut, Written, arch};
 use crate::ops::operation::{self, Kernel, Place, on_flex, operands};
 use crate::ops::{Sequence, Spans};
-use crate::state::rows;
 
 /// Fast weights over whole sequences by the kernel. The memories after spans that are not of a batch come back as matrices, whatever the form.
 #[track_caller]
@@ -101,11 +100,7 @@ fn run(
             (output, FastMemory::Matrix(memory))
         }
     };
-    let last = output.clone();
-    let hidden = match spans.are_of_batch() {
-        true => last.narrow(1, seq_length - 1, 1).squeeze_dim::<2>(1),
-        false => rows(last.squeeze_dim::<2>(0), &spans.last_rows()),
-    };
+    let hidden = spans.last_of(output.clone());
     (output, State { hidden, memory })
 }
 

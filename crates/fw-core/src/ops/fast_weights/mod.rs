@@ -266,11 +266,8 @@ pub(crate) fn of_spans(
     weights: &Weights,
     options: &Options,
 ) -> Option<(Tensor<2>, State)> {
-    let [n_rows, d_input] = input.dims();
-    let [n_sequences, seq_length] = match spans.are_of_batch() {
-        true => [spans.n_samples(), spans.longest()],
-        false => [1, n_rows],
-    };
+    let [_, d_input] = input.dims();
+    let [n_sequences, seq_length] = spans.shape();
     let shape = [n_sequences, seq_length, d_input];
     let input = Sequence::Raw(input.clone().reshape(shape));
     check_sequence(&input, spans, state, weights, options);

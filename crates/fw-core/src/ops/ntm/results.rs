@@ -5,9 +5,7 @@ use alloc::vec::Vec;
 use burn::tensor::Tensor;
 
 use super::State;
-use super::shapes::shape_of;
 use crate::ops::{LstmState, Spans};
-use crate::state::rows;
 
 impl State {
     /// A part of the state of each layer of the controller, side by side; nothing, if none carries one.
@@ -51,7 +49,7 @@ pub(super) fn output_and_state(
     };
     let d_reads = n_read * word_size;
     let width = d_hidden + d_reads;
-    let [batch_size, seq_length] = shape_of(spans);
+    let [batch_size, seq_length] = spans.shape();
     let output = take(spans.n_rows() * width).reshape([batch_size, seq_length, width]);
     let memory = take(n_ends * memory_size * word_size);
     let weights = take(n_ends * n_heads * memory_size);
@@ -68,20 +66,14 @@ pub(super) fn output_and_state(
     };
     let (hidden, cell) = (of_layers(), of_layers());
     let layers = hidden.into_iter().zip(cell);
-    let last = match spans.are_of_batch() {
-        true => output.clone().narrow(1, seq_length - 1, 1),
-        false => {
-            let steps = output.clone().reshape([spans.n_rows(), 1, width]);
-            rows(steps, &spans.last_rows())
-        }
-    };
+    let last = spans.last_of(output.clone());
     let state = State {
         controller: layers
             .map(|(hidden, cell)| LstmState { hidden, cell })
             .collect(),
         memory: memory.reshape([n_ends, memory_size, word_size]),
         reads: last
-            .narrow(2, d_hidden, d_reads)
+            .narrow(1, d_hidden, d_reads)
             .reshape([n_ends, n_read, word_size]),
         weights: weights.reshape([n_ends, n_heads, memory_size]),
     };

@@ -7,14 +7,6 @@ use crate::error::expect_fits;
 use crate::ops::shapes::check;
 use crate::ops::{Activation, Sequence, Spans};
 
-/// The first two dimensions of a tensor with a row for each step: spans that are not those of a batch lie one behind the other.
-pub(super) fn shape_of(spans: &Spans) -> [usize; 2] {
-    match spans.are_of_batch() {
-        true => [spans.n_samples(), spans.longest()],
-        false => [1, spans.n_rows()],
-    }
-}
-
 /// The sizes of a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Sizes {
@@ -104,7 +96,7 @@ impl Sizes {
             "shift_width is {shift_width}; it must be odd and at most memory_size, {memory_size}"
         );
         assert!(width > 0, "the input is 0 wide; it must be at least 1");
-        let expected = shape_of(spans);
+        let expected = spans.shape();
         assert!(
             [batch_size, seq_length] == expected,
             "the input has {batch_size} samples of {seq_length} steps; the spans ask for {} of {}",

@@ -3,7 +3,7 @@
 use burn::backend::{Dispatch, ExtensionType};
 use burn::tensor::Tensor;
 
-use super::shapes::{check_shapes, sequences};
+use super::shapes::check_shapes;
 use super::{FusedCell, Recall};
 use crate::ops::Spans;
 use crate::ops::operation::{Place, operands};
@@ -51,7 +51,7 @@ pub(super) fn output_and_cell(
     yields_summary: bool,
 ) -> (Tensor<3>, Option<Tensor<2>>) {
     let [d_hidden, _] = cell.w_hidden.dims();
-    let [batch_size, seq_length] = sequences(spans);
+    let [batch_size, seq_length] = spans.shape();
     let shape = [
         batch_size,
         seq_length,

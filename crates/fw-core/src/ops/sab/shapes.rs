@@ -6,14 +6,6 @@ use super::{FusedCell, Score, Scoring};
 use crate::ops::Spans;
 use crate::ops::shapes::check;
 
-/// The first two dimensions of the sequences: those of a batch, or spans one behind the other in `[1, n_rows, ..]`.
-pub(super) fn sequences(spans: &Spans) -> [usize; 2] {
-    match spans.are_of_batch() {
-        true => [spans.n_samples(), spans.longest()],
-        false => [1, spans.n_rows()],
-    }
-}
-
 /// Panics unless every tensor has the shape and the type that a kernel relies on.
 #[track_caller]
 pub(super) fn check_shapes(
@@ -23,7 +15,7 @@ pub(super) fn check_shapes(
     scoring: Option<&Scoring>,
     spans: &Spans,
 ) {
-    let (n_samples, [batch_size, seq_length]) = (spans.n_samples(), sequences(spans));
+    let (n_samples, [batch_size, seq_length]) = (spans.n_samples(), spans.shape());
     let [d_hidden, _] = cell.w_hidden.dims();
     assert!(
         batch_size > 0 && seq_length > 0 && d_hidden > 0,

@@ -182,14 +182,8 @@ impl Layout {
 
     /// Where the tapes of each group of `group` samples begin, and where the last ones end.
     fn places(&self, spans: &Spans, group: usize) -> Vec<usize> {
-        let n_samples = spans.n_samples();
-        let mut end = 0;
-        let ends = (0..n_samples).step_by(group).map(|first| {
-            let longest = spans.of(first).n_steps;
-            end += group.min(n_samples - first) * self.of_steps(longest).tape();
-            end
-        });
-        core::iter::once(0).chain(ends).collect()
+        let starts = spans.group_starts(group, |n_steps| [self.of_steps(n_steps).tape()]);
+        starts.into_iter().flatten().collect()
     }
 
     // Offsets within a sample's tape.

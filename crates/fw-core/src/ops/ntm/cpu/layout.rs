@@ -206,17 +206,8 @@ impl Layout {
 
     /// Where the samples of each group begin on the tape, and where the last ones end.
     pub(super) fn groups(&self, spans: &Spans) -> Vec<usize> {
-        let mut offsets = Offsets::default();
-        let n_samples = spans.n_samples();
-        let firsts = (0..n_samples).step_by(self.group);
-        let mut groups: Vec<usize> = firsts
-            .map(|first| {
-                let of_group = self.for_steps(spans.of(first).n_steps);
-                offsets.take(self.group.min(n_samples - first) * of_group.sample)
-            })
-            .collect();
-        groups.push(offsets.end());
-        groups
+        let starts = spans.group_starts(self.group, |n_steps| [self.for_steps(n_steps).sample]);
+        starts.into_iter().flatten().collect()
     }
 
     pub(super) fn n_heads(&self) -> usize {

@@ -147,16 +147,10 @@ impl Layout {
 
     /// Where the pieces of each group begin, among the numbers and among the indices, and behind them where the last ones end.
     pub(super) fn starts(&self, spans: &Spans) -> Vec<[usize; 2]> {
-        let mut end = [0; 2];
-        let mut starts = alloc::vec![end];
-        for first in (0..spans.n_samples()).step_by(self.group) {
-            let layout = self.of_steps(spans.of(first).n_steps);
-            let n_samples = self.group.min(spans.n_samples() - first);
-            end[0] += n_samples * layout.sample;
-            end[1] += layout.indices(n_samples, 0);
-            starts.push(end);
-        }
-        starts
+        spans.group_starts(self.group, |n_steps| {
+            let layout = self.of_steps(n_steps);
+            [layout.sample, layout.indices(1, 0)]
+        })
     }
 
     /// Whether memories are stored and attended to.
