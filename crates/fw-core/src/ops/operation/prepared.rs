@@ -54,8 +54,8 @@ fn place(tensor: &FlexTensor) -> *const Numbers {
     Arc::as_ptr(&tensor.data_arc())
 }
 
-/// Of a first source, what is made, and in which variant.
-type Key = (usize, TypeId, u64);
+/// Of a first source and of how many, what is made, and in which variant.
+type Key = (usize, usize, TypeId, u64);
 
 static ALL: LazyLock<Mutex<HashMap<Key, Entry>>> = LazyLock::new(Mutex::default);
 
@@ -98,7 +98,8 @@ fn prepared<P: Any + Send + Sync>(
     variant: u64,
     make: impl FnOnce() -> P,
 ) -> Arc<P> {
-    let key = (place(sources[0]).addr(), TypeId::of::<P>(), variant);
+    let first = place(sources[0]).addr();
+    let key = (first, sources.len(), TypeId::of::<P>(), variant);
     let lock = || ALL.lock().unwrap_or_else(PoisonError::into_inner);
     let found = lock().get(&key).and_then(|entry| {
         let mut pairs = entry.sources.iter().zip(sources);
@@ -148,6 +149,9 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &sum(&[&one.clone(), &other], 0)));
         assert!(!Arc::ptr_eq(&first, &sum(&[&one, &other], 1)));
         assert_eq!(sum(&[&one, &tensor(&[5.0])], 0).0, 8.0);
+        // What is made of some of them is not what is made of all.
+        assert_eq!(sum(&[&one], 0).0, 3.0);
+        assert_eq!(sum(&[&one, &other], 0).0, 6.0);
 
         one.storage_mut::<f32>()[0] = 10.0;
         assert_eq!(sum(&[&one, &other], 0).0, 15.0);
