@@ -193,7 +193,7 @@ where
     R::State: Sync + 'static,
 {
     /// The steps of one interval; the state is the layer's before them.
-    fn interval(
+    fn steps_of_interval(
         &self,
         parameters: &Tensor<1>,
         input: Tensor<3>,
@@ -282,7 +282,7 @@ where
         for first in (0..seq_length).step_by(self.interval) {
             let n_steps = self.interval.min(seq_length - first);
             let steps = input.clone().narrow(1, first, n_steps);
-            let (output, last) = self.interval(&parameters, steps, state);
+            let (output, last) = self.steps_of_interval(&parameters, steps, state);
             outputs.push(output);
             state = self.uniform(last);
         }
