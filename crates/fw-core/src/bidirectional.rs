@@ -3,8 +3,8 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 
+use crate::ops::rows;
 use crate::recurrent::check_input;
-use crate::state::rows;
 use crate::{Recurrent, Segments};
 
 /// Two layers of one kind, with parameters of their own: one reads each sequence from its beginning, the other from its end.

@@ -14,7 +14,8 @@ use crate::{Recurrent, RecurrentState, StateError, StateMapper};
 /// computes what lies between once more there: *gradient checkpointing*, for long sequences of layers that are composed of tensor operations or
 /// whose kernel keeps much of each step.
 ///
-/// Outputs, states and gradients are those of the layer. On a device without autodiff it is the layer itself.
+/// Outputs, states (in their [uniform](Recurrent::uniform) form) and gradients are those of the layer. On a device without autodiff it is the layer
+/// itself.
 ///
 /// # Cost
 ///
@@ -31,8 +32,8 @@ use crate::{Recurrent, RecurrentState, StateError, StateMapper};
 ///
 /// # Limits
 ///
-/// The layer must compute the same each time: nothing random, such as dropout, may be in it (put it around the layers of a [`Stack`](crate::Stack)
-/// instead). All parameters must have one type. The state goes from interval to interval as it is, so that a memory that grows with the steps, such as that of
+/// The layer must compute the same each time: nothing random may be in it. Of a [`Stack`](crate::Stack) with dropout, wrap the layers and not the
+/// stack. All parameters must have one type. The state goes from interval to interval as it is, so that a memory that grows with the steps, such as that of
 /// [`Sab`](crate::Sab), is kept once for each interval. Backends other than Flex, those of GPUs and NdArray keep everything.
 ///
 /// # Example

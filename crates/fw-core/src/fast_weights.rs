@@ -11,9 +11,9 @@ use crate::cell::RecurrentCell;
 use crate::display::displayed;
 use crate::error::{expect_fits, expect_valid, require, require_finite, require_size};
 use crate::ops::{Sequence, Spans, fast_weights as ops};
-use crate::recurrent::{check_input, empty_output, expect_state, step_composed};
 #[cfg(feature = "flex")]
-use crate::recurrent::{check_width, is_stepped_by_kernel};
+use crate::recurrent::is_stepped_by_kernel;
+use crate::recurrent::{check_input, empty_output, expect_state, step_composed};
 use crate::{
     Activation, ConfigError, ExecutionPath, HiddenInitializer, Recurrent, RecurrentState,
     StateData, StateError, StateMapper,
@@ -384,11 +384,14 @@ impl Recurrent for FastWeights {
     /// One step, in the form that the state's memory has.
     fn step(&self, input_t: Tensor<2>, state: FastWeightsState) -> (Tensor<2>, FastWeightsState) {
         #[cfg(feature = "flex")]
-        if self.is_stepped_alone(&input_t) {
-            check_width(input_t.dims()[1], self.d_input());
-            expect_state(self, &state, &input_t);
-            let projected = self.project(input_t.unsqueeze_dim(1)).squeeze_dim(1);
-            return ops::step_alone(projected, state, &self.weights(), &self.options);
+        {
+            let input = input_t.clone().unsqueeze_dim(1);
+            if self.is_step_alone(&input) {
+                check_input(&input, self.d_input());
+                expect_state(self, &state, &input);
+                let (output, state) = self.step_alone(Sequence::Raw(input), state);
+                return (output.squeeze_dim(1), state);
+            }
         }
         step_composed(self, input_t, state)
     }
@@ -439,11 +442,27 @@ impl Recurrent for FastWeights {
 }
 
 impl FastWeights {
-    /// Whether a step alone is the kernel's, whose memory is a matrix.
+    /// Whether a sequence is a step alone by the kernel, whose memory is a matrix.
     #[cfg(feature = "flex")]
-    fn is_stepped_alone(&self, input_t: &Tensor<2>) -> bool {
+    fn is_step_alone(&self, sequence: &Tensor<3>) -> bool {
+        let [batch_size, seq_length, _] = sequence.dims();
         let is_asked = self.path != ExecutionPath::Composed && self.form != MemoryForm::Attention;
-        is_asked && input_t.dims()[0] > 0 && is_stepped_by_kernel(input_t)
+        is_asked && batch_size > 0 && seq_length == 1 && is_stepped_by_kernel(sequence)
+    }
+
+    /// That step. The state must fit.
+    #[cfg(feature = "flex")]
+    #[track_caller]
+    fn step_alone(
+        &self,
+        input: Sequence,
+        state: FastWeightsState,
+    ) -> (Tensor<3>, FastWeightsState) {
+        let weights = self.weights();
+        let projected = input.projected(|input| weights.project(input));
+        let (output, state) =
+            ops::step_alone(projected.squeeze_dim(1), state, &weights, &self.options);
+        (output.unsqueeze_dim(1), state)
     }
 
     #[track_caller]
@@ -459,6 +478,14 @@ impl FastWeights {
         if batch_size == 0 {
             let output = empty_output(self, input.tensor());
             return (output, state.in_form(self.form, seq_length, &self.options));
+        }
+        #[cfg(feature = "flex")]
+        if self.is_step_alone(input.tensor()) {
+            let written = state.memory.written();
+            let form = self.form.resolve(written, seq_length, self.d_output());
+            if form == MemoryForm::Matrix || matches!(state.memory, FastMemory::Matrix(_)) {
+                return self.step_alone(input, state);
+            }
         }
         let weights = self.weights();
         ops::sequence(input, state, &weights, &self.options, self.form, self.path)

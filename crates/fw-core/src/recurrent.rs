@@ -250,12 +250,12 @@ pub(crate) fn step_by_kernel<R: Recurrent>(
 }
 
 /// Whether there are kernels for one step alone.
-pub(crate) fn is_stepped_by_kernel(input_t: &Tensor<2>) -> bool {
+pub(crate) fn is_stepped_by_kernel<const D: usize>(input: &Tensor<D>) -> bool {
     #[cfg(feature = "flex")]
-    let has_kernel = is_available(&input_t.device(), input_t.dtype());
+    let has_kernel = is_available(&input.device(), input.dtype());
     #[cfg(not(feature = "flex"))]
     let has_kernel = false;
-    has_kernel && !input_t.device().is_autodiff()
+    has_kernel && !input.device().is_autodiff()
 }
 
 /// The device of a state's first tensor.

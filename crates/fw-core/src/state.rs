@@ -6,10 +6,11 @@ use alloc::vec::Vec;
 
 use alloc::format;
 
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use crate::StateError;
+use crate::ops::rows;
 
 /// A state as plain data, to be kept in a file or looked at: see [`RecurrentState::to_data`]. It can be written in any format of
 /// [serde](https://serde.rs).
@@ -249,26 +250,6 @@ impl<const D: usize> RecurrentState for Tensor<D> {
         }
         Ok(Tensor::from_data(data, (device, dtype)))
     }
-}
-
-/// Rows of a tensor, in the order in which they are named: a view, where they lie one after another.
-pub(crate) fn rows<const D: usize>(tensor: Tensor<D>, indices: &[usize]) -> Tensor<D> {
-    let mut shape = tensor.dims();
-    let Some(first) = indices.first().copied() else {
-        shape[0] = 0;
-        return Tensor::zeros(shape, (&tensor.device(), tensor.dtype()));
-    };
-    let follows = |(at, index): (usize, &usize)| *index == first + at;
-    if indices.iter().enumerate().all(follows) {
-        return match indices.len() == shape[0] {
-            true => tensor,
-            false => tensor.narrow(0, first, indices.len()),
-        };
-    }
-    let indices: Vec<i64> = indices.iter().map(|index| *index as i64).collect();
-    let n = indices.len();
-    let indices = Tensor::<1, Int>::from_data(TensorData::new(indices, [n]), &tensor.device());
-    tensor.select(0, indices)
 }
 
 impl<S: RecurrentState> RecurrentState for Option<S> {

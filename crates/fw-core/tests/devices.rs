@@ -10,8 +10,8 @@ use burn::tensor::{DType, Device, Tensor};
 use common::configs::sab_configs;
 use common::{FlatState, Outcome, max_relative_error, outcome, random, randomized, rng, values};
 use fw_core::{
-    Combination, ElmanConfig, ExecutionPath, FastWeightsConfig, GruConfig, LstmConfig, Recurrent,
-    RecurrentCell, SabConfig, Segments,
+    Checkpointed, Combination, ElmanConfig, ExecutionPath, FastWeightsConfig, GruConfig, Lstm,
+    LstmConfig, Recurrent, RecurrentCell, SabConfig, Segments,
 };
 
 fn gpu() -> Device {
@@ -74,6 +74,25 @@ fn pieces_of_a_batch_are_the_same_on_a_gpu_as_on_flex() {
     );
     let sab = SabConfig::new().init(LstmConfig::new(5, 7).init(&device), &device);
     check("sab", randomized(sab, &mut rng, DType::F32));
+}
+
+/// What is computed again in the backward pass.
+#[test]
+fn gradient_checkpointing_is_the_same_on_a_gpu_as_on_flex() {
+    let device = gpu();
+    let layer = LstmConfig::new(5, 7).init(&device);
+    let layer = randomized(layer, &mut rng(15), DType::F32);
+    let run = |layer: &Lstm, device: &Device| {
+        let mut rng = rng(16);
+        let input = random(&mut rng, [3, 8, 5], device, DType::F32);
+        let state = random(&mut rng, [3, layer.flat_width()], device, DType::F32) * 0.5;
+        outcome(layer, &input, &state, |layer, input, state| {
+            Checkpointed::new(layer.clone(), 3).forward(input, Some(state))
+        })
+    };
+    let flex = Device::flex().autodiff();
+    let expected = run(&layer.clone().fork(&flex), &flex);
+    run(&layer, &device).assert_equals(&expected, "checkpointed", 1e-4, 1e-3);
 }
 
 /// Before anything is sent to the GPU.

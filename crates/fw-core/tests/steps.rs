@@ -41,8 +41,16 @@ fn a_step_alone_is_the_composed_one() {
             let mut kept = None;
             for step in 0..N_STEPS {
                 let input_t = random(&mut rng, shape, &device, DType::F64);
-                let (output, next) = layer.step(input_t.clone(), alone);
                 let (expected_output, expected_next) = composed(&layer, &input_t, expected);
+                // By turns as a step and as a sequence of one.
+                let (output, next) = match step % 3 {
+                    0 => {
+                        let sequence = input_t.clone().unsqueeze_dim(1);
+                        let (output, next) = layer.forward(sequence, Some(alone));
+                        (output.squeeze_dim(1), next)
+                    }
+                    _ => layer.step(input_t.clone(), alone),
+                };
                 let what = format!("{name}, step {step}");
                 assert_close(&what, &values(output), &values(expected_output), TOLERANCE);
                 assert_same(&what, &layer, &next, &expected_next);

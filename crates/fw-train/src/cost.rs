@@ -145,6 +145,8 @@ struct Passes<'a> {
 /// Passes go on until so many are made and so much time is spent.
 const LEAST_PASSES: usize = 5;
 const LEAST_TIME: Duration = Duration::from_millis(400);
+/// Steps that are timed one after another, before they begin again behind the sequence.
+const STEPS_ON: usize = 16;
 
 impl WithModel for Passes<'_> {
     type Output = Cost;
@@ -169,16 +171,29 @@ impl WithModel for Passes<'_> {
 
         let (model, device) = (model.valid(), self.device.clone().inner());
         let inputs = self.task.batch(Split::Train, indices(), &device).inputs;
-        let answer = |inputs: &Inputs, state: &Option<M::State>| {
+        let answer = |inputs: &Inputs, state: Option<M::State>| {
             let started = Instant::now();
-            let (logits, state) = model.logits_from(inputs.clone(), state.clone());
+            let (logits, state) = model.logits_from(inputs.clone(), state);
             let _: f32 = logits.sum().into_scalar();
             (started.elapsed().as_secs_f64() * 1000.0, state)
         };
-        let forward_milliseconds = median(|| answer(&inputs, &None).0);
-        let state = Some(answer(&inputs, &None).1);
+        let forward_milliseconds = median(|| answer(&inputs, None).0);
+        let (_, after_all) = answer(&inputs, None);
         let last = inputs.last_step();
-        let step_microseconds = 1000.0 * median(|| answer(&last, &state).0);
+        // Each step is given the state of the one before, as in use: who keeps it has what is remembered copied. It begins anew now and then,
+        // so that it is a step at this length that is timed.
+        let (mut before, mut n_steps) = (None, 0);
+        let step = || {
+            if n_steps % STEPS_ON == 0 {
+                before = None;
+            }
+            n_steps += 1;
+            let given = before.take().unwrap_or_else(|| after_all.clone());
+            let (milliseconds, after) = answer(&last, Some(given));
+            before = Some(after);
+            milliseconds
+        };
+        let step_microseconds = 1000.0 * median(step);
         Ok(Cost {
             case: self.case.clone(),
             state_size: model.state_size(self.case.length),
@@ -191,7 +206,7 @@ impl WithModel for Passes<'_> {
 }
 
 /// The median of the times that a pass tells. The first, which also makes ready what later ones find, does not count.
-fn median(pass: impl Fn() -> f64) -> f64 {
+fn median(mut pass: impl FnMut() -> f64) -> f64 {
     pass();
     let started = Instant::now();
     let mut times = Vec::new();

@@ -7,7 +7,7 @@ use core::ops::Range;
 
 use burn::tensor::Tensor;
 
-use crate::state::rows;
+use crate::ops::rows;
 
 /// Consecutive steps that are one sample's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

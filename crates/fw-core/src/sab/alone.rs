@@ -4,37 +4,41 @@ use burn::tensor::Tensor;
 
 use super::{Sab, SabOutput, SabState};
 use crate::ops::sab::{Recalling, Scoring};
-use crate::recurrent::{check_width, expect_state, is_stepped_by_kernel};
-use crate::{ExecutionPath, Recurrent, RecurrentCell};
+use crate::recurrent::is_stepped_by_kernel;
+use crate::{ExecutionPath, RecurrentCell};
 
 impl<C: RecurrentCell> Sab<C> {
-    /// Whether such a step is at hand: if so, whether its state is stored, of all samples or of none.
-    pub(super) fn is_stepped_alone(
+    /// What a step alone scores with, and whether its state is stored, by all samples or by none; nothing, where it is composed, or a sequence's.
+    /// The state must fit.
+    pub(super) fn alone(
         &self,
-        input_t: &Tensor<2>,
+        projected: &Tensor<3>,
         state: &SabState<C::State>,
-    ) -> Option<bool> {
-        let mut stored = state
-            .steps
-            .iter()
-            .map(|step| self.is_stored_after(step + 1));
+    ) -> Option<(Scoring, bool)> {
+        let [_, seq_length, _] = projected.dims();
+        let is_asked = self.config.path != ExecutionPath::Composed && seq_length == 1;
+        if !is_asked || !is_stepped_by_kernel(projected) {
+            return None;
+        }
+        let scoring = self.attention.as_ref()?.scoring();
+        let steps = state.steps.iter();
+        let mut stored = steps.map(|step| self.is_stored_after(step + 1));
         let is_stored = stored.next()?;
         let is_one = stored.all(|other| other == is_stored);
-        let is_asked = self.config.path != ExecutionPath::Composed;
-        (is_one && is_asked && is_stepped_by_kernel(input_t)).then_some(is_stored)
+        is_one.then_some((scoring, is_stored))
     }
 
+    /// That step, from the projected input, `[batch_size, 1, any]`.
     #[track_caller]
     pub(super) fn step_alone(
         &self,
-        input_t: Tensor<2>,
+        projected: Tensor<3>,
         state: SabState<C::State>,
         scoring: &Scoring,
         is_stored: bool,
-    ) -> (Tensor<2>, SabState<C::State>) {
-        check_width(input_t.dims()[1], self.d_input());
-        expect_state(self, &state, &input_t);
-        let (candidate, cell) = self.cell.step(input_t, state.cell);
+    ) -> (Tensor<3>, SabState<C::State>) {
+        let (candidate, cell) = self.cell.forward_projected(projected, Some(state.cell));
+        let candidate = candidate.squeeze_dim(1);
         let options = self.config.options();
         let recalled = Recalling {
             candidate,
@@ -65,6 +69,6 @@ impl<C: RecurrentCell> Sab<C> {
             steps: state.steps.iter().map(|step| step + 1).collect(),
             store: Some(recalled.store),
         };
-        (output, state)
+        (output.unsqueeze_dim(1), state)
     }
 }

@@ -22,7 +22,7 @@ use crate::ops::sab::{
 };
 use crate::ops::shapes::fits;
 use crate::ops::{Spans, scan};
-use crate::recurrent::{empty_output, expect_state, state_or_initial, step_composed};
+use crate::recurrent::{empty_output, expect_state, state_or_initial, step_by_kernel};
 use crate::segments::forward_groups;
 use crate::{ConfigError, ExecutionPath, Recurrent, RecurrentState, StateError};
 
@@ -480,13 +480,7 @@ impl<C: RecurrentCell> Recurrent for Sab<C> {
         input_t: Tensor<2>,
         state: SabState<C::State>,
     ) -> (Tensor<2>, SabState<C::State>) {
-        #[cfg(feature = "flex")]
-        if let Some(scoring) = self.attention.as_ref().map(SparseAttention::scoring)
-            && let Some(is_stored) = self.is_stepped_alone(&input_t, &state)
-        {
-            return self.step_alone(input_t, state, &scoring, is_stored);
-        }
-        step_composed(self, input_t, state)
+        step_by_kernel(self, input_t, state)
     }
 
     fn advance(
@@ -520,6 +514,10 @@ impl<C: RecurrentCell> Recurrent for Sab<C> {
         let state = state_or_initial(self, &projected, state);
         if projected.dims()[0] == 0 {
             return (empty_output(self, &projected), state);
+        }
+        #[cfg(feature = "flex")]
+        if let Some((scoring, is_stored)) = self.alone(&projected, &state) {
+            return self.step_alone(projected, state, &scoring, is_stored);
         }
         let scoring = self.attention.as_ref().map(SparseAttention::scoring);
         let (device, dtype) = (projected.device(), projected.dtype());

@@ -6,9 +6,9 @@ use alloc::vec::Vec;
 
 use burn::tensor::{DType, Device, Tensor};
 
+use crate::ops::rows;
 #[cfg(feature = "flex")]
 use crate::ops::sab::MemoryStore;
-use crate::state::rows;
 use crate::{RecurrentState, StateData, StateError, StateMapper};
 
 /// What [`Sab`](crate::Sab) carries from step to step. Each sample has a time of its own.

@@ -8,6 +8,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
+use burn::tensor::Shape;
 
 use super::View;
 
@@ -20,13 +21,13 @@ struct Entry {
     value: Arc<dyn Any + Send + Sync>,
 }
 
-/// A tensor, as long as it is there and nothing is written to it: a weak reference is to memory that is not used for anything else, and flex
+/// A contiguous tensor, as long as it is there and nothing is written to it: a weak reference is to memory that is not used for anything else, and flex
 /// writes to memory that others refer to only after it has moved the numbers elsewhere.
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
     numbers: Weak<Numbers>,
     first: usize,
-    count: usize,
+    shape: Shape,
 }
 
 impl Source {
@@ -34,7 +35,7 @@ impl Source {
         Source {
             numbers: Arc::downgrade(&tensor.data_arc()),
             first: tensor.layout().start_offset(),
-            count: tensor.shape().num_elements(),
+            shape: tensor.shape(),
         }
     }
 
@@ -42,7 +43,7 @@ impl Source {
     pub(crate) fn is(&self, tensor: &FlexTensor) -> bool {
         place(tensor) == self.numbers.as_ptr()
             && self.first == tensor.layout().start_offset()
-            && self.count == tensor.shape().num_elements()
+            && self.shape == tensor.shape()
     }
 
     fn is_there(&self) -> bool {
@@ -149,6 +150,9 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &sum(&[&one.clone(), &other], 0)));
         assert!(!Arc::ptr_eq(&first, &sum(&[&one, &other], 1)));
         assert_eq!(sum(&[&one, &tensor(&[5.0])], 0).0, 8.0);
+        // The same numbers as rows of another length are other weights.
+        let rows = one.reshape(Shape::new([2, 1]));
+        assert!(!Arc::ptr_eq(&sum(&[&rows], 2), &sum(&[&one], 2)));
         // What is made of some of them is not what is made of all.
         assert_eq!(sum(&[&one], 0).0, 3.0);
         assert_eq!(sum(&[&one, &other], 0).0, 6.0);

@@ -1,5 +1,6 @@
 //! Memories that grow step by step, with their keys, on the CPU and without a graph.
 
+use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -8,7 +9,7 @@ use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{DType, Tensor, TensorData};
 
 use super::cpu::{self, Problem, Stored};
-use super::{CellKind, Options, Scoring};
+use super::{CellKind, Options, Score, Scoring};
 use crate::ops::Spans;
 use crate::ops::cpu::{Real, SharedMut, Written, arch};
 use crate::ops::operation::{Source, Sources, contiguous, primitive, view_of};
@@ -25,8 +26,9 @@ pub(crate) struct MemoryStore {
     /// Which memories are kept, those of the sample that has most of them.
     first: usize,
     end: usize,
-    /// What the keys were computed with.
+    /// What the keys were computed with, and for.
     w_key: Source,
+    score: Score,
 }
 
 /// What a step alone yields, beside the store.
@@ -99,7 +101,9 @@ impl Recalling<'_> {
             v: views[2].numbers,
         };
         let memories = self.memories;
-        let is_same = |store: &MemoryStore| store.is_of(memories.as_ref(), &key);
+        let is_same = |store: &MemoryStore| {
+            store.score == scoring.score && store.is_of(memories.as_ref(), &key)
+        };
         let mut store = match self.store.filter(is_same) {
             Some(store) => {
                 // What shows them would keep them from being written to.
@@ -169,23 +173,19 @@ impl MemoryStore {
             }
         }
         // SAFETY: the machine has these instructions.
-        let key_width = unsafe { cpu::key_width::<T>(arch(), problem.d_attention) };
-        let keys = vec![T::zero(); batch_size * room * key_width];
-        let tensor = |numbers: Vec<T>, width: usize| {
+        let keys = unsafe { cpu::keys(arch(), problem, sources, &values, n) };
+        let tensor = |numbers: Vec<T>| {
+            let width = numbers.len() / (batch_size * room);
             FlexTensor::from_data(TensorData::new(numbers, [batch_size, room, width]))
         };
-        let mut store = MemoryStore {
-            values: tensor(values, problem.d_hidden),
-            keys: tensor(keys, key_width),
+        MemoryStore {
+            values: tensor(values),
+            keys: tensor(keys),
             first: 0,
             end: n,
             w_key: Source::new(w_key),
-        };
-        store.with_stored(&[], |stored| {
-            // SAFETY: the machine has these instructions; there is room for the keys of all.
-            unsafe { cpu::keys(arch(), problem, sources, stored) };
-        });
-        store
+            score: problem.score,
+        }
     }
 
     fn room(&self) -> usize {
@@ -201,7 +201,7 @@ impl MemoryStore {
             return memories.is_none() && self.first == self.end;
         };
         let [memories, own] = [memories, own].map(primitive);
-        alloc::sync::Arc::ptr_eq(&memories.data_arc(), &own.data_arc())
+        Arc::ptr_eq(&memories.data_arc(), &own.data_arc())
             && memories.layout().shape() == own.layout().shape()
             && memories.layout().strides() == own.layout().strides()
             && memories.layout().start_offset() == own.layout().start_offset()

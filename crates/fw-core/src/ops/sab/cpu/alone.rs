@@ -1,13 +1,14 @@
 //! What one step alone recalls, without a tape: memories and keys are read, and the new ones written, where they lie.
 
+use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::forward::tanh_row;
 use super::layout::{Layout, Problem, Shared, state_share};
 use super::recall;
 use crate::ops::cpu::{
-    Arch, Buffer, ForwardPass, Initial, Offsets, Packed, Parts, Real, Row, RowsMut, SharedMut,
-    Simd, Strided, Sweep, WithSimd, clear, load, splat, store,
+    Arch, Buffer, ForwardPass, Initial, Offsets, Packed, Parts, Real, RowsMut, SharedMut, Simd,
+    Strided, Sweep, WithSimd, clear, load, splat, store,
 };
 use crate::ops::operation::Sources;
 use crate::ops::sab::Score;
@@ -24,23 +25,6 @@ pub(in super::super) struct Stored<'a, T> {
     pub(in super::super) end: usize,
     /// How many there are of each sample.
     pub(in super::super) counts: &'a [usize],
-}
-
-/// Numbers of a key: those of d_attention, padded.
-///
-/// # Safety
-/// The machine must have the instructions of `arch`.
-pub(in super::super) unsafe fn key_width<T: Real>(arch: Arch, d_attention: usize) -> usize {
-    struct Width<T>(usize, core::marker::PhantomData<T>);
-    impl<T: Real> WithSimd for Width<T> {
-        type Output = usize;
-
-        fn with_simd<S: Simd>(self) -> usize {
-            Row::new(self.0, T::lanes::<S>()).width
-        }
-    }
-    // SAFETY: as the caller promises.
-    unsafe { arch.dispatch(Width::<T>(d_attention, core::marker::PhantomData)) }
 }
 
 /// What every sample recalls with ĥ, `[n_samples, d_hidden]`: to `results` go h, then s, of every sample. With `is_stored`, h becomes a memory of
@@ -160,12 +144,8 @@ impl<T: Real> ForwardPass<T> for Pass<'_, T> {
             for (g, sample) in samples.clone().enumerate() {
                 hidden.read::<S, T>(call.candidates, sample, row(g));
             }
-            self.read::<S>(
-                rows,
-                group,
-                &self.shared.w_query,
-                RowsMut::new(queries, attention.width),
-            );
+            let to = RowsMut::new(queries, attention.width);
+            read::<S, T>(layout, rows, group, &self.shared.w_query, to);
             for (g, sample) in samples.clone().enumerate() {
                 let h = call.results.at(sample * hidden.units);
                 let query = queries.add(g * attention.width);
@@ -179,30 +159,13 @@ impl<T: Real> ForwardPass<T> for Pass<'_, T> {
             if call.is_stored {
                 let first = (samples.start * stored.room + stored.end) * attention.width;
                 let keys = RowsMut::new(stored.keys.at(first), stored.room * attention.width);
-                self.read::<S>(rows, group, &self.shared.w_key, keys);
+                read::<S, T>(layout, rows, group, &self.shared.w_key, keys);
             }
         }
     }
 }
 
 impl<T: Real> Pass<'_, T> {
-    /// What scores read of rows of hidden units, which are lost.
-    #[inline(always)]
-    unsafe fn read<S: Simd>(&self, rows: *mut T, n: usize, weight: &Packed<T>, to: RowsMut<T>) {
-        let hidden = self.layout.hidden;
-        // SAFETY: as in `run`.
-        unsafe {
-            if self.layout.score == Score::Released {
-                for index in 0..n {
-                    let row = rows.add(index * hidden.width);
-                    tanh_row::<S, T>(&self.layout, row, row);
-                }
-            }
-            let rows = Strided::new(rows.cast_const(), hidden.width, 1);
-            weight.multiply::<S>(n, rows, Initial::Zero, to);
-        }
-    }
-
     /// From ĥ to h, and, behind those of all samples, s.
     #[inline(always)]
     unsafe fn recall<S: Simd>(&self, sample: usize, query: *const T, scratch: *mut T, h: *mut T) {
@@ -251,20 +214,23 @@ impl<T: Real> Pass<'_, T> {
     }
 }
 
-/// The keys of memories, `[n_samples, room, key_width]`, of those at the beginning of each sample's room.
+/// The keys of the first n memories of each sample, of `values`, `[n_samples, room, d_hidden]`: `[n_samples, room, key_width]`, a key being
+/// padded to whole vectors. There are zeros where there is no memory.
 ///
 /// # Safety
-/// As for [`recall_alone`].
+/// The machine must have the instructions of `arch`.
 pub(in super::super) unsafe fn keys<T: Real>(
     arch: Arch,
     problem: &Problem<T>,
     sources: &Sources,
-    stored: Stored<T>,
-) {
+    values: &[T],
+    n: usize,
+) -> Vec<T> {
     let call = Keys {
         problem,
         sources,
-        stored,
+        values,
+        n,
     };
     // SAFETY: as the caller promises.
     unsafe { arch.dispatch(call) }
@@ -273,33 +239,44 @@ pub(in super::super) unsafe fn keys<T: Real>(
 struct Keys<'a, T> {
     problem: &'a Problem<'a, T>,
     sources: &'a Sources<'a>,
-    stored: Stored<'a, T>,
+    values: &'a [T],
+    n: usize,
 }
 
 impl<T: Real> WithSimd for Keys<'_, T> {
-    type Output = ();
+    type Output = Vec<T>;
 
-    fn with_simd<S: Simd>(self) {
+    fn with_simd<S: Simd>(self) -> Vec<T> {
         let layout = Layout::new(self.problem, T::lanes::<S>(), false);
+        let (hidden, key_width) = (layout.hidden, layout.attention.width);
+        let n_samples = self.problem.spans.n_samples();
+        let memories = self.values.len() / hidden.units;
+        let mut keys = alloc::vec![T::zero(); memories * key_width];
         let pass = KeysPass {
             shared: &Shared::prepared(self.problem, &layout, self.sources),
-            stored: self.stored,
+            values: self.values,
+            keys: SharedMut::new(keys.as_mut_ptr()),
+            room: memories / n_samples,
+            n: self.n,
             layout,
         };
-        let work = self.stored.end * layout.hidden.width * layout.attention.width;
         let sweep = Sweep {
-            parts: Parts::new(self.problem.spans.n_samples(), 1, work),
+            parts: Parts::new(n_samples, 1, self.n * hidden.width * key_width),
             group: 1,
-            scratch: KeysPass::<T>::ROWS * layout.hidden.width,
+            scratch: KeysPass::<T>::ROWS * hidden.width,
         };
         // SAFETY: the machine has the instructions of S, and the scratch is for so many rows.
         unsafe { sweep.forward::<S, T>(&pass) };
+        keys
     }
 }
 
 struct KeysPass<'a, T: Real> {
     shared: &'a Shared<T>,
-    stored: Stored<'a, T>,
+    values: &'a [T],
+    keys: SharedMut<T>,
+    room: usize,
+    n: usize,
     layout: Layout,
 }
 
@@ -311,30 +288,48 @@ impl<T: Real> KeysPass<'_, T> {
 impl<T: Real> ForwardPass<T> for KeysPass<'_, T> {
     #[inline(always)]
     unsafe fn run<S: Simd>(&self, samples: Range<usize>, scratch: *mut T) {
-        let (layout, stored) = (&self.layout, self.stored);
-        let (hidden, attention) = (layout.hidden, layout.attention);
+        let (layout, key_width) = (&self.layout, self.layout.attention.width);
+        let hidden = layout.hidden;
         for sample in samples {
-            for first in (0..stored.end).step_by(Self::ROWS) {
-                let n = Self::ROWS.min(stored.end - first);
-                let memory = sample * stored.room + first;
-                // SAFETY: as the caller of `keys` promises.
+            for first in (0..self.n).step_by(Self::ROWS) {
+                let n = Self::ROWS.min(self.n - first);
+                let memory = sample * self.room + first;
+                // SAFETY: there is room for the keys of all memories, and in the scratch for as many rows.
                 unsafe {
                     for index in 0..n {
-                        let from = stored.values.at((memory + index) * hidden.units);
-                        let to = scratch.add(index * hidden.width);
-                        hidden.copy_padded::<S, T>(from, to);
-                        if layout.score == Score::Released {
-                            tanh_row::<S, T>(layout, to, to);
-                        }
+                        let row = scratch.add(index * hidden.width);
+                        hidden.read::<S, T>(self.values, memory + index, row);
                     }
-                    self.shared.w_key.multiply::<S>(
-                        n,
-                        Strided::new(scratch.cast_const(), hidden.width, 1),
-                        Initial::Zero,
-                        RowsMut::new(stored.keys.at(memory * attention.width), attention.width),
-                    );
+                    let to = RowsMut::new(self.keys.at(memory * key_width), key_width);
+                    read::<S, T>(layout, scratch, n, &self.shared.w_key, to);
                 }
             }
         }
+    }
+}
+
+/// What scores read of n rows of hidden units, which are lost.
+///
+/// # Safety
+/// All must be rows of their sizes, and the caller compiled with the instructions of S.
+#[inline(always)]
+unsafe fn read<S: Simd, T: Real>(
+    layout: &Layout,
+    rows: *mut T,
+    n: usize,
+    weight: &Packed<T>,
+    to: RowsMut<T>,
+) {
+    let hidden = layout.hidden;
+    // SAFETY: as the caller promises.
+    unsafe {
+        if layout.score == Score::Released {
+            for index in 0..n {
+                let row = rows.add(index * hidden.width);
+                tanh_row::<S, T>(layout, row, row);
+            }
+        }
+        let rows = Strided::new(rows.cast_const(), hidden.width, 1);
+        weight.multiply::<S>(n, rows, Initial::Zero, to);
     }
 }

@@ -33,7 +33,7 @@ mod forward;
 mod layout;
 mod recall;
 
-pub(super) use alone::{Stored, key_width, keys, recall_alone};
+pub(super) use alone::{Stored, keys, recall_alone};
 #[cfg(test)]
 pub(super) use backward::Visits;
 pub(super) use backward::backward;
