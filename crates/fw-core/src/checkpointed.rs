@@ -34,7 +34,7 @@ use crate::{Recurrent, RecurrentState, StateError, StateMapper};
 ///
 /// The layer must compute the same each time: nothing random may be in it. Of a [`Stack`](crate::Stack) with dropout, wrap the layers and not the
 /// stack. All parameters must have one type. The state goes from interval to interval as it is, so that a memory that grows with the steps, such as that of
-/// [`Sab`](crate::Sab), is kept once for each interval. Backends other than Flex, those of GPUs and NdArray keep everything.
+/// [`Sab`](crate::Sab), is kept once for each interval. Backends other than Flex and those of GPUs keep everything.
 ///
 /// # Example
 ///

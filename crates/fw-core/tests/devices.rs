@@ -6,6 +6,7 @@
 
 mod common;
 
+use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor};
 use common::configs::sab_configs;
 use common::{FlatState, Outcome, max_relative_error, outcome, random, randomized, rng, values};

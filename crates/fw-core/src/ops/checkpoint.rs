@@ -48,14 +48,6 @@ pub(crate) fn checkpointed(
             ],
             DispatchTensorKind::Cube(output),
         ) => tracked([one, other], output, context, function),
-        #[cfg(feature = "ndarray")]
-        (
-            [
-                DispatchTensorKind::NdArray(one),
-                DispatchTensorKind::NdArray(other),
-            ],
-            DispatchTensorKind::NdArray(output),
-        ) => tracked([one, other], output, context, function),
         _ => return None,
     };
     Some(on_graph(kind, context))
@@ -110,11 +102,6 @@ known!(
     #[cfg(feature = "cube")]
     Cube
 );
-known!(
-    #[cfg(feature = "ndarray")]
-    NdArray
-);
-
 fn tracked<B: Known>(
     inputs: [BackendTensor<B>; 2],
     output: BackendTensor<B>,
