@@ -10,7 +10,8 @@ use std::hint::black_box;
 use burn::tensor::{Device, Distribution, Tensor};
 use criterion::{Criterion, criterion_group, criterion_main};
 use fw_core::{
-    FastWeightsConfig, GruConfig, LstmConfig, NtmConfig, Recurrent, SabConfig, Segments,
+    DeltaNetConfig, FastWeightsConfig, GruConfig, LstmConfig, NtmConfig, Recurrent, SabConfig,
+    Segments,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -27,6 +28,8 @@ macro_rules! for_each_layer {
         $bench($criterion, "gru", GruConfig::new(64, 128).init(&device));
         let fast_weights = FastWeightsConfig::new(64, 64).init(&device);
         $bench($criterion, "fast-weights", fast_weights);
+        let delta_net = DeltaNetConfig::gated(64, 2, 32).init(&device);
+        $bench($criterion, "gated-delta-net", delta_net);
         $bench($criterion, "ntm", NtmConfig::new(9, 100).init(&device));
         let sab = SabConfig::new().init(lstm(), &device);
         $bench($criterion, "sab", sab);

@@ -1,9 +1,10 @@
 """Times this library and its peers on the same work, in turns, and writes a table.
 
 Each variant is a process of its own that computes the same from the same numbers, in float32: forward and backward of one
-layer, to the gradients of the input and of every parameter (fast-weights, cells), or a step of training of a model that
-copies: forward, backward and an update by Adam (ntm, sab). The processes take turns, so that a busy moment of the machine
-hits all of them; what is reported is the median over all turns.
+layer, to the gradients of the input and of every parameter (fast-weights, cells), the same of a matrix memory's operation, to
+the gradients of all it is given (delta), or a step of training of a model that copies: forward, backward and an update by
+Adam (ntm, sab). The processes take turns, so that a busy moment of the machine hits all of them; what is reported is the
+median over all turns.
 """
 
 import argparse
@@ -22,15 +23,32 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 LAYER = ["batch_size", "seq_length", "d_input", "d_hidden", "inner_steps"]
+
+
+def fast_weights_work(batch_size, seq_length, d_input, d_hidden, inner_steps):
+    """In the form that needs fewer: attention, or chunks of 32 steps."""
+    slow = 3 * d_input * d_hidden + 3 * d_hidden**2
+    attention = 6 * d_hidden * (seq_length - 1) / 2 * inner_steps
+    chunks = 6 * d_hidden * 31 / 2 * inner_steps + (3 * inner_steps + 2) * d_hidden**2
+    return batch_size * seq_length * (slow + min(attention, chunks))
+
+
+def delta_work(batch_size, seq_length, n_heads, d_key, d_value, _, writes):
+    """Step by step: what the memory has for a key, its change and what is read, and for each of these two gradients."""
+    return batch_size * seq_length * n_heads * 3 * (2 * writes + 1) * d_key * d_value
+
+
 # Ours first. Where a suite has several variants of ours, the ratio is that of the first. `check`: sizes at which all variants
-# have to agree, if they start from the same numbers. `large`: lines that a GPU computes as well.
+# have to agree, if they start from the same numbers. `large`: lines that a GPU computes as well. `else`: the last sizes, where a
+# line leaves them out. `multiply_adds`: how many forward and backward need, in the form that needs fewest.
 SUITES = {
     "fast-weights": {
         "sizes": LAYER,
         "columns": "batch, T, d_input, d_hidden, S",
         "grid": "128,11,100,50,1;128,11,100,20,1;128,50,64,64,1;64,100,64,128,1;32,500,64,64,1;8,2000,64,64,1;128,50,64,64,3",
         "large": "1024,100,128,128,1;256,1000,128,128,1",
-        "check": [3, 7, 5, 6, 2],
+        "check": [[3, 7, 5, 6, 2]],
+        "multiply_adds": fast_weights_work,
         "work": "forward and backward",
         "ours": ["fused", "composed"],
         "peers": ["torch-matrix", "torch-attention", "torch-matrix-compiled", "torch-attention-compiled",
@@ -45,12 +63,26 @@ SUITES = {
         "peers": ["burn-lstm", "burn-gru", "burn-rnn", "torch-lstm", "torch-gru", "torch-rnn"],
         "rivals": ["burn-lstm", "torch-lstm"],
     },
+    "delta": {
+        # Decays: the numbers a head has at each step: 0, 1, or d_key.
+        "sizes": ["batch_size", "seq_length", "n_heads", "d_key", "d_value", "decays", "writes"],
+        "columns": "batch, T, heads, d_key, d_value, decays, writes",
+        "else": [1, 1],
+        "grid": "32,128,4,32,32;8,512,4,64,64;1,2048,8,64,64;4,4096,4,128,128;"
+                "32,128,4,32,32,0;32,128,4,32,32,32;32,128,4,32,32,1,2;"
+                "8,512,4,64,64,0;8,512,4,64,64,64;8,512,4,64,64,1,2",
+        "check": [[2, 37, 3, 5, 6, 1, 1], [2, 37, 3, 5, 6, 0, 1], [2, 37, 3, 5, 6, 5, 1], [2, 37, 3, 5, 6, 1, 2]],
+        "multiply_adds": delta_work,
+        "work": "forward and backward",
+        "ours": ["delta", "delta-composed"],
+        "peers": ["torch-steps", "torch-chunks", "torch-steps-compiled", "torch-chunks-compiled", "jax-steps"],
+    },
     "ntm": {
         "sizes": ["batch_size", "length"],
         "columns": "batch, length",
         "grid": "1,20;16,20;64,20;1,120;1,2500",
         "large": "1024,20",
-        "check": [3, 4],
+        "check": [[3, 4]],
         "work": "a training step (forward, backward, Adam)",
         "ours": ["ntm-fused", "ntm-composed"],
         "peers": ["torch-ntm", "torch-ntm-compiled"],
@@ -60,7 +92,7 @@ SUITES = {
         "columns": "batch, T, d_hidden, k_top, k_att, k_trunc",
         "grid": "64,20,128,10,1,10;64,100,128,10,1,10;64,100,128,10,2,10;64,1000,128,10,1,10;1,5000,128,10,1,10",
         "large": "1024,100,128,10,1,10",
-        "check": [3, 30, 16, 5, 1, 5],
+        "check": [[3, 30, 16, 5, 1, 5]],
         "work": "a training step (forward, backward, Adam)",
         "ours": ["sab-fused", "sab-composed"],
         "peers": ["torch-sab"],
@@ -139,9 +171,14 @@ class Worker:
 
 def check(suite, options):
     """Every variant computes the same, or the comparison says nothing."""
+    for sizes in suite["check"]:
+        check_line(sizes, suite, options)
+
+
+def check_line(sizes, suite, options):
     fingerprints = {}
     for variant in suite["ours"] + suite["peers"]:
-        worker = Worker(variant, suite["sizes"], suite["check"], options)
+        worker = Worker(variant, suite["sizes"], sizes, options)
         answer = worker.ask(check=True)
         worker.close()
         if answer:
@@ -201,22 +238,13 @@ def measure_line(sizes, suite, options):
 
 def summarize(line, suite, peak):
     ours = line["ms"].get(suite["ours"][0])
-    if peak and ours and suite["ours"][0] == "fused":  # fast weights
-        line["work_of_peak"] = work(line["sizes"].values()) / (ours * 1e6) / peak
+    if peak and ours and "multiply_adds" in suite:
+        line["work_of_peak"] = suite["multiply_adds"](*line["sizes"].values()) / (ours * 1e6) / peak
     rivals = suite.get("rivals", suite["peers"])
     peers = {name: line["ms"][name] for name in rivals if name in line["ms"]}
     if ours and peers:
         fastest = min(peers, key=peers.get)
         line["fastest_peer"], line["ratio"] = fastest, peers[fastest] / ours
-
-
-def work(sizes):
-    """Multiply-adds of forward and backward, in the form that needs fewer: attention, or chunks of 32 steps."""
-    batch_size, seq_length, d_input, d_hidden, inner_steps = sizes
-    slow = 3 * d_input * d_hidden + 3 * d_hidden**2
-    attention = 6 * d_hidden * (seq_length - 1) / 2 * inner_steps
-    chunks = 6 * d_hidden * 31 / 2 * inner_steps + (3 * inner_steps + 2) * d_hidden**2
-    return batch_size * seq_length * (slow + min(attention, chunks))
 
 
 def cell(line, variant):
@@ -283,9 +311,13 @@ def read_grid(text, suite):
         grid = [[int(size) for size in line.split(",")] for line in text.split(";")]
     except ValueError:
         grid = [[]]
-    if any(len(line) != len(suite["sizes"]) for line in grid):
+    most, rest = len(suite["sizes"]), suite.get("else", [])
+    least = most - len(rest)
+    if any(not least <= len(line) <= most for line in grid):
         names = ",".join(suite["sizes"])
-        raise ValueError(f"--grid is {text!r}; it must be lines of {len(suite['sizes'])} whole numbers, {names};...")
+        count = f"{least} to {most}" if rest else most
+        raise ValueError(f"--grid is {text!r}; it must be lines of {count} whole numbers, {names};...")
+    grid = [line + rest[len(line) - least:] for line in grid]
     return grid
 
 

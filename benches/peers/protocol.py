@@ -93,6 +93,29 @@ def sab_copy(sizes):
     return np.eye(TOKENS, dtype=np.float32)[tokens], answers
 
 
+def scattered(frequency, *shape):
+    """Of squares of the index, modulo a prime: rows of `wave` all lie in one plane, these do not."""
+    squares = np.arange(int(np.prod(shape))) ** 2 % 65521
+    return np.sin(frequency * squares).reshape(shape).astype(np.float32)
+
+
+def delta_inputs(sizes):
+    """q, k (of unit length), v, beta in (0, 1), log decays in (-0.5, 0), if there are any, and the start state."""
+    batch_size, seq_length, heads = sizes["batch_size"], sizes["seq_length"], sizes["n_heads"]
+    d_key, d_value = sizes["d_key"], sizes["d_value"]
+    written = seq_length * sizes["writes"]
+    k = scattered(1.1, batch_size, written, heads, d_key)
+    decays = {0: None, 1: (), d_key: (d_key,)}[sizes["decays"]]
+    return {
+        "q": wave(0.9, batch_size, seq_length, heads, d_key),
+        "k": k / np.sqrt((k**2).sum(-1, keepdims=True)),
+        "v": wave(1.3, batch_size, written, heads, d_value),
+        "beta": 0.5 + 0.4 * wave(1.7, batch_size, written, heads),
+        "log_decay": None if decays is None else -0.25 + 0.2 * wave(1.9, batch_size, seq_length, heads, *decays),
+        "state": 0.1 * wave(2.3, batch_size, heads, d_key, d_value),
+    }
+
+
 def fingerprint(output, gradient):
     """Two numbers that depend on every output and on every gradient of the input."""
     output, gradient = np.asarray(output, np.float64).ravel(), np.asarray(gradient, np.float64).ravel()

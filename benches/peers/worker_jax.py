@@ -1,4 +1,4 @@
-"""Fast weights in JAX, jit over a scan: forward and backward, to the gradients of the input and every parameter."""
+"""Fast weights and the delta rule in JAX, jit over a scan: forward and backward, to the gradients of the input and every parameter."""
 
 import jax
 import jax.numpy as jnp
@@ -55,8 +55,54 @@ def attention(x, parameters, inner_steps):
     return outputs.swapaxes(0, 1)
 
 
+def delta(q, k, v, beta, log_decay, state):
+    """The delta rule, over steps. With `einsum` it is as fast."""
+    batch_size, seq_length, heads, d_key = q.shape
+
+    def in_time(x):
+        """[B, T n, H, ...] as [T, n, B, H, ...]"""
+        return jnp.moveaxis(x.reshape(batch_size, seq_length, -1, *x.shape[2:]), 0, 2)
+
+    def step(s, inputs):
+        q_t, keys, values, betas, decay = inputs
+        if decay is not None:
+            s = decay * s
+        for k_i, v_i, b in zip(keys, values, betas):
+            error = v_i - (k_i[..., None] * s).sum(-2)
+            s = s + (b[..., None] * k_i)[..., None] * error[..., None, :]
+        return s, (q_t[..., None] * s).sum(-2)
+
+    decays = None
+    if log_decay is not None:
+        decays = jnp.exp(log_decay).reshape(batch_size, seq_length, heads, -1, 1).swapaxes(0, 1)
+    queries = (q / d_key**0.5).swapaxes(0, 1)
+    _, outputs = lax.scan(step, state, (queries, in_time(k), in_time(v), in_time(beta), decays))
+    return outputs.swapaxes(0, 1)
+
+
+def prepare_delta(sizes):
+    inputs = {name: jnp.asarray(a) for name, a in protocol.delta_inputs(sizes).items() if a is not None}
+
+    @jax.jit
+    def both(inputs):
+        output, pull = jax.vjp(lambda inputs: delta(**{"log_decay": None} | inputs), inputs)
+        return output, *pull(jnp.ones_like(output))
+
+    def call():
+        return jax.block_until_ready(both(inputs))
+
+    def fingerprint():
+        output, gradients = call()
+        return protocol.fingerprint(output, jnp.concatenate([gradients[name].ravel() for name in inputs]))
+
+    call.fingerprint = fingerprint
+    return call
+
+
 def prepare(variant, sizes, device):
     assert device == "cpu", "JAX is compared on the CPU alone"
+    if variant == "jax-steps":
+        return prepare_delta(sizes)
     function = {"jax-matrix": matrix, "jax-attention": attention}[variant]
     x = jnp.asarray(protocol.inputs(sizes))
     parameters = [jnp.asarray(p) for p in protocol.parameters(sizes)]

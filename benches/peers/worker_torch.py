@@ -1,11 +1,14 @@
 """Fast weights, a Neural Turing Machine and Sparse Attentive Backtracking in PyTorch, as one writes them: the equations as a
-loop over tensor operations, for the whole batch at once; and PyTorch's own LSTM, GRU and Elman network."""
+loop over tensor operations, for the whole batch at once; the delta rule (`delta_torch.py`); and PyTorch's own LSTM, GRU and Elman
+network."""
 
 import os
+from functools import partial
 
 import torch
 from torch import nn
 
+import delta_torch
 import protocol
 from protocol import DECAY, EPSILON, RATE
 
@@ -179,9 +182,42 @@ def training(model, loss, device):
     return whole
 
 
+def delta(variant, sizes, device):
+    """Forward, and backward to the gradients of all that the operation is given."""
+    inputs = [None if a is None else torch.tensor(a, device=device, requires_grad=True)
+              for a in protocol.delta_inputs(sizes).values()]
+    leaves = [leaf for leaf in inputs if leaf is not None]
+    forward = {
+        "torch-steps": partial(delta_torch.steps, delta_torch.step_by_products),
+        # The step: the whole sequence, unrolled, takes minutes to compile.
+        "torch-steps-compiled": partial(delta_torch.steps, torch.compile(delta_torch.step_by_sums)),
+        "torch-chunks": delta_torch.chunks,
+        "torch-chunks-compiled": torch.compile(delta_torch.chunks),
+    }[variant]
+    ones = torch.ones(sizes["batch_size"], sizes["seq_length"], sizes["n_heads"], sizes["d_value"], device=device)
+
+    def call():
+        for leaf in leaves:
+            leaf.grad = None
+        output = forward(*inputs)
+        output.backward(ones)
+        return output.detach()
+
+    def fingerprint():
+        output = call()
+        gradients = torch.cat([leaf.grad.flatten() for leaf in leaves])
+        return protocol.fingerprint(output.cpu(), gradients.cpu())
+
+    whole = finished(call, device)
+    whole.fingerprint = fingerprint
+    return whole
+
+
 def prepare(variant, sizes, device):
     torch.manual_seed(0)
     name = variant.removesuffix("-compiled")
+    if name in ("torch-steps", "torch-chunks"):
+        return delta(variant, sizes, device)
     if name == "torch-ntm":
         model = Ntm().to(device)
         if variant != name:

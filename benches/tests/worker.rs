@@ -32,6 +32,9 @@ fn request(variant: &str, check: bool) -> Value {
         Some("sab") => json!({
             "batch_size": 3, "steps": 9, "d_hidden": 6, "top_k": 3, "attention_interval": 2, "truncation_length": 5
         }),
+        Some("delta") => json!({
+            "batch_size": 2, "seq_length": 37, "n_heads": 3, "d_key": 5, "d_value": 6, "decays": 1, "writes": 2
+        }),
         _ => {
             json!({"batch_size": 3, "seq_length": 7, "d_input": 5, "d_hidden": 6, "inner_steps": 2})
         }
@@ -45,6 +48,7 @@ fn both_paths_compute_the_same() {
         ["fused", "composed"],
         ["ntm-fused", "ntm-composed"],
         ["sab-fused", "sab-composed"],
+        ["delta", "delta-composed"],
     ] {
         let answers = answers(&paths.map(|variant| request(variant, true)));
         let [fused, composed] = [0, 1].map(|path: usize| -> [f64; 2] {
@@ -74,6 +78,8 @@ fn every_variant_of_ours_can_be_timed() {
         "ntm-composed",
         "sab-fused",
         "sab-composed",
+        "delta",
+        "delta-composed",
     ];
     let answers = answers(&variants.map(|variant| request(variant, false)));
     for (variant, answer) in variants.iter().zip(answers) {

@@ -10,7 +10,14 @@ pub fn wave(frequency: f64, count: usize) -> Vec<f32> {
         .collect()
 }
 
-/// A parameter of such numbers, times `scale`.
+/// The same of squares of the index, modulo a prime: rows of [`wave`] all lie in one plane, these do not.
+pub fn scattered(frequency: f64, count: usize) -> Vec<f32> {
+    (0..count)
+        .map(|index| (frequency * (index * index % 65521) as f64).sin() as f32)
+        .collect()
+}
+
+/// A parameter of a [`wave`], times `scale`.
 pub fn parameter<const D: usize>(
     scale: f64,
     frequency: f64,
@@ -22,7 +29,7 @@ pub fn parameter<const D: usize>(
 }
 
 /// A number that depends on every value.
-pub fn fingerprint(values: Tensor<3>) -> f64 {
+pub fn fingerprint<const D: usize>(values: Tensor<D>) -> f64 {
     let values = values.try_into_vec_as::<f32>().expect("floats");
     let weights = wave(0.3, values.len());
     let products = values

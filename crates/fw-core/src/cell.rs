@@ -3,8 +3,8 @@
 use burn::tensor::Tensor;
 
 use crate::error::expect_fits;
-use crate::ops::Spans;
 use crate::ops::sab::{self, FusedCell, Recall};
+use crate::ops::{Spans, takes_spans};
 use crate::recurrent::{forward_composed, state_or_initial};
 use crate::{ExecutionPath, Recurrent, RecurrentState};
 
@@ -105,7 +105,7 @@ pub(crate) fn forward_spans_bare<C: RecurrentCell>(
     state: Option<C::State>,
     spans: &Spans,
 ) -> Option<(Tensor<2>, C::State)> {
-    if !sab::takes_spans(&input.device(), input.dtype()) {
+    if !takes_spans(&input.device(), input.dtype()) {
         return None;
     }
     let state = start_of_spans(cell, input, state, spans);

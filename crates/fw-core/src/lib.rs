@@ -20,6 +20,7 @@
 //! | layer | what it is |
 //! |---|---|
 //! | [`FastWeights`] | a recurrent net with an associative memory that each step writes and reads (Ba et al. 2016) |
+//! | [`DeltaNet`] | heads with a matrix memory each, written by the delta rule: DeltaNet, Gated DeltaNet, Kimi delta attention, DeltaProduct (Yang et al. 2024 and after) |
 //! | [`Ntm`] | a Neural Turing Machine: a controller whose heads read and write a memory by content and by place (Graves et al. 2014) |
 //! | [`Sab`] | a recurrent cell that recalls a few of its past states, and learns from the distant past through them (Ke et al. 2018) |
 //! | [`AssociativeLstm`] | an LSTM over a holographic memory of key-value pairs (Danihelka et al. 2016) |
@@ -37,9 +38,9 @@
 //! # Cargo features
 //!
 //! `std` (default), and one for each Burn backend, passed through: `flex` (CPU, with fused kernels for whole
-//! sequences of [`FastWeights`], of an [`Ntm`], of [`Lstm`], [`Gru`] and [`Elman`] without layer normalisation, and of [`Sab`] over these
-//! three), `ndarray` (CPU, deprecated by Burn), `wgpu` and `cuda` (GPUs, with kernels for the same). [`ExecutionPath`] forces the composed form or
-//! the fused one of fast weights, of a Turing machine and of [`Sab`]; the bare cells are fused wherever there is a kernel. Autodiff is a
+//! sequences of [`FastWeights`], of the memories of a [`DeltaNet`], of an [`Ntm`], of [`Lstm`], [`Gru`] and [`Elman`] without layer normalisation, and of [`Sab`] over these
+//! three), `ndarray` (CPU, deprecated by Burn), `wgpu` and `cuda` (GPUs, with kernels for the same but a [`DeltaNet`]). [`ExecutionPath`] forces the composed form or
+//! the fused one of fast weights, of a DeltaNet, of a Turing machine and of [`Sab`]; the bare cells are fused wherever there is a kernel. Autodiff is a
 //! property of the device: `Device::flex().autodiff()`.
 //!
 //! # What to know of Burn 0.22.1
@@ -59,7 +60,7 @@
 //! the gradient of `burn::nn::Linear`'s bias over as many rows is off by a hundredth of itself. What is left to Burn can be off as far:
 //!
 //! - the composed forms, and so the recurrent matrix of [`AssociativeLstm`]; that of [`Gru`] and [`Elman`] with layer normalisation, the
-//!   bias beside it, and gains and biases of the norms;
+//!   bias beside it, and gains and biases of the norms; the convolutions, decays and the norm of [`DeltaNet`];
 //! - steps one at a time, whose gradients Burn adds up, one after another.
 //!
 //! Not a sum over rows, but over steps: what one memory of [`Sab`] receives from all steps that recall it is added step after step.
@@ -72,6 +73,7 @@ mod bidirectional;
 mod cell;
 mod cells;
 mod checkpointed;
+mod delta_net;
 mod display;
 mod error;
 mod fast_weights;
@@ -89,6 +91,7 @@ pub use bidirectional::{Bidirectional, BidirectionalState};
 pub use cell::RecurrentCell;
 pub use cells::*;
 pub use checkpointed::Checkpointed;
+pub use delta_net::*;
 pub use error::{ConfigError, StateError};
 pub use fast_weights::{
     FastMemory, FastWeights, FastWeightsConfig, FastWeightsState, FastWeightsTrace, MemoryForm,
@@ -97,6 +100,7 @@ pub use fast_weights::{
 pub use initializer::HiddenInitializer;
 pub use learned_start::LearnedStart;
 pub use ntm::*;
+pub use ops::matrix_memory::WriteRule;
 pub use ops::{Activation, ExecutionPath, LstmState};
 #[cfg(feature = "flex")]
 pub use ops::{InstructionSet, InstructionSetError};

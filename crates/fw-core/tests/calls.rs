@@ -10,8 +10,8 @@ mod common;
 use burn::tensor::{DType, Device, Tensor};
 use common::{FlatState, assert_close, random, randomized, rng, values};
 use fw_core::{
-    AssociativeLstmConfig, ControllerKind, ElmanConfig, ExecutionPath, FastWeightsConfig,
-    GruConfig, LstmConfig, MemoryForm, NtmConfig, SabConfig, Stack,
+    AssociativeLstmConfig, ControllerKind, DeltaNetConfig, ElmanConfig, ExecutionPath,
+    FastWeightsConfig, GruConfig, LstmConfig, MemoryForm, NtmConfig, SabConfig, Stack,
 };
 
 const BATCH_SIZE: usize = 2;
@@ -98,6 +98,21 @@ fn fast_weights_go_on_from_call_to_call() {
         let config = FastWeightsConfig::new(3, 4).with_form(form);
         let layer = config.with_path(path).init(&Device::flex());
         check(&format!("fast weights, {form:?}, {path:?}"), layer);
+    }
+}
+
+#[test]
+fn delta_nets_go_on_from_call_to_call() {
+    for path in [ExecutionPath::Auto, ExecutionPath::Composed] {
+        for (name, config) in [
+            ("delta net", DeltaNetConfig::new(3, 2, 4)),
+            ("delta net, gated", DeltaNetConfig::gated(3, 2, 4)),
+            ("delta net, kimi", DeltaNetConfig::kimi(3, 2, 4)),
+            ("delta net, product", DeltaNetConfig::product(3, 2, 4)),
+        ] {
+            let layer = config.with_path(path).init(&Device::flex());
+            check(&format!("{name}, {path:?}"), layer);
+        }
     }
 }
 

@@ -11,8 +11,8 @@ use burn::tensor::{DType, Device, Tensor};
 use common::configs::sab_configs;
 use common::{FlatState, Outcome, max_relative_error, outcome, random, randomized, rng, values};
 use fw_core::{
-    Checkpointed, Combination, ElmanConfig, ExecutionPath, FastWeightsConfig, GruConfig, Lstm,
-    LstmConfig, Recurrent, RecurrentCell, SabConfig, Segments,
+    Checkpointed, Combination, DeltaNetConfig, ElmanConfig, ExecutionPath, FastWeightsConfig,
+    GruConfig, Lstm, LstmConfig, Recurrent, RecurrentCell, SabConfig, Segments,
 };
 
 fn gpu() -> Device {
@@ -73,6 +73,8 @@ fn pieces_of_a_batch_are_the_same_on_a_gpu_as_on_flex() {
         "fast weights",
         randomized(fast_weights, &mut rng, DType::F32),
     );
+    let delta_net = DeltaNetConfig::kimi(5, 2, 3).init(&device);
+    check("delta net", randomized(delta_net, &mut rng, DType::F32));
     let sab = SabConfig::new().init(LstmConfig::new(5, 7).init(&device), &device);
     check("sab", randomized(sab, &mut rng, DType::F32));
 }

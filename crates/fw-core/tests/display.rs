@@ -2,8 +2,8 @@
 
 use burn::tensor::Device;
 use fw_core::{
-    AssociativeLstmConfig, ElmanConfig, FastWeightsConfig, GruConfig, LstmConfig, NtmConfig,
-    SabConfig, Stack,
+    AssociativeLstmConfig, DeltaNetConfig, ElmanConfig, FastWeightsConfig, GruConfig, LstmConfig,
+    NtmConfig, SabConfig, Stack,
 };
 
 #[test]
@@ -31,6 +31,11 @@ fn a_layer_prints_its_sizes_and_the_number_of_its_parameters() {
             FastWeightsConfig::new(3, 4).init(&device).to_string(),
             "FastWeights {d_input: 3, d_hidden: 4, decay: 0.95, fast_learning_rate: 0.5, inner_steps: 1, layer_norm: true, \
              params: 40}",
+        ),
+        (
+            DeltaNetConfig::product(3, 2, 4).init(&device).to_string(),
+            "DeltaNet {d_input: 3, d_output: 3, n_heads: 2, d_key: 4, d_value: 8, rule: Delta, decay: Head, writes_per_step: 2, \
+             eigenvalues: Signed, convolution: 4, output_gate: Silu, params: 518}",
         ),
         (
             NtmConfig::new(3, 4).init(&device).to_string(),

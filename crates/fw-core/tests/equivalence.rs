@@ -5,7 +5,7 @@ mod common;
 use burn::module::{Module, Param};
 use burn::nn;
 use burn::tensor::{DType, Device, Tensor};
-use common::configs::sab_configs;
+use common::configs::{delta_net_configs, sab_configs};
 use common::{FlatState, Outcome, outcome, random, randomized, rng, values};
 use fw_core::{
     Activation, AssociativeLstmConfig, Combination, ControllerKind, Elman, ElmanConfig,
@@ -214,6 +214,32 @@ fn paths_of_sparse_attentive_backtracking_agree() {
         |device| ElmanConfig::irnn(D_INPUT, D_HIDDEN).init(device),
         &configs[..2],
     );
+}
+
+#[test]
+fn paths_of_a_delta_net_agree() {
+    let device = Device::flex().autodiff();
+    for (dtype, forward, backward) in PRECISIONS {
+        for config in delta_net_configs(D_INPUT) {
+            for seq_length in LENGTHS {
+                let build = |path| {
+                    let layer = config.clone().with_path(path).init(&device);
+                    randomized(layer, &mut rng(5), dtype)
+                };
+                let law = build(ExecutionPath::Composed);
+                let (input, state) = start(&law, seq_length, dtype);
+                let expected = whole(&law, &input, &state);
+                let actual = whole(&build(ExecutionPath::Auto), &input, &state);
+                let what = format!("{config:?}, T = {seq_length}, {dtype:?}");
+                actual.assert_equals(&expected, &what, forward, backward);
+                let projected = outcome(&law, &input, &state, |layer, input, state| {
+                    layer.forward_projected(layer.project(input), Some(state))
+                });
+                let what = format!("{what}, projected");
+                projected.assert_equals(&expected, &what, forward, backward);
+            }
+        }
+    }
 }
 
 #[test]

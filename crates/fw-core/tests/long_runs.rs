@@ -5,8 +5,8 @@ mod common;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use common::{assert_close, random, rng, values};
 use fw_core::{
-    FastWeightsConfig, GruConfig, LstmConfig, MemoryForm, NtmConfig, Recurrent, RecurrentState,
-    SabConfig, Stack, StateMapper,
+    DeltaNetConfig, FastWeightsConfig, GruConfig, LstmConfig, MemoryForm, NtmConfig, Recurrent,
+    RecurrentState, SabConfig, Stack, StateMapper,
 };
 
 const D_INPUT: usize = 3;
@@ -34,6 +34,23 @@ macro_rules! for_each_step {
             "fast weights, matrix",
             fast_weights().with_form(MemoryForm::Matrix).init(&device),
         );
+        for (name, config) in [
+            ("delta net", DeltaNetConfig::new(D_INPUT, 2, D_HIDDEN)),
+            (
+                "delta net, gated",
+                DeltaNetConfig::gated(D_INPUT, 2, D_HIDDEN),
+            ),
+            (
+                "delta net, kimi",
+                DeltaNetConfig::kimi(D_INPUT, 2, D_HIDDEN),
+            ),
+            (
+                "delta net, product",
+                DeltaNetConfig::product(D_INPUT, 2, D_HIDDEN),
+            ),
+        ] {
+            $check(name, config.init(&device));
+        }
         let ntm = NtmConfig::new(D_INPUT, D_HIDDEN)
             .with_memory_size(16)
             .with_word_size(5);

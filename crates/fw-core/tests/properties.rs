@@ -6,8 +6,8 @@ use burn::tensor::{DType, Device, Tensor};
 use common::{FlatState, assert_close, outcome, random, rng, values};
 use fw_core::ops::holographic::{bound, complex_product, copy_permutations, permuted_copies};
 use fw_core::{
-    ConfigError, FastMemory, FastWeightsConfig, HiddenInitializer, MemoryForm, Recurrent,
-    RecurrentState,
+    ConfigError, DeltaNetConfig, FastMemory, FastWeightsConfig, HiddenInitializer, MemoryForm,
+    Recurrent, RecurrentState,
 };
 use proptest::prelude::*;
 
@@ -280,6 +280,40 @@ fn configurations_out_of_range_are_refused_with_field_value_and_rule() {
         ),
     ] {
         assert_eq!(message(config), expected);
+    }
+    let base = DeltaNetConfig::new(3, 2, 4);
+    for (config, expected) in [
+        (
+            DeltaNetConfig::new(3, 0, 4),
+            "n_heads is 0; it must be at least 1",
+        ),
+        (
+            DeltaNetConfig::new(3, 2, 1 << 21),
+            "d_key is 2097152; it must be at most 1048576",
+        ),
+        (
+            base.clone().with_d_value(Some(0)),
+            "d_value is 0; it must be at least 1",
+        ),
+        (
+            base.clone().with_convolution(Some(0)),
+            "convolution is 0; it must be at least 1",
+        ),
+        (
+            base.clone().with_writes_per_step(0),
+            "writes_per_step is 0; it must be at least 1",
+        ),
+        (
+            base.clone().with_gate_rank(Some(2)),
+            "gate_rank is 2; it must be None where there is neither a decay for each channel nor an output gate",
+        ),
+        (
+            base.with_epsilon(-1.0),
+            "epsilon is -1; it must be a number above 0",
+        ),
+    ] {
+        let error = config.try_init(&Device::flex()).expect_err(expected);
+        assert_eq!(error.to_string(), expected);
     }
     let odd = fw_core::AssociativeLstmConfig::new(3, 5).validate();
     assert_eq!(

@@ -7,8 +7,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use common::{FlatState, random, rng, values};
 use fw_core::{
-    ExecutionPath, FastWeights, FastWeightsConfig, GruConfig, LstmConfig, MemoryForm, Ntm,
-    NtmConfig, Recurrent, RecurrentCell, RecurrentState, Sab, SabConfig, StateData, StateError,
+    DeltaNet, DeltaNetConfig, ExecutionPath, FastWeights, FastWeightsConfig, GruConfig, LstmConfig,
+    MemoryForm, Ntm, NtmConfig, Recurrent, RecurrentCell, RecurrentState, Sab, SabConfig,
+    StateData, StateError,
 };
 
 const BATCH_SIZE: usize = 2;
@@ -159,6 +160,16 @@ fn traces_and_composed_forms_say_the_same() {
             assert_refused("fast weights", &layer, &state_of(&layer), &ways);
         }
     }
+    let traced = |layer: &DeltaNet, state| {
+        drop(layer.forward_traced(zeros([BATCH_SIZE, 2, D_INPUT]), Some(state)));
+    };
+    for path in [ExecutionPath::Composed, ExecutionPath::Auto] {
+        let config = DeltaNetConfig::gated(D_INPUT, 2, 3).with_path(path);
+        let layer = common::randomized(config.init(&device), &mut randomized(4), DTYPE);
+        let mut ways = ways();
+        ways.insert(0, ("traced", traced));
+        assert_refused("delta net", &layer, &state_of(&layer), &ways);
+    }
     let traced = |layer: &Ntm, state| {
         drop(layer.forward_traced(zeros([BATCH_SIZE, 2, D_INPUT]), Some(state)));
     };
@@ -181,6 +192,32 @@ fn traces_and_composed_forms_say_the_same() {
         let mut ways = ways();
         ways.insert(0, ("traced", traced_sab));
         assert_refused("sab", &layer, &state_of(&layer), &ways);
+    }
+}
+
+#[test]
+fn steps_that_a_convolution_does_not_see_are_refused() {
+    let device = Device::flex();
+    let layer = |size| {
+        let config = DeltaNetConfig::new(D_INPUT, 2, 3).with_convolution(size);
+        config.init(&device)
+    };
+    let told = |own, given| {
+        let state = layer(given).initial_state(BATCH_SIZE, &device);
+        let fits = layer(own).check_state(&state, BATCH_SIZE, DType::F32);
+        fits.err().map(|error| error.to_string())
+    };
+    let shape = |size: usize| format!("has shape [2, {}, 18]", size - 1);
+    let wrong = format!("the recent steps {}; it must be [2, 3, 18]", shape(3));
+    assert_eq!(told(Some(4), Some(3)), Some(wrong));
+    let none = "the state has no recent steps; with a convolution over steps it must have them";
+    assert_eq!(told(Some(4), None).as_deref(), Some(none));
+    let some =
+        "the state has recent steps; without a convolution over steps it must have none (`None`)";
+    for own in [None, Some(1)] {
+        assert_eq!(told(own, Some(2)).as_deref(), Some(some));
+        assert_eq!(told(own, Some(1)), None);
+        assert_eq!(told(own, None), None);
     }
 }
 
@@ -286,6 +323,12 @@ fn a_trace_of_no_samples_has_the_shapes_of_one() {
     assert_eq!(trace.output.dims(), [0, 5, 8]);
     assert_eq!(trace.indices.dims(), [0, 5, 1]);
     assert_eq!(trace.weights.dims(), [0, 5, 1]);
+    let delta_net = DeltaNetConfig::product(D_INPUT, 3, 2).init(&device);
+    let trace = delta_net.forward_traced(input.clone(), None);
+    assert_eq!(trace.output.dims(), [0, 5, D_INPUT]);
+    assert_eq!(trace.recall.dims(), [0, 3, 5, 10]);
+    assert_eq!(trace.write_strength.dims(), [0, 10, 3]);
+    assert_eq!(trace.decay.dims(), [0, 5, 3]);
     let fast = FastWeightsConfig::new(D_INPUT, 4).init(&device);
     assert_eq!(fast.forward_traced(input, None).attention.dims(), [0, 5, 5]);
 }

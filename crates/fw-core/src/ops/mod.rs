@@ -7,17 +7,19 @@ mod activation;
 mod cell;
 #[cfg(any(feature = "flex", feature = "cube"))]
 pub(crate) mod checkpoint;
+pub(crate) mod convolution;
 #[cfg(feature = "flex")]
 mod cpu;
 #[cfg(feature = "cube")]
 mod cube;
 pub mod fast_weights;
 pub mod holographic;
+pub mod matrix_memory;
 pub mod ntm;
 #[cfg(any(feature = "flex", feature = "cube"))]
 pub(crate) mod operation;
 mod path;
-mod precision;
+pub(crate) mod precision;
 mod projection;
 pub mod sab;
 mod scan;
@@ -25,6 +27,8 @@ mod select;
 mod sequence;
 pub(crate) mod shapes;
 mod spans;
+#[cfg(test)]
+pub(crate) mod trials;
 
 pub use activation::Activation;
 pub(crate) use cell::lstm_step;
@@ -37,4 +41,5 @@ pub(crate) use scan::cut;
 pub use scan::scan;
 pub(crate) use select::rows;
 pub(crate) use sequence::Sequence;
+pub(crate) use spans::takes_spans;
 pub use spans::{Span, Spans};

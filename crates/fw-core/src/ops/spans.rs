@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 use core::ops::Range;
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Device, Tensor};
 
 use crate::ops::rows;
 
@@ -195,6 +195,19 @@ impl Spans {
         }
         rows
     }
+}
+
+/// Whether there are kernels for this device and type that take spans other than those of a batch.
+#[allow(
+    unused_variables,
+    reason = "without a backend that has kernels there is none"
+)]
+pub(crate) fn takes_spans(device: &Device, dtype: DType) -> bool {
+    #[cfg(feature = "flex")]
+    if super::operation::is_available(device, dtype) {
+        return true;
+    }
+    false
 }
 
 #[cfg(test)]

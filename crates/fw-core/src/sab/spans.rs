@@ -9,9 +9,7 @@ use burn::tensor::Tensor;
 use super::state::SameStep;
 use super::{Sab, SabState, SparseAttention};
 use crate::cell::{RecurrentCell, start_of_spans};
-use crate::ops::Spans;
-use crate::ops::rows;
-use crate::ops::sab::takes_spans;
+use crate::ops::{Spans, rows, takes_spans};
 use crate::{ExecutionPath, Recurrent};
 
 impl<C: RecurrentCell> Sab<C> {

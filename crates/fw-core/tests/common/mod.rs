@@ -8,9 +8,9 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use fw_core::{
-    AssociativeLstm, AssociativeLstmState, Elman, FastMemory, FastWeights, FastWeightsState, Gru,
-    LearnedStart, Lstm, LstmState, Ntm, NtmController, NtmState, Recurrent, RecurrentCell, Sab,
-    SabState, Stack,
+    AssociativeLstm, AssociativeLstmState, DeltaNet, DeltaNetState, Elman, FastMemory, FastWeights,
+    FastWeightsState, Gru, LearnedStart, Lstm, LstmState, Ntm, NtmController, NtmState, Recurrent,
+    RecurrentCell, Sab, SabState, Stack,
 };
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -213,6 +213,31 @@ impl FlatState for AssociativeLstm {
             vec![state.hidden.clone(), state.memory.clone().flatten(1, 2)],
             1,
         )
+    }
+}
+
+impl FlatState for DeltaNet {
+    fn flat_width(&self) -> usize {
+        self.state_size(1)
+    }
+    fn state_from(&self, flat: Tensor<2>) -> DeltaNetState {
+        let [batch_size, all] = flat.dims();
+        let first = self.initial_state(batch_size, &flat.device());
+        let shape = first.memory.dims();
+        let width: usize = shape[1..].iter().product();
+        let recent = first.recent.map(|recent| {
+            let rest = flat.clone().narrow(1, width, all - width);
+            rest.reshape(recent.dims())
+        });
+        DeltaNetState {
+            memory: flat.narrow(1, 0, width).reshape(shape),
+            recent,
+        }
+    }
+    fn state_to(&self, state: &DeltaNetState) -> Tensor<2> {
+        let mut parts = vec![state.memory.clone().flatten(1, 3)];
+        parts.extend(state.recent.clone().map(|recent| recent.flatten(1, 2)));
+        Tensor::cat(parts, 1)
     }
 }
 
@@ -524,6 +549,41 @@ macro_rules! for_each_layer {
         one!(
             "associative lstm",
             AssociativeLstmConfig::new(d_input, even).with_n_copies(3)
+        );
+        let delta_net = DeltaNetConfig::new(d_input, 2, 3);
+        one!("delta net", delta_net.clone().with_d_output(Some(d_hidden)));
+        one!("delta net, gated", DeltaNetConfig::gated(d_input, 2, 2));
+        one!(
+            "delta net, kimi",
+            DeltaNetConfig::kimi(d_input, 2, 3)
+                .with_d_value(Some(2))
+                .with_convolution(Some(2))
+        );
+        one!(
+            "delta net, product of three",
+            DeltaNetConfig::product(d_input, 1, 3)
+                .with_d_value(Some(2))
+                .with_writes_per_step(3)
+                .with_output_norm(false)
+        );
+        one!(
+            "delta net, whole writes of keys that sum to 1, without a convolution",
+            delta_net
+                .clone()
+                .with_convolution(None)
+                .with_write_strength(WriteStrength::One)
+                .with_feature_map(FeatureMap::Elu)
+                .with_key_norm(KeyNorm::Sum)
+                .with_decay(DecayKind::Channel)
+        );
+        one!(
+            "delta net, sum, not normalised",
+            delta_net
+                .with_rule(WriteRule::Sum)
+                .with_convolution(Some(1))
+                .with_feature_map(FeatureMap::Identity)
+                .with_key_norm(KeyNorm::None)
+                .with_output_gate(OutputGate::Sigmoid)
         );
         let ntm = NtmConfig::new(d_input, d_hidden)
             .with_memory_size(6)

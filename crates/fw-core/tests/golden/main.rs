@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod fast_weights;
+mod matrix_memory;
 mod ntm;
 mod reference;
 mod sab;

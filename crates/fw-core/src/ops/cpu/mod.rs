@@ -11,6 +11,7 @@ mod parts;
 mod product;
 mod rows;
 mod sweep;
+mod transpose;
 
 pub(crate) use buffer::{Buffer, with_scratch};
 pub(crate) use instructions::arch;
@@ -26,5 +27,6 @@ pub(crate) use parts::{BlockSums, Parts, SharedMut, at_once};
 pub(crate) use product::{Initial, Rows, RowsMut, Strided, add_product, product, row_product};
 pub(crate) use rows::{Offsets, Row, clear, extend_trimmed, padded, transposed, trimmed};
 pub(crate) use sweep::{BackwardPass, ForwardPass, Sweep, Written};
+pub(crate) use transpose::transpose;
 
 pub(crate) use macerator::{Arch, Simd, Vector, WithSimd};

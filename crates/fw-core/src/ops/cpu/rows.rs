@@ -40,7 +40,7 @@ impl Row {
     /// Where each vector of a row begins.
     #[inline(always)]
     pub(crate) fn starts(&self) -> impl Iterator<Item = usize> + use<> {
-        (0..self.width).step_by(self.lanes)
+        starts(self.width, self.lanes)
     }
 
     /// `to = f(to, row)`, vector by vector.
@@ -114,7 +114,7 @@ impl Row {
                 }
                 return;
             }
-            for lane in (0..d - lanes + 1).step_by(lanes) {
+            for lane in starts(d - lanes, lanes) {
                 store::<S, T>(to.add(lane), load::<S, T>(row.add(lane)));
             }
             let last = d - lanes;
@@ -133,6 +133,25 @@ impl Row {
         unsafe { self.copy_padded::<S, T>(from, to) }
     }
 
+    /// A row of a tensor, by its index, with zeros behind it: where it lies, or else in `room`.
+    ///
+    /// # Safety
+    /// As for [`read`](Self::read).
+    #[inline(always)]
+    pub(crate) unsafe fn view<S: Simd, T: Real>(
+        &self,
+        tensor: &[T],
+        index: usize,
+        room: *mut T,
+    ) -> *const T {
+        if self.units == self.width {
+            return tensor[index * self.units..][..self.units].as_ptr();
+        }
+        // SAFETY: as the caller promises.
+        unsafe { self.read::<S, T>(tensor, index, room) };
+        room
+    }
+
     /// A row of a tensor, then zeros up to the width.
     ///
     /// # Safety
@@ -141,8 +160,10 @@ impl Row {
     pub(crate) unsafe fn copy_padded<S: Simd, T: Real>(&self, row: *const T, to: *mut T) {
         // SAFETY: as the caller promises.
         unsafe {
-            let last = self.width - self.lanes;
-            store::<S, T>(to.add(last), splat::<S, T>(T::zero()));
+            if self.units < self.width {
+                let last = self.width - self.lanes;
+                store::<S, T>(to.add(last), splat::<S, T>(T::zero()));
+            }
             self.copy_units::<S, T>(row, to);
         }
     }
@@ -186,6 +207,17 @@ impl Row {
             }
         }
     }
+}
+
+/// The multiples of `lanes` below `width`. A range by steps would divide to know how many there are, which costs more than a short row.
+#[inline(always)]
+fn starts(width: usize, lanes: usize) -> impl Iterator<Item = usize> + use<> {
+    let mut next = 0;
+    core::iter::from_fn(move || {
+        let start = next;
+        next += lanes;
+        (start < width).then_some(start)
+    })
 }
 
 /// # Safety

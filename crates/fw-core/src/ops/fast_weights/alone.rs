@@ -1,14 +1,14 @@
 //! One step alone, on the CPU and without a graph: the memory is written where it lies.
 
+use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
-use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{DType, Tensor, TensorData};
 
 use super::cpu::{self, Problem};
 use super::{FastMemory, Options, State, Weights};
 use crate::ops::Spans;
 use crate::ops::cpu::{Real, SharedMut, Written, arch};
-use crate::ops::operation::{contiguous, primitive, view_of};
+use crate::ops::operation::{contiguous, own, primitive, view_of};
 
 /// One step from the projected input, `[batch_size, d_hidden]`. Its memory comes back as a matrix: the one that was given, if no one else has
 /// it.
@@ -70,18 +70,4 @@ fn step_in<T: Real>(
     let hidden = Tensor::from_primitive::<Flex>(output);
     let memory = FastMemory::Matrix(Tensor::from_primitive::<Flex>(memory));
     (hidden.clone(), State { hidden, memory })
-}
-
-/// A tensor whose numbers are its alone, from the first on.
-fn own<T: Real>(tensor: FlexTensor) -> FlexTensor {
-    let is_whole = tensor.storage::<T>().len() == tensor.shape().num_elements();
-    match tensor.is_unique() && tensor.is_contiguous() && is_whole {
-        true => tensor,
-        false => {
-            let shape = tensor.shape();
-            let tensor = tensor.to_contiguous();
-            let numbers = view_of::<T>(&tensor).numbers.to_vec();
-            FlexTensor::from_data(TensorData::new(numbers, shape))
-        }
-    }
 }

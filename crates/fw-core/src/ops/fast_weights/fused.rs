@@ -195,7 +195,7 @@ impl Kernel<COUNT> for Request {
         &self,
         inputs: Each<operation::View<T>>,
         keep: bool,
-    ) -> (Vec<T>, Vec<usize>, Option<Tape<T>>) {
+    ) -> operation::Yield<T, Tape<T>> {
         let problem = self.problem(&inputs);
         let (spans, d_hidden) = (problem.spans, problem.d_hidden);
         let states = spans.n_rows() * d_hidden;
@@ -223,7 +223,7 @@ impl Kernel<COUNT> for Request {
             More::Nothing => vec![inputs.input.dim(0), inputs.input.dim(1), d_hidden],
             _ => vec![len],
         };
-        (results, shape, tape)
+        operation::Yield::one(results, shape, tape)
     }
 
     fn backward<T: Real>(
@@ -231,12 +231,12 @@ impl Kernel<COUNT> for Request {
         inputs: Each<operation::View<T>>,
         tape: &Tape<T>,
         output: Option<&[T]>,
-        slopes: &[T],
+        slopes: operation::Slopes<T>,
         wanted: Each<bool>,
     ) -> Each<Vec<T>> {
         let problem = self.problem(&inputs);
         let states = self.spans.n_rows() * problem.d_hidden;
-        let (hidden, more) = slopes.split_at(states);
+        let (hidden, more) = slopes.output.split_at(states);
         let output = &output.expect("asked for")[..states];
         let cotangents = Cotangents {
             hidden,

@@ -2,33 +2,17 @@
 
 use alloc::vec::Vec;
 
-use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use burn::tensor::{DType, Device, Tensor};
 
 use super::{FastMemory, MemoryForm, Norm, Options, State, Weights, WrittenState};
 use crate::Activation;
 use crate::ops::Spans;
+use crate::ops::trials::{Random, gradient_of, numbers_of};
 
 pub(super) const BATCH_SIZE: usize = 5;
 const D_INPUT: usize = 3;
 /// Neither a whole vector nor less than one, for vectors of 2 to 8 numbers.
 pub(super) const D_HIDDEN: usize = 9;
-
-/// Leaves with uniform values in (-scale, scale).
-struct Random<'a>(ChaCha8Rng, &'a Device, DType);
-
-impl Random<'_> {
-    fn leaf<const D: usize>(&mut self, shape: [usize; D], scale: f64) -> Tensor<D> {
-        let count = shape.iter().product::<usize>();
-        let values: Vec<f64> = (0..count)
-            .map(|_| self.0.random_range(-scale..scale))
-            .collect();
-        let values = TensorData::new(values, shape);
-        let is_autodiff = self.1.is_autodiff();
-        Tensor::from_data(values, (self.1, self.2)).set_require_grad(is_autodiff)
-    }
-}
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Start {
@@ -62,24 +46,22 @@ pub(super) fn results(
         + (memory.clone() * leaves.on_memory.clone()).sum()
         + hidden.clone().sum();
     let gradients = loss.backward();
-    fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
-        tensor.try_into_vec_as().expect("floats convert to f64")
-    }
-    fn gradient<const D: usize>(leaf: &Tensor<D>, gradients: &Gradients) -> Vec<f64> {
-        let gradient = leaf.grad(gradients);
-        numbers(gradient.unwrap_or_else(|| leaf.clone().inner().zeros_like()))
-    }
-    let mut all = alloc::vec![numbers(output), numbers(hidden), numbers(memory)];
-    all.push(gradient(&leaves.input, &gradients));
-    all.push(gradient(&leaves.hidden, &gradients));
-    all.extend(leaves.start.iter().map(|start| gradient(start, &gradients)));
+    let mut all = alloc::vec![numbers_of(output), numbers_of(hidden), numbers_of(memory)];
+    all.push(gradient_of(&leaves.input, &gradients));
+    all.push(gradient_of(&leaves.hidden, &gradients));
+    all.extend(
+        leaves
+            .start
+            .iter()
+            .map(|start| gradient_of(start, &gradients)),
+    );
     let weights = &leaves.weights;
-    all.push(gradient(&weights.input, &gradients));
-    all.push(gradient(&weights.hidden, &gradients));
-    all.push(gradient(&weights.bias, &gradients));
+    all.push(gradient_of(&weights.input, &gradients));
+    all.push(gradient_of(&weights.hidden, &gradients));
+    all.push(gradient_of(&weights.bias, &gradients));
     if let Some(norm) = &weights.norm {
-        all.push(gradient(&norm.gain, &gradients));
-        all.push(gradient(&norm.bias, &gradients));
+        all.push(gradient_of(&norm.gain, &gradients));
+        all.push(gradient_of(&norm.bias, &gradients));
     }
     all
 }
@@ -116,8 +98,7 @@ impl Leaves {
     ) -> Self {
         let n_samples = spans.n_samples();
         let square = [n_samples, D_HIDDEN, D_HIDDEN];
-        let rng = ChaCha8Rng::seed_from_u64(seq_length as u64);
-        let mut random = Random(rng, device, dtype);
+        let mut random = Random::new(seq_length as u64, device, dtype);
         let general = random.leaf(square, 0.5).detach();
         let start = match start {
             Start::Nothing => None,
@@ -149,23 +130,6 @@ impl Leaves {
                 .leaf([spans.n_ends(), D_HIDDEN, D_HIDDEN], 1.0)
                 .detach(),
         }
-    }
-}
-
-/// Panics if a result differs by more than a share of its length.
-#[track_caller]
-pub(super) fn assert_same(actual: &[Vec<f64>], expected: &[Vec<f64>], tolerance: f64, case: &str) {
-    assert_eq!(actual.len(), expected.len());
-    let length =
-        |numbers: &mut dyn Iterator<Item = f64>| numbers.map(|x| x * x).sum::<f64>().sqrt();
-    for (index, (actual, expected)) in actual.iter().zip(expected).enumerate() {
-        assert_eq!(actual.len(), expected.len());
-        let difference = length(&mut actual.iter().zip(expected).map(|(a, b)| a - b));
-        let scale = length(&mut expected.iter().copied());
-        assert!(
-            difference <= tolerance * scale,
-            "result {index} of {case}: {difference:e} beside {scale:e}"
-        );
     }
 }
 

@@ -11,7 +11,7 @@ use super::results::{joined, output_and_state};
 use super::shapes::Sizes;
 use super::{SlowWeights, State};
 use crate::ops::cpu::{Arch, Real, Written, arch};
-use crate::ops::operation::{Kernel, Place, Sources, View, on_flex, operands};
+use crate::ops::operation::{Kernel, Place, Slopes, Sources, View, Yield, on_flex, operands};
 use crate::ops::{Sequence, Spans};
 
 /// The sequences by the kernel: every `[h_t ; r_t]`, and the last states that are asked for.
@@ -152,11 +152,7 @@ impl Kernel<COUNT> for Request {
     type Operands = Names;
     type Tape<T: Real> = Tape<T>;
 
-    fn forward<T: Real>(
-        &self,
-        inputs: Each<View<T>>,
-        keep: bool,
-    ) -> (Vec<T>, Vec<usize>, Option<Tape<T>>) {
+    fn forward<T: Real>(&self, inputs: Each<View<T>>, keep: bool) -> Yield<T, Tape<T>> {
         let problem = self.problem(&inputs);
         let weights = [
             inputs.first,
@@ -176,7 +172,7 @@ impl Kernel<COUNT> for Request {
             let tape = cpu::forward(self.arch, &problem, &sources, results.place(), keep);
             (tape, results.finish())
         };
-        (results, vec![len], tape)
+        Yield::one(results, vec![len], tape)
     }
 
     fn backward<T: Real>(
@@ -184,10 +180,10 @@ impl Kernel<COUNT> for Request {
         inputs: Each<View<T>>,
         tape: &Tape<T>,
         _output: Option<&[T]>,
-        slopes: &[T],
+        slopes: Slopes<T>,
         wanted: Each<bool>,
     ) -> Each<Vec<T>> {
-        cpu::backward(&self.problem(&inputs), tape, slopes, wanted)
+        cpu::backward(&self.problem(&inputs), tape, slopes.output, wanted)
     }
 }
 

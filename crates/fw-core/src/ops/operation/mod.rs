@@ -16,7 +16,8 @@ mod prepared;
 pub(crate) use cube::{Operation, on_cube, run_tracked as run_tracked_on_cube};
 #[cfg(feature = "flex")]
 pub(crate) use flex::{
-    Kernel, View, contiguous, is_available, on_flex, primitive, run, run_tracked, view_of,
+    Kernel, Slopes, View, Yield, contiguous, is_available, on_flex, own, primitive, run,
+    run_tracked, view_of,
 };
 pub(crate) use operands::{Operands, Place, operands};
 #[cfg(feature = "flex")]

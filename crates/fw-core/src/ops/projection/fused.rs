@@ -7,7 +7,9 @@ use burn::tensor::Tensor;
 
 use super::cpu::{self, Problem};
 use crate::ops::cpu::{Arch, Real, arch};
-use crate::ops::operation::{Kernel, Place, Sources, View, is_available, on_flex, operands};
+use crate::ops::operation::{
+    Kernel, Place, Slopes, Sources, View, Yield, is_available, on_flex, operands,
+};
 
 /// Rows from which on the kernel is used in training: for fewer, to lay the weight out in panels, after each update anew, costs as much as the
 /// product.
@@ -79,17 +81,13 @@ impl Kernel<COUNT> for Map {
     type Operands = Names;
     type Tape<T: Real> = ();
 
-    fn forward<T: Real>(
-        &self,
-        inputs: Each<View<T>>,
-        keep: bool,
-    ) -> (Vec<T>, Vec<usize>, Option<()>) {
+    fn forward<T: Real>(&self, inputs: Each<View<T>>, keep: bool) -> Yield<T, ()> {
         let problem = problem(&inputs);
         let sources = Sources::new(&[inputs.weight, inputs.bias], !keep);
         // SAFETY: the machine has these instructions.
         let output = unsafe { cpu::forward(self.arch, &problem, &sources) };
         let shape = alloc::vec![problem.rows, problem.d_output];
-        (output, shape, Some(()))
+        Yield::one(output, shape, Some(()))
     }
 
     fn backward<T: Real>(
@@ -97,11 +95,11 @@ impl Kernel<COUNT> for Map {
         inputs: Each<View<T>>,
         _tape: &(),
         _output: Option<&[T]>,
-        slopes: &[T],
+        slopes: Slopes<T>,
         wanted: Each<bool>,
     ) -> Each<Vec<T>> {
         // SAFETY: the machine has these instructions.
-        unsafe { cpu::backward(self.arch, &problem(&inputs), slopes, wanted) }
+        unsafe { cpu::backward(self.arch, &problem(&inputs), slopes.output, wanted) }
     }
 }
 

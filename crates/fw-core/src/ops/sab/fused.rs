@@ -11,7 +11,7 @@ use super::operation::{COUNT, Each, Inputs, Names, output_and_cell};
 use super::{CellKind, FusedCell, Options, Recall, Score};
 use crate::ops::Spans;
 use crate::ops::cpu::{Arch, Real, Written, arch};
-use crate::ops::operation::{Kernel, Place, Sources, View, on_flex};
+use crate::ops::operation::{Kernel, Place, Slopes, Sources, View, Yield, on_flex};
 
 /// The sequences by the kernel: see [`by_kernel`](super::by_kernel).
 ///
@@ -98,11 +98,7 @@ impl Kernel<COUNT> for Request {
     type Operands = Names;
     type Tape<T: Real> = Tape<T>;
 
-    fn forward<T: Real>(
-        &self,
-        inputs: Each<View<T>>,
-        keep: bool,
-    ) -> (Vec<T>, Vec<usize>, Option<Tape<T>>) {
+    fn forward<T: Real>(&self, inputs: Each<View<T>>, keep: bool) -> Yield<T, Tape<T>> {
         let problem = self.problem(&inputs);
         let Each {
             w_hidden,
@@ -125,7 +121,7 @@ impl Kernel<COUNT> for Request {
             let tape = cpu::forward(self.arch, &problem, &sources, results.place(), keep);
             (tape, results.finish())
         };
-        (results, vec![len], tape)
+        Yield::one(results, vec![len], tape)
     }
 
     fn backward<T: Real>(
@@ -133,10 +129,10 @@ impl Kernel<COUNT> for Request {
         inputs: Each<View<T>>,
         tape: &Tape<T>,
         _output: Option<&[T]>,
-        slopes: &[T],
+        slopes: Slopes<T>,
         wanted: Each<bool>,
     ) -> Each<Vec<T>> {
-        cpu::backward(&self.problem(&inputs), tape, slopes, wanted).0
+        cpu::backward(&self.problem(&inputs), tape, slopes.output, wanted).0
     }
 }
 

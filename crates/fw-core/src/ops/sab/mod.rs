@@ -51,7 +51,7 @@ mod shapes;
 #[cfg(feature = "flex")]
 mod stored;
 
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 pub use super::CellKind;
@@ -208,19 +208,6 @@ impl Recall<'_> {
         first_step: 0,
         yields_summary: false,
     };
-}
-
-/// Whether there is a kernel for this device and type that takes spans other than those of a batch.
-#[allow(
-    unused_variables,
-    reason = "without a backend that has kernels there is none"
-)]
-pub(crate) fn takes_spans(device: &Device, dtype: DType) -> bool {
-    #[cfg(feature = "flex")]
-    if super::operation::is_available(device, dtype) {
-        return true;
-    }
-    false
 }
 
 /// The sequences of a cell by a kernel: the output, `d_hidden` or twice that wide, and the last c of an LSTM that are asked for, in the order of

@@ -2,11 +2,12 @@
 
 use burn::tensor::{DType, Device};
 
-use super::super::trials::{Leaves, Start, assert_same, options, results};
+use super::super::trials::{Leaves, Start, options, results};
 use super::super::{ExecutionPath, fast_weights as sequence};
 use super::*;
 use crate::Activation;
 use crate::ops::cube::gpu;
+use crate::ops::trials::assert_same;
 
 /// Single precision, over some twenty steps.
 const TOLERANCE: f64 = 2e-5;

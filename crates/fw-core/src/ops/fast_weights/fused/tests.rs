@@ -2,13 +2,14 @@
 
 use burn::tensor::{DType, Device};
 
-use super::super::trials::{BATCH_SIZE, Leaves, Start, assert_same, options, results};
+use super::super::trials::{BATCH_SIZE, Leaves, Start, options, results};
 use super::super::{ExecutionPath, of_spans};
 use super::*;
 use crate::Activation;
 use crate::RecurrentState;
 use crate::ops::Span;
 use crate::ops::cpu::architectures;
+use crate::ops::trials::{assert_same, spans_of_lengths};
 
 /// A batch in chunks of a given length.
 fn in_chunks(
@@ -219,24 +220,6 @@ fn a_nan_in_the_input_is_a_nan_in_the_output() {
         let (output, _) = fast_weights(&input, &spans, &state, &leaves.weights, &options, form);
         assert!(output.is_nan().all().into_scalar::<bool>());
     }
-}
-
-/// Spans of these lengths one behind the other; every third is not asked for its last state, and the ends are in the opposite order.
-fn spans_of_lengths(lengths: &[usize]) -> Spans {
-    let has_end = |index: usize| index % 3 != 1;
-    let n_ends = (0..lengths.len()).filter(|index| has_end(*index)).count();
-    let (mut first, mut n_ended) = (0, 0);
-    let mut spans = Vec::new();
-    for (index, n_steps) in lengths.iter().copied().enumerate() {
-        n_ended += usize::from(has_end(index));
-        spans.push(Span {
-            first,
-            n_steps,
-            end: has_end(index).then(|| n_ends - n_ended),
-        });
-        first += n_steps;
-    }
-    Spans::new(&spans).0
 }
 
 /// The samples of spans, each run alone.

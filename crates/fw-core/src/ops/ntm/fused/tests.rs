@@ -54,7 +54,8 @@ fn the_tape_keeps_a_memory_for_every_sixteen_steps() {
             let (shape, values) = (input.shape(), values(input));
             FlexTensor::from_data(TensorData::new(values, shape))
         });
-        let (.., tape) = request.forward::<f64>(Names::named(inputs.each_ref().map(view_of)), true);
+        let Yield { tape, .. } =
+            request.forward::<f64>(Names::named(inputs.each_ref().map(view_of)), true);
         tape.expect("a tape").bytes()
     };
     // In f64, widths rounded up to 16 numbers at most: of each step two layers of gates, c and h, what was read, what the heads

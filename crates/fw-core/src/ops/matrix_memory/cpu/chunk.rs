@@ -1,0 +1,358 @@
+//! What both passes need of a chunk: its readers and keys, how they have faded, and how readers see writes.
+
+use super::layout::{Chunk, Decay, Layout, Problem};
+use super::room::{Faded, Room};
+use crate::ops::cpu::{
+    Initial, Real, Row, Rows, RowsMut, Simd, Strided, clear, load, product, row_product, splat,
+    store, transpose,
+};
+
+/// What is to be loaded of a unit.
+#[derive(Clone, Copy)]
+pub(super) struct Loader<'a, T> {
+    pub(super) problem: &'a Problem<'a, T>,
+    pub(super) layout: Layout,
+    pub(super) faded: Option<Faded>,
+    pub(super) room: Room,
+}
+
+impl<T: Real> Loader<'_, T> {
+    /// What holds for all chunks of a unit.
+    ///
+    /// # Safety
+    /// The scratch must have the size that the room says; inlined into a function that is compiled for S.
+    #[inline(always)]
+    pub(super) unsafe fn begin<S: Simd>(&self, scratch: *mut T) {
+        let written = self.layout.written.width;
+        // SAFETY: as the caller promises.
+        unsafe {
+            let identity = scratch.add(self.room.identity);
+            clear(identity, written * written);
+            for write in 0..written {
+                *identity.add(write * (written + 1)) = T::one();
+            }
+            if self.faded.is_none() {
+                self.set_between::<S>(self.layout.chunk, scratch);
+            }
+        }
+    }
+
+    /// The rows of a chunk of a head whose sample begins at row `first`, and what has faded of them.
+    ///
+    /// # Safety
+    /// As for [`begin`](Self::begin), which must have been called.
+    #[inline(always)]
+    pub(super) unsafe fn load<S: Simd>(
+        &self,
+        chunk: &Chunk,
+        first: usize,
+        head: usize,
+        scratch: *mut T,
+    ) {
+        // SAFETY: as the caller promises.
+        unsafe {
+            self.read::<S>(chunk, first, head, scratch);
+            if let Some(faded) = self.faded {
+                self.fade::<S>(faded, chunk, first, head, scratch);
+            }
+        }
+    }
+
+    /// P, of a chunk that has been loaded.
+    ///
+    /// # Safety
+    /// As for [`begin`](Self::begin), which must have been called.
+    #[inline(always)]
+    pub(super) unsafe fn pair<S: Simd>(&self, chunk: &Chunk, scratch: *mut T) {
+        // SAFETY: as the caller promises.
+        unsafe {
+            match self.faded {
+                Some(faded) if faded.by_channel => self.pair_by_channel::<S>(chunk, scratch),
+                faded => {
+                    if faded.is_some() {
+                        self.set_between::<S>(chunk.n_steps, scratch);
+                    }
+                    self.pair_at_once::<S>(chunk, scratch);
+                }
+            }
+        }
+    }
+
+    /// X and β; of writes that are not there zeros.
+    #[inline(always)]
+    unsafe fn read<S: Simd>(&self, chunk: &Chunk, first: usize, head: usize, scratch: *mut T) {
+        let (problem, layout, room) = (self.problem, &self.layout, &self.room);
+        let (row, width) = (layout.key, layout.key.width);
+        let n_heads = layout.n_heads;
+        let write = problem.row(first + chunk.first, layout.writes, head);
+        // SAFETY: as the caller promises.
+        unsafe {
+            let (readers, strengths) = (scratch.add(room.readers), scratch.add(room.strengths));
+            for i in 0..chunk.n_writes {
+                row.read::<S, T>(problem.key, write + i * n_heads, readers.add(i * width));
+                *strengths.add(i) = problem.strength[write + i * n_heads];
+            }
+            let missing = layout.written.width - chunk.n_writes;
+            if missing > 0 {
+                clear(readers.add(chunk.n_writes * width), missing * width);
+                clear(strengths.add(chunk.n_writes), missing);
+            }
+            let step = problem.row(first + chunk.first, 1, head);
+            let scale = T::of(problem.sizes.scale());
+            for t in 0..chunk.n_steps {
+                let query = readers.add((layout.first_step + t) * width);
+                let from = row.view::<S, T>(problem.query, step + t * n_heads, query);
+                row.scale_to::<S, T>(scale, from, query);
+            }
+        }
+    }
+
+    /// The decays, and what they leave of readers and keys.
+    #[inline(always)]
+    unsafe fn fade<S: Simd>(
+        &self,
+        faded: Faded,
+        chunk: &Chunk,
+        first: usize,
+        head: usize,
+        scratch: *mut T,
+    ) {
+        let (problem, layout, room) = (self.problem, &self.layout, &self.room);
+        let (width, n_steps) = (faded.width, chunk.n_steps);
+        let step = problem.row(first + chunk.first, 1, head);
+        // SAFETY: as the caller promises.
+        unsafe {
+            let [decays, from_start, to_end, whole] =
+                [room.decays, room.from_start, room.to_end, room.whole]
+                    .map(|start| scratch.add(start));
+            match problem.decay {
+                Decay::None => {}
+                Decay::Head(logs) => {
+                    for t in 0..n_steps {
+                        *decays.add(t) = logs[step + t * layout.n_heads];
+                    }
+                    exponentiate::<S, T>(Row::new(n_steps, layout.key.lanes), decays);
+                    let mut product = T::one();
+                    for t in 0..n_steps {
+                        product = product * *decays.add(t);
+                        *from_start.add(t) = product;
+                    }
+                    *whole = product;
+                    product = T::one();
+                    for t in (0..n_steps).rev() {
+                        *to_end.add(t) = product;
+                        product = product * *decays.add(t);
+                    }
+                }
+                Decay::Channel(logs) => {
+                    let row = layout.key;
+                    for t in 0..n_steps {
+                        let decay = decays.add(t * width);
+                        row.read::<S, T>(logs, step + t * layout.n_heads, decay);
+                        exponentiate::<S, T>(row, decay);
+                    }
+                    for lane in row.starts() {
+                        let one = splat::<S, T>(T::one());
+                        let mut product = one;
+                        for t in 0..n_steps {
+                            let place = t * width + lane;
+                            product *= load::<S, T>(decays.add(place));
+                            store::<S, T>(from_start.add(place), product);
+                        }
+                        store::<S, T>(whole.add(lane), product);
+                        product = one;
+                        for t in (0..n_steps).rev() {
+                            let place = t * width + lane;
+                            store::<S, T>(to_end.add(place), product);
+                            product *= load::<S, T>(decays.add(place));
+                        }
+                    }
+                }
+            }
+            let key = layout.key;
+            let to = |start: usize, reader: usize| scratch.add(start + reader * key.width);
+            for reader in layout.first_reader..layout.first_step + chunk.n_steps {
+                let t = layout.step_of(reader);
+                if t >= chunk.n_steps {
+                    // A write that is not there.
+                    clear(to(room.faded, reader), key.width);
+                    continue;
+                }
+                let from = to(room.readers, reader);
+                let factors = from_start.add(t * width);
+                self.times::<S>(faded, from, factors, to(room.faded, reader));
+            }
+            for i in 0..chunk.n_writes {
+                let factors = to_end.add(i / layout.writes * width);
+                self.times::<S>(faded, to(room.readers, i), factors, to(room.ending, i));
+            }
+        }
+    }
+
+    /// `to = factors ∘ row`, for a row of channels and the decays of a step.
+    ///
+    /// # Safety
+    /// As for [`begin`](Self::begin).
+    #[inline(always)]
+    pub(super) unsafe fn times<S: Simd>(
+        &self,
+        faded: Faded,
+        row: *const T,
+        factors: *const T,
+        to: *mut T,
+    ) {
+        // SAFETY: as the caller promises.
+        unsafe {
+            if faded.by_channel {
+                for lane in self.layout.key.starts() {
+                    let product = load::<S, T>(row.add(lane)) * load::<S, T>(factors.add(lane));
+                    store::<S, T>(to.add(lane), product);
+                }
+            } else {
+                self.layout.key.scale_to::<S, T>(*factors, row, to);
+            }
+        }
+    }
+
+    /// The decays of all pairs that see each other, 0 for the others.
+    #[inline(always)]
+    unsafe fn set_between<S: Simd>(&self, n_steps: usize, scratch: *mut T) {
+        let (layout, room) = (&self.layout, &self.room);
+        let (row, width) = (layout.written, layout.written.width);
+        // SAFETY: as the caller promises.
+        unsafe {
+            let (between, present) = (scratch.add(room.between), scratch.add(room.present));
+            clear(present, width);
+            // Of writes that are not there, too.
+            clear(between, layout.first_step * width);
+            for t in 0..n_steps {
+                if let Some(faded) = self.faded {
+                    let decay = *scratch.add(room.decays + t * faded.width);
+                    row.scale_to::<S, T>(decay, present, present);
+                }
+                for write in t * layout.writes..(t + 1) * layout.writes {
+                    row.copy::<S, T>(present, between.add(write * width));
+                    // A number by itself would be waited for when the row is read.
+                    row.add_to::<S, T>(scratch.add(room.identity + write * width), present);
+                }
+                row.copy::<S, T>(present, between.add((layout.first_step + t) * width));
+            }
+        }
+    }
+
+    /// P, by one product.
+    #[inline(always)]
+    unsafe fn pair_at_once<S: Simd>(&self, chunk: &Chunk, scratch: *mut T) {
+        let (layout, room) = (&self.layout, &self.room);
+        let (width, written) = (layout.key.width, layout.written.width);
+        // SAFETY: as the caller promises.
+        unsafe {
+            let keys = scratch.add(room.keys_transposed);
+            transpose(
+                [written, layout.key.units],
+                scratch.add(room.readers),
+                width,
+                keys,
+                written,
+            );
+            let first = layout.first_reader;
+            let n_readers = layout.first_step + chunk.n_steps - first;
+            let pairs = scratch.add(room.pairs + first * written);
+            product::<S, T>(
+                [n_readers, layout.key.units, layout.written.vectors()],
+                Strided::new(scratch.add(room.readers + first * width), width, 1),
+                Rows::new(keys, written),
+                Initial::Zero,
+                RowsMut::new(pairs, written),
+            );
+            let between = scratch.add(room.between + first * written);
+            let all = Row::new(n_readers * written, layout.written.lanes);
+            all.update::<S, T>(pairs, between, |pair, decay| pair * decay);
+        }
+    }
+
+    /// P, step by step: what is left of the keys fades.
+    #[inline(always)]
+    unsafe fn pair_by_channel<S: Simd>(&self, chunk: &Chunk, scratch: *mut T) {
+        let (layout, room) = (&self.layout, &self.room);
+        let (width, written) = (layout.key.width, layout.written);
+        let d_key = layout.key.units;
+        // SAFETY: as the caller promises.
+        unsafe {
+            let keys = scratch.add(room.keys_transposed);
+            clear(keys, d_key * written.width);
+            for t in 0..chunk.n_steps {
+                if t > 0 {
+                    let decays = scratch.add(room.decays + t * width);
+                    for channel in 0..d_key {
+                        let left = keys.add(channel * written.width);
+                        written.scale_to::<S, T>(*decays.add(channel), left, left);
+                    }
+                }
+                for write in t * layout.writes..(t + 1) * layout.writes {
+                    if layout.first_reader == 0 {
+                        self.see::<S>(write, scratch);
+                    }
+                    let key = scratch.add(room.readers + write * width);
+                    for channel in 0..d_key {
+                        *keys.add(channel * written.width + write) = *key.add(channel);
+                    }
+                }
+                self.see::<S>(layout.first_step + t, scratch);
+            }
+            for reader in chunk.n_writes..layout.first_step {
+                clear(
+                    scratch.add(room.pairs + reader * written.width),
+                    written.width,
+                );
+            }
+        }
+    }
+}
+
+impl<T: Real> Loader<'_, T> {
+    /// A reader's row of P, with what is left of the keys.
+    #[inline(always)]
+    unsafe fn see<S: Simd>(&self, reader: usize, scratch: *mut T) {
+        let (layout, room) = (&self.layout, &self.room);
+        let (key, written) = (layout.key, layout.written);
+        // SAFETY: as the caller promises.
+        unsafe {
+            row_product::<S, T>(
+                [key.units, written.vectors()],
+                scratch.add(room.readers + reader * key.width),
+                1,
+                Rows::new(scratch.add(room.keys_transposed), written.width),
+                None,
+                scratch.add(room.pairs + reader * written.width),
+            );
+        }
+    }
+}
+
+impl Layout {
+    /// The step of a chunk that a reader belongs to.
+    #[inline(always)]
+    pub(super) fn step_of(&self, reader: usize) -> usize {
+        match reader.checked_sub(self.first_step) {
+            Some(step) => step,
+            None => reader / self.writes,
+        }
+    }
+}
+
+/// e to the power of each number of a row.
+///
+/// # Safety
+/// It must be one of this size; inlined into a function that is compiled for S.
+#[inline(always)]
+pub(super) unsafe fn exponentiate<S: Simd, T: Real>(row: Row, numbers: *mut T) {
+    // No closure: the instructions of S would not reach into it.
+    for lane in row.starts() {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let power = T::exp_lanes::<S>(load::<S, T>(numbers.add(lane)));
+            store::<S, T>(numbers.add(lane), power);
+        }
+    }
+}
