@@ -22,7 +22,7 @@ pub(super) struct CostArgs {
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "fast-weights,rnn,lstm,gru,ntm-lstm,sab,self-attention"
+        default_value = "fast-weights,delta-net,rnn,lstm,gru,ntm-lstm,sab,self-attention"
     )]
     models: Vec<String>,
 

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::error::require;
-use crate::models::heat_map::{HeatMap, Layer, MapPairs};
+use crate::models::delta_net::DeltaNetSettings;
+use crate::models::heat_map::{HeatMap, Layer, MapPairs, WRITES};
 use crate::models::layers::{WithLayer, settings};
 
 /// What the decoder reaches of the encoder's states, besides the state that it begins with.
@@ -28,6 +29,8 @@ pub enum Interface {
     FastWeights,
     /// What the encoder wrote to its memory, which the decoder goes on with; both are Turing machines with an LSTM controller.
     Ntm,
+    /// The memories that it wrote, which the decoder goes on with; both are DeltaNets.
+    DeltaNet,
 }
 
 impl Interface {
@@ -38,6 +41,7 @@ impl Interface {
             Interface::Attention => "attention",
             Interface::FastWeights => "fast-weights",
             Interface::Ntm => "ntm",
+            Interface::DeltaNet => "delta-net",
         }
     }
 }
@@ -49,6 +53,8 @@ settings! {
         d_hidden: usize = 64,
         memory_size: usize = 32,
         word_size: usize = 20,
+        n_layers: usize = 1,
+        n_heads: usize = 4,
         decay: f64 = 0.95,
     }
 }
@@ -212,6 +218,9 @@ impl EncoderDecoderSettings {
         let share = (0.0..=1.0).contains(&self.decay);
         require(share, "model.decay", self.decay, "lie in [0, 1]")?;
         self.lstm(1).validate()?;
+        if self.interface == Interface::DeltaNet {
+            self.delta_net().validate()?;
+        }
         Ok(self.ntm(1).validate()?)
     }
 
@@ -224,6 +233,11 @@ impl EncoderDecoderSettings {
     ) -> Result<A::Output, Error> {
         if self.interface == Interface::Ntm {
             let [encoder, decoder] = twice(|| self.ntm(d_input).try_init(device))?;
+            return action.run(self.around(encoder, decoder, source_length, device));
+        }
+        if self.interface == Interface::DeltaNet {
+            let net = || self.delta_net().layer(d_input, device);
+            let [encoder, decoder] = twice(net)?;
             return action.run(self.around(encoder, decoder, source_length, device));
         }
         let [encoder, decoder] = twice(|| self.lstm(d_input).try_init(device))?;
@@ -262,6 +276,15 @@ impl EncoderDecoderSettings {
         NtmConfig::new(d_input, self.d_hidden)
             .with_memory_size(self.memory_size)
             .with_word_size(self.word_size)
+    }
+
+    fn delta_net(&self) -> DeltaNetSettings {
+        DeltaNetSettings {
+            d_hidden: self.d_hidden,
+            n_layers: self.n_layers,
+            n_heads: self.n_heads,
+            ..DeltaNetSettings::default()
+        }
     }
 }
 
@@ -500,16 +523,29 @@ impl<R: Layer> Layer for EncoderDecoder<R> {
     }
 }
 
-/// Maps of the source and of the target, one after the other.
+/// Maps of the source and of the target, one after the other. What each wrote are rows of its own.
 fn joined(read: MapPairs, said: MapPairs, steps: [usize; 2]) -> MapPairs {
     let one = |[read, said]: [HeatMap; 2]| {
-        let n_rows = read.values.len().max(said.values.len());
-        let row = |map: &HeatMap, row: usize, n| match map.values.get(row) {
-            Some(values) => values.clone(),
-            None => vec![0.0; n],
+        // The row of the second net's first.
+        let below = if read.rows == WRITES {
+            read.values.len()
+        } else {
+            0
         };
-        let rows = (0..n_rows)
-            .map(|index| [row(&read, index, steps[0]), row(&said, index, steps[1])].concat());
+        let n_rows = read.values.len().max(below + said.values.len());
+        let row =
+            |map: &HeatMap, row: Option<usize>, n| match row.and_then(|row| map.values.get(row)) {
+                Some(values) => values.clone(),
+                None => vec![0.0; n],
+            };
+        let rows = (0..n_rows).map(|index| {
+            let of_target = index.checked_sub(below);
+            [
+                row(&read, Some(index), steps[0]),
+                row(&said, of_target, steps[1]),
+            ]
+            .concat()
+        });
         HeatMap {
             values: rows.collect(),
             ..read
@@ -634,6 +670,33 @@ mod tests {
             assert_eq!(again.to_data(), state.to_data());
             let (output, _) = layer.forward(input(0), None);
             assert_eq!(output.dims(), [0, 2, layer.d_output()]);
+        }
+    }
+
+    #[test]
+    fn what_each_net_wrote_are_rows_of_its_own_and_places_are_the_same_rows() {
+        let map = |rows, values: &[&[f32]]| HeatMap {
+            title: String::new(),
+            rows,
+            values: values.iter().map(|row| row.to_vec()).collect(),
+        };
+        for (rows, expected) in [
+            (
+                WRITES,
+                vec![
+                    vec![1.0, 2.0, 0.0],
+                    vec![0.0, 3.0, 0.0],
+                    vec![0.0, 0.0, 4.0],
+                ],
+            ),
+            ("location", vec![vec![1.0, 2.0, 4.0], vec![0.0, 3.0, 0.0]]),
+        ] {
+            let read = map(rows, &[&[1.0, 2.0], &[0.0, 3.0]]);
+            let said = map(rows, &[&[4.0]]);
+            let maps = joined(vec![[Some(read), None]], vec![[Some(said), None]], [2, 1]);
+            let map = maps[0][0].as_ref().expect("a map");
+            assert_eq!(map.values, expected, "{rows}");
+            assert!(maps[0][1].is_none());
         }
     }
 

@@ -2,7 +2,8 @@
 
 use burn::tensor::Tensor;
 use fw_core::{
-    AssociativeLstm, Elman, FastWeights, Gru, Lstm, Ntm, Recurrent, RecurrentCell, Sab, Stack,
+    AssociativeLstm, DeltaNet, Elman, FastWeights, Gru, Lstm, Ntm, Recurrent, RecurrentCell, Sab,
+    Stack,
 };
 
 /// Numbers by row and step.
@@ -49,7 +50,70 @@ impl Layer for Elman {}
 impl Layer for Lstm {}
 impl Layer for Gru {}
 impl Layer for AssociativeLstm {}
-impl<R: Recurrent> Layer for Stack<R> {}
+
+/// Layer by layer.
+impl<R: Layer> Layer for Stack<R> {
+    fn trace(&self, input: Tensor<3>, states: Option<Self::State>) -> (MapPairs, Self::State) {
+        let (mut maps, mut last) = (Vec::new(), Vec::with_capacity(self.layers.len()));
+        let mut given = states.into_iter().flatten();
+        let mut signal = input;
+        for (index, layer) in self.layers.iter().enumerate() {
+            let state = given.next();
+            let (mut of_layer, _) = layer.trace(signal.clone(), state.clone());
+            if self.layers.len() > 1 {
+                for map in of_layer.iter_mut().flatten().flatten() {
+                    map.title = format!("{}, layer {}", map.title, index + 1);
+                }
+            }
+            maps.extend(of_layer);
+            let (output, state) = layer.forward(signal, state);
+            signal = output;
+            last.push(state);
+        }
+        (maps, last)
+    }
+}
+
+/// What a row is, where each write that a layer has made is one: those of the first step come first.
+pub(super) const WRITES: &str = "write";
+
+impl Layer for DeltaNet {
+    /// What each head's memory holds of each write, two heads side by side; then how strong the writes are and what is left before them, where these are
+    /// learned.
+    fn trace(&self, input: Tensor<3>, state: Option<Self::State>) -> (MapPairs, Self::State) {
+        let trace = self.forward_traced(input, state);
+        let recall = trace.recall.swap_dims(1, 2); // [1, T, H, writes]
+        let recall = of_heads("how well each write is recalled", WRITES, recall);
+        let mut recall = recall.into_iter();
+        let mut pairs = Vec::new();
+        while let Some(map) = recall.next() {
+            pairs.push([Some(map), recall.next()]);
+        }
+        let [_, seq_length, n_heads] = trace.decay.dims();
+        let strength = self.b_proj.is_some().then(|| {
+            let n_rows = self.writes_per_step() * n_heads;
+            let title = match self.writes_per_step() {
+                1 => "write strength".to_owned(),
+                n => format!(
+                    "strengths of {n} writes, the heads of one below those of the one before"
+                ),
+            };
+            HeatMap::new(
+                title,
+                "head",
+                trace.write_strength.reshape([seq_length, n_rows]),
+            )
+        });
+        let decay = self.a_log.is_some().then(|| {
+            let title = "share of the memory left before a write";
+            HeatMap::new(title, "head", trace.decay.squeeze_dim(0))
+        });
+        if strength.is_some() || decay.is_some() {
+            pairs.push([strength, decay]);
+        }
+        (pairs, trace.state)
+    }
+}
 
 impl Layer for FastWeights {
     fn trace(&self, input: Tensor<3>, state: Option<Self::State>) -> (MapPairs, Self::State) {

@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::error::require;
-use crate::models::Layer;
+use crate::models::delta_net::DeltaNetSettings;
 use crate::models::encoder_decoder::EncoderDecoderSettings;
 use crate::models::recall::{Limit, SabSettings, SelfAttentionSettings, TbpttSettings};
-use crate::models::require_width;
+use crate::models::{Layer, require_layers, require_width};
 use crate::settings::{Section, unknown_kind};
 use crate::tasks::Task;
 
@@ -51,6 +51,8 @@ macro_rules! layers {
 layers! {
     FastWeights(FastWeightsSettings), "fast-weights",
         "recurrent net with fast weights (Ba et al. 2016)";
+    DeltaNet(DeltaNetSettings), "delta-net",
+        "heads of fast weights without a hidden state: DeltaNet, Gated DeltaNet, Kimi delta attention, DeltaProduct (Yang et al. 2024 and after)";
     Rnn(RnnSettings), "rnn",
         "Elman network; layer_norm = true normalises it";
     Irnn(WidthSettings), "irnn",
@@ -256,6 +258,7 @@ impl LayerConfig {
     pub fn d_hidden(&self) -> usize {
         match self {
             LayerConfig::FastWeights(settings) => settings.d_hidden,
+            LayerConfig::DeltaNet(settings) => settings.d_hidden,
             LayerConfig::Rnn(settings) => settings.d_hidden,
             LayerConfig::Irnn(settings) => settings.d_hidden,
             LayerConfig::Lstm(settings) => settings.d_hidden,
@@ -283,6 +286,7 @@ impl LayerConfig {
             LayerConfig::FastWeights(settings) => {
                 action.run(settings.layer(d_input).try_init(device)?)
             }
+            LayerConfig::DeltaNet(settings) => action.run(settings.layer(d_input, device)?),
             LayerConfig::Rnn(settings) => action.run(settings.layer(d_input).try_init(device)?),
             LayerConfig::Irnn(settings) => {
                 action.run(ElmanConfig::irnn(d_input, settings.d_hidden).try_init(device)?)
@@ -309,17 +313,11 @@ impl LayerConfig {
         require_width("model.d_hidden", self.d_hidden())?;
         match self {
             LayerConfig::FastWeights(settings) => settings.layer(1).validate(),
+            LayerConfig::DeltaNet(settings) => return settings.validate(),
             LayerConfig::Rnn(settings) => settings.layer(1).validate(),
             LayerConfig::Irnn(settings) => ElmanConfig::irnn(1, settings.d_hidden).validate(),
             LayerConfig::Lstm(settings) => {
-                let n_layers = settings.n_layers;
-                let in_range = (1..=1000).contains(&n_layers);
-                require(
-                    in_range,
-                    "model.n_layers",
-                    n_layers,
-                    "lie between 1 and 1000",
-                )?;
+                require_layers(settings.n_layers)?;
                 settings.one_layer(1).validate()
             }
             LayerConfig::Gru(settings) => settings.layer(1).validate(),

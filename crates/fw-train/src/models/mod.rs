@@ -1,5 +1,6 @@
 //! Models: what an experiment trains.
 
+mod delta_net;
 mod encoder_decoder;
 mod heat_map;
 mod layers;
@@ -17,6 +18,7 @@ use crate::error::require;
 use crate::settings::Section;
 use crate::tasks::{Format, Inputs, Task};
 
+pub use delta_net::DeltaNetSettings;
 pub use encoder_decoder::{EncoderDecoder, EncoderDecoderSettings, EncoderDecoderState, Interface};
 pub use heat_map::{HeatMap, Layer, MapPairs};
 use layers::WithLayer;
@@ -67,6 +69,15 @@ const MOST_UNITS: usize = 65_536;
 
 fn require_width(field: &str, width: usize) -> Result<(), Error> {
     require(width <= MOST_UNITS, field, width, "be at most 65,536")
+}
+
+fn require_layers(n_layers: usize) -> Result<(), Error> {
+    require(
+        (1..=1000).contains(&n_layers),
+        "model.n_layers",
+        n_layers,
+        "lie between 1 and 1000",
+    )
 }
 
 /// The model of an experiment: a recurrent layer and what stands around it.

@@ -428,7 +428,7 @@ fn costs_are_measured_and_fitted() {
     let arguments = [
         "cost",
         "--models",
-        "gru,fast-weights",
+        "gru,fast-weights,delta-net",
         "--lengths",
         "24,48",
         "--widths",
@@ -440,7 +440,7 @@ fn costs_are_measured_and_fitted() {
     let data = json(here.join("cost/cost.json"));
     for sweep in ["by_length", "by_size"] {
         let costs = data[sweep].as_array().expect("costs");
-        assert_eq!(costs.len(), 4);
+        assert_eq!(costs.len(), 6);
         assert!(
             costs
                 .iter()
@@ -449,9 +449,10 @@ fn costs_are_measured_and_fitted() {
                     && cost["step_microseconds"].as_f64() > Some(0.0))
         );
     }
-    // A matrix and a state beside it; a state alone.
-    assert_eq!(data["by_size"][1]["state_size"], 16 * 16 + 16);
-    assert_eq!(data["by_size"][3]["state_size"], 16);
+    // A matrix and three steps of queries, keys and values; a matrix and a state beside it; a state alone.
+    assert_eq!(data["by_size"][1]["state_size"], 16 * 16 + 3 * 48);
+    assert_eq!(data["by_size"][3]["state_size"], 16 * 16 + 16);
+    assert_eq!(data["by_size"][5]["state_size"], 16);
     let text = fs::read_to_string(here.join("cost/cost.md")).expect("a report");
     assert!(text.contains("| fast-weights |") && text.contains("figures/cost-time-by-length.svg"));
     assert!(text.contains("## One step at a time"), "{text}");

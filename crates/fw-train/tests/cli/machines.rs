@@ -227,6 +227,7 @@ fn every_task_of_vectors_trains_every_kind_of_model() {
             "fast-weights",
         ),
         (&["n-grams", "task.length=12", "task.order=3"], "lstm"),
+        (&["n-grams", "task.length=12", "task.order=3"], "delta-net"),
         (&["priority-sort", "task.items=4", "task.outputs=2"], "gru"),
     ]
     .into_iter()

@@ -4,6 +4,7 @@ mod browser;
 mod compare;
 mod damage;
 mod data;
+mod delta_net;
 mod further;
 mod goals;
 mod machines;
@@ -516,6 +517,7 @@ fn list_names_what_this_build_has() {
         "ntm-lstm",
         "fast-weights",
         "a-lstm",
+        "delta-net",
         "gru",
         "adam-w",
         "rms-prop",

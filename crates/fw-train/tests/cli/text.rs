@@ -178,6 +178,7 @@ fn a_training_that_carries_its_state_goes_on_with_the_same_numbers() {
     for (kind, sizes) in [
         ("lstm", ["model.d_hidden=6", "model.n_layers=2"]),
         ("fast-weights", ["model.d_hidden=6", "model.decay=0.9"]),
+        ("delta-net", ["model.d_hidden=6", "model.n_layers=2"]),
         ("ntm-lstm", ["model.d_controller=6", "model.memory_size=5"]),
         ("sab", ["model.d_hidden=6", "model.max_memories=9"]),
     ] {
