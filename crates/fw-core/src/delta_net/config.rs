@@ -39,7 +39,7 @@ pub struct DeltaNetConfig {
     pub d_value: Option<usize>,
     /// Width of the output, at least 1. Default `None`: `d_input`, so that layers can stand upon each other with what goes around them.
     pub d_output: Option<usize>,
-    /// What a write adds to the memory. Default [`WriteRule::Delta`]; [`WriteRule::Sum`] is linear attention.
+    /// What a write adds to the memory. Default [`WriteRule::Delta`]; [`WriteRule::Sum`] with a write strength of one is linear attention.
     #[config(default = "WriteRule::Delta")]
     pub rule: WriteRule,
     /// What fades before each step's writes. Default [`DecayKind::None`].

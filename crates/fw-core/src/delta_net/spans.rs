@@ -78,7 +78,7 @@ mod tests {
     use burn::tensor::{Device, Distribution};
 
     use super::*;
-    use crate::ops::matrix_memory::{LogDecay, matrix_memory};
+    use crate::ops::matrix_memory::matrix_memory;
     use crate::ops::{Span, rows};
     use crate::{DeltaNetConfig, RecurrentState, WriteRule};
 
@@ -96,40 +96,26 @@ mod tests {
 
     /// What a kernel for spans computes, span by span.
     fn one_by_one(
-        sequences: &Sequences,
+        sequences: Sequences,
         memory: Option<Tensor<4>>,
         spans: &Spans,
         rule: WriteRule,
     ) -> (Tensor<4>, Tensor<4>) {
-        let [_, n_rows, _, _] = sequences.query.dims();
-        let n = sequences.key.dims()[1] / n_rows;
-        let mut outputs = Vec::new();
-        let mut memories = Vec::new();
-        for sample in 0..spans.n_samples() {
-            let Span { first, n_steps, .. } = spans.of(sample);
-            let (read, written) = ((first, n_steps), (first * n, n_steps * n));
-            let of = |tensor: &Tensor<4>, (first, n)| tensor.clone().narrow(1, first, n);
-            let (first, n_writes) = written;
-            let own = Sequences {
-                query: of(&sequences.query, read),
-                key: of(&sequences.key, written),
-                value: of(&sequences.value, written),
-                write_strength: sequences.write_strength.clone().narrow(1, first, n_writes),
-                log_decay: match &sequences.log_decay {
-                    LogDecay::None => LogDecay::None,
-                    LogDecay::Head(log) => LogDecay::Head(log.clone().narrow(1, read.0, read.1)),
-                    LogDecay::Channel(log) => LogDecay::Channel(of(log, read)),
-                },
-            };
+        let mut samples: Vec<usize> = (0..spans.n_samples()).collect();
+        samples.sort_by_key(|sample| spans.of(*sample).first);
+        let length = |sample: &usize| spans.of(*sample).n_steps;
+        let lengths: Vec<usize> = samples.iter().map(length).collect();
+        let (mut outputs, mut memories) = (Vec::new(), Vec::new());
+        for (sample, own) in samples.into_iter().zip(sequences.cut(&lengths)) {
             let memory = memory.clone().map(|memory| memory.narrow(0, sample, 1));
             let (output, last) = matrix_memory(own, memory, rule, ExecutionPath::Composed);
-            outputs.push((read.0, output));
-            memories.push(last);
+            outputs.push(output);
+            memories.push((sample, last));
         }
-        outputs.sort_by_key(|(first, _)| *first);
-        let output = outputs.into_iter().map(|(_, output)| output).collect();
+        memories.sort_by_key(|(sample, _)| *sample);
+        let memories = memories.into_iter().map(|(_, memory)| memory).collect();
         let memories = rows(Tensor::cat(memories, 0), &spans.ending());
-        (Tensor::cat(output, 1), memories)
+        (Tensor::cat(outputs, 1), memories)
     }
 
     #[track_caller]
@@ -170,7 +156,7 @@ mod tests {
             };
             for state in [None, Some(state)] {
                 let run = |sequences: Sequences, memory| {
-                    Some(one_by_one(&sequences, memory, &spans, rule))
+                    Some(one_by_one(sequences, memory, &spans, rule))
                 };
                 let (output, last) = layer
                     .over_spans(&input, state.clone(), &spans, run)
@@ -197,7 +183,7 @@ mod tests {
             // Spans of which no last state is asked for.
             let (spans, _) = Spans::new(&given.map(|span| Span { end: None, ..span }));
             let run =
-                |sequences: Sequences, memory| Some(one_by_one(&sequences, memory, &spans, rule));
+                |sequences: Sequences, memory| Some(one_by_one(sequences, memory, &spans, rule));
             let (output, last) = layer
                 .over_spans(&input, None, &spans, run)
                 .expect("it is computed");

@@ -69,8 +69,8 @@ impl DeltaNet {
         let [_, seq_length, _, _] = sequences.query.dims();
         let mut memory = widened(state.memory);
         let (mut reads, mut recall) = (Vec::new(), Vec::new());
-        for t in 0..seq_length {
-            let of_step = self.of_step(&sequences, t);
+        let steps = sequences.clone().cut(&vec![1; seq_length]);
+        for (t, of_step) in steps.into_iter().enumerate() {
             let (read, next) = step(of_step, memory, self.options.rule);
             memory = next;
             reads.push(read);
@@ -86,23 +86,6 @@ impl DeltaNet {
             recall: in_type(Tensor::cat(recall, 2), dtype),
             write_strength: in_type(write_strength, dtype),
             decay: in_type(decay, dtype),
-        }
-    }
-
-    /// What is written and read at one step.
-    fn of_step(&self, sequences: &Sequences, t: usize) -> Sequences {
-        let writes = self.options.writes;
-        let first = t * writes;
-        Sequences {
-            query: sequences.query.clone().narrow(1, t, 1),
-            key: sequences.key.clone().narrow(1, first, writes),
-            value: sequences.value.clone().narrow(1, first, writes),
-            write_strength: sequences.write_strength.clone().narrow(1, first, writes),
-            log_decay: match &sequences.log_decay {
-                LogDecay::None => LogDecay::None,
-                LogDecay::Head(log) => LogDecay::Head(log.clone().narrow(1, t, 1)),
-                LogDecay::Channel(log) => LogDecay::Channel(log.clone().narrow(1, t, 1)),
-            },
         }
     }
 

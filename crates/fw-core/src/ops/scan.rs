@@ -44,7 +44,11 @@ fn unstack(sequence: Tensor<3>) -> Vec<Tensor<2>> {
 ///
 /// A tensor is cut in halves again and again: the gradient of a slice is a tensor of the size of what it was cut from, so that n slices of
 /// the whole would cost n² in the backward pass; this costs n log n.
-pub(crate) fn cut(tensor: Tensor<3>, dimension: usize, sizes: &[usize]) -> Vec<Tensor<3>> {
+pub(crate) fn cut<const D: usize>(
+    tensor: Tensor<D>,
+    dimension: usize,
+    sizes: &[usize],
+) -> Vec<Tensor<D>> {
     if sizes.len() < 2 {
         return alloc::vec![tensor];
     }

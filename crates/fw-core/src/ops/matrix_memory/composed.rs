@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use super::{LogDecay, Sequences, Sizes, WriteRule, check_sequence};
+use crate::ops::cut;
 
 /// One step: the output `[batch_size, n_heads, d_value]` and the state after it.
 ///
@@ -99,25 +100,7 @@ fn chunked(
     let [_, seq_length, _, _] = sequences.query.dims();
     if chunk.min(seq_length) == 1 {
         let mut outputs = Vec::with_capacity(seq_length);
-        for t in 0..seq_length {
-            let of_step =
-                |rows: usize| move |sequence: Tensor<4>| sequence.narrow(1, t * rows, rows);
-            let (reads, writes) = (of_step(1), of_step(sizes.writes));
-            let step = Sequences {
-                query: reads(sequences.query.clone()),
-                key: writes(sequences.key.clone()),
-                value: writes(sequences.value.clone()),
-                write_strength: sequences.write_strength.clone().narrow(
-                    1,
-                    t * sizes.writes,
-                    sizes.writes,
-                ),
-                log_decay: match &sequences.log_decay {
-                    LogDecay::None => LogDecay::None,
-                    LogDecay::Head(log) => LogDecay::Head(log.clone().narrow(1, t, 1)),
-                    LogDecay::Channel(log) => LogDecay::Channel(reads(log.clone())),
-                },
-            };
+        for step in sequences.cut(&alloc::vec![1; seq_length]) {
             let (output, next) = advance(step, state, sizes, rule);
             outputs.push(output);
             state = next;
@@ -125,10 +108,10 @@ fn chunked(
         return (Tensor::cat(outputs, 1), state);
     }
 
-    let chunks = Chunks::new(sequences, sizes, rule, chunk.min(seq_length));
-    let mut outputs = Vec::with_capacity(chunks.n_chunks);
-    for index in 0..chunks.n_chunks {
-        let (output, next) = chunks.advance(index, state);
+    let chunks = Chunks::new(sequences, sizes, rule, chunk.min(seq_length)).cut(sizes);
+    let mut outputs = Vec::with_capacity(chunks.len());
+    for chunk in chunks {
+        let (output, next) = chunk.advance(state);
         outputs.push(output);
         state = next;
     }
@@ -136,10 +119,8 @@ fn chunked(
     (output.narrow(1, 0, seq_length), state)
 }
 
-/// What chunks are before the memory is known, all of them at once. G counts samples and heads, N chunks, R reads and W writes of a chunk.
+/// What chunks are before the memory is known, all of them at once, or [one](Self::cut). G counts samples and heads, N chunks, R reads and W writes of a chunk.
 struct Chunks {
-    sizes: Sizes,
-    n_chunks: usize,
     /// `D_{t0} q_t / √K`, `[G, N, R, K]`.
     query: Tensor<4>,
     /// `D_{ts} (q_t · k_s) / √K`, `[G, N, R, W]`.
@@ -224,8 +205,6 @@ impl Chunks {
             }
         };
         Chunks {
-            sizes,
-            n_chunks,
             query: match &decays {
                 None => query,
                 Some(decays) => query * decays.since_start(1),
@@ -241,29 +220,42 @@ impl Chunks {
         }
     }
 
-    /// The outputs `[B, H, R, V]` of a chunk, and the state after it.
-    fn advance(&self, index: usize, state: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
-        let Sizes {
-            n_samples, n_heads, ..
-        } = self.sizes;
-        let of_chunk = |rows: &Tensor<4>| {
+    /// Each chunk by itself, `[B, H, ..]`.
+    fn cut(self, sizes: Sizes) -> Vec<Chunks> {
+        let [_, n_chunks, _, _] = self.query.dims();
+        let each = |rows: Tensor<4>| {
             let [_, _, rows_of_chunk, width] = rows.dims();
-            rows.clone()
-                .narrow(1, index, 1)
-                .reshape([n_samples, n_heads, rows_of_chunk, width])
+            let shape = [sizes.n_samples, sizes.n_heads, rows_of_chunk, width];
+            let chunks = cut(rows, 1, &alloc::vec![1; n_chunks]).into_iter();
+            chunks.map(move |chunk| chunk.reshape(shape))
         };
-        let value = of_chunk(&self.value);
-        let written = match &self.key {
-            None => value,
-            Some(key) => value - of_chunk(key).matmul(state.clone()),
+        let (mut query, mut reads) = (each(self.query), each(self.reads));
+        let (mut value, mut written) = (each(self.value), each(self.written));
+        let (mut key, mut decay) = (self.key.map(each), self.decay.map(each));
+        let next = "every part has as many chunks";
+        let chunk = |_| Chunks {
+            query: query.next().expect(next),
+            reads: reads.next().expect(next),
+            value: value.next().expect(next),
+            key: key.as_mut().map(|key| key.next().expect(next)),
+            written: written.next().expect(next),
+            decay: decay.as_mut().map(|decay| decay.next().expect(next)),
         };
-        let output = of_chunk(&self.query).matmul(state.clone())
-            + of_chunk(&self.reads).matmul(written.clone());
-        let kept = match &self.decay {
+        (0..n_chunks).map(chunk).collect()
+    }
+
+    /// The outputs `[B, H, R, V]` of one chunk, and the state after it.
+    fn advance(self, state: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
+        let written = match self.key {
+            None => self.value,
+            Some(key) => self.value - key.matmul(state.clone()),
+        };
+        let output = self.query.matmul(state.clone()) + self.reads.matmul(written.clone());
+        let kept = match self.decay {
             None => state,
-            Some(decay) => state * of_chunk(decay),
+            Some(decay) => state * decay,
         };
-        let state = kept + of_chunk(&self.written).swap_dims(2, 3).matmul(written);
+        let state = kept + self.written.swap_dims(2, 3).matmul(written);
         (output, state)
     }
 }

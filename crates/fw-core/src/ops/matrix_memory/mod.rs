@@ -60,6 +60,8 @@ mod shapes;
 #[cfg(test)]
 mod trials;
 
+use alloc::vec::Vec;
+
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -69,7 +71,7 @@ use shapes::check_sequence;
 #[cfg(feature = "flex")]
 use super::operation::is_available;
 use super::precision::{in_type, widened};
-use super::{ExecutionPath, Spans};
+use super::{ExecutionPath, Spans, cut};
 
 /// What a write adds to the memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -113,6 +115,36 @@ impl Sequences {
     fn spans(&self) -> Spans {
         let [batch_size, seq_length, _, _] = self.query.dims();
         Spans::of_batch(batch_size, seq_length)
+    }
+
+    /// Pieces of so many steps, one after another.
+    pub(crate) fn cut(self, lengths: &[usize]) -> Vec<Sequences> {
+        let writes = self.key.dims()[1] / self.query.dims()[1];
+        let written: Vec<usize> = lengths.iter().map(|length| length * writes).collect();
+        let rest = cut(self.query, 1, lengths)
+            .into_iter()
+            .zip(cut(self.key, 1, &written))
+            .zip(cut(self.value, 1, &written))
+            .zip(cut(self.write_strength, 1, &written));
+        let log_decays = match self.log_decay {
+            LogDecay::None => alloc::vec![LogDecay::None; lengths.len()],
+            LogDecay::Head(log) => cut(log, 1, lengths)
+                .into_iter()
+                .map(LogDecay::Head)
+                .collect(),
+            LogDecay::Channel(log) => cut(log, 1, lengths)
+                .into_iter()
+                .map(LogDecay::Channel)
+                .collect(),
+        };
+        let piece = |((((query, key), value), write_strength), log_decay)| Sequences {
+            query,
+            key,
+            value,
+            write_strength,
+            log_decay,
+        };
+        rest.zip(log_decays).map(piece).collect()
     }
 
     /// Each tensor by itself.

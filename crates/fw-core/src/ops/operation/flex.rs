@@ -1,6 +1,7 @@
 //! An operation on the CPU: a kernel for the numbers, and one node on the graph of the gradients.
 
 use alloc::sync::Arc;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt::Debug;
 use core::marker::PhantomData;
@@ -200,18 +201,26 @@ fn tracked_more<C: CheckpointStrategy>(
     more: FlexTensor,
     slopes: Arc<Mutex<Option<FlexTensor>>>,
 ) -> Tracked<C> {
+    let rank = output.rank();
     let node = MoreBackward.prepare::<C>([output.node()]);
     match node.compute_bound().stateful() {
-        OpsKind::Tracked(prep) => prep.finish(slopes, more),
+        OpsKind::Tracked(prep) => prep.finish(More { slopes, rank }, more),
         OpsKind::UnTracked(prep) => prep.finish(more),
     }
+}
+
+/// Where a gradient is left, and how many dimensions the output has.
+#[derive(Clone, Debug)]
+struct More {
+    slopes: Arc<Mutex<Option<FlexTensor>>>,
+    rank: usize,
 }
 
 #[derive(Debug)]
 struct MoreBackward;
 
 impl Backward<Flex, 1> for MoreBackward {
-    type State = Arc<Mutex<Option<FlexTensor>>>;
+    type State = More;
 
     fn backward(
         self,
@@ -223,10 +232,11 @@ impl Backward<Flex, 1> for MoreBackward {
         let [output] = ops.parents;
         if let Some(output) = output {
             // The output's node asks for a gradient, be it that the loss does not depend on it: one number stands for as many zeros.
-            let zero = TensorData::zeros::<f32, _>([1]).convert_dtype(slopes.dtype());
-            grads.register::<Flex>(output.id, FlexTensor::from_data(zero));
+            let zero = TensorData::zeros::<f32, _>(vec![1; ops.state.rank]);
+            let zero = FlexTensor::from_data(zero.convert_dtype(slopes.dtype()));
+            grads.register::<Flex>(output.id, zero);
         }
-        *ops.state.lock().expect("nobody panics with it") = Some(slopes);
+        *ops.state.slopes.lock().expect("nobody panics with it") = Some(slopes);
     }
 }
 

@@ -76,7 +76,7 @@ impl<T: Real> ForwardPass<T> for Pass<'_, T> {
     }
 }
 
-/// What a head reads and writes in a step, of writes one behind the other, each `apart` rows from the last.
+/// What a head reads and writes in a step: of each write rows that lie as many rows behind those of the write before as there are heads.
 struct Step<T> {
     query: *const T,
     keys: *const T,

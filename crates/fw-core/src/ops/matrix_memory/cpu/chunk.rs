@@ -308,9 +308,7 @@ impl<T: Real> Loader<'_, T> {
             }
         }
     }
-}
 
-impl<T: Real> Loader<'_, T> {
     /// A reader's row of P, with what is left of the keys.
     #[inline(always)]
     unsafe fn see<S: Simd>(&self, reader: usize, scratch: *mut T) {
@@ -326,17 +324,6 @@ impl<T: Real> Loader<'_, T> {
                 None,
                 scratch.add(room.pairs + reader * written.width),
             );
-        }
-    }
-}
-
-impl Layout {
-    /// The step of a chunk that a reader belongs to.
-    #[inline(always)]
-    pub(super) fn step_of(&self, reader: usize) -> usize {
-        match reader.checked_sub(self.first_step) {
-            Some(step) => step,
-            None => reader / self.writes,
         }
     }
 }

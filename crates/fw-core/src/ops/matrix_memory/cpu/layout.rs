@@ -143,6 +143,25 @@ impl Layout {
         }
     }
 
+    /// The step of a chunk that a reader belongs to.
+    #[inline(always)]
+    pub(super) fn step_of(&self, reader: usize) -> usize {
+        match reader.checked_sub(self.first_step) {
+            Some(step) => step,
+            None => reader / self.writes,
+        }
+    }
+
+    /// Numbers of every e of a unit.
+    fn errors(&self, n_steps: usize) -> usize {
+        n_steps * self.writes * self.value.width
+    }
+
+    /// Numbers that a unit leaves.
+    fn of_unit(&self, n_steps: usize) -> usize {
+        self.errors(n_steps) + (self.n_segments(n_steps) - 1) * self.memory()
+    }
+
     /// The units, cut into parts.
     pub(super) fn parts(&self, spans: &Spans) -> Parts {
         let steps = spans.n_rows() / spans.n_samples();
@@ -207,16 +226,5 @@ impl<T: Real> Tape<T> {
         let offset = layout.errors(n_steps) + (segment - 1) * layout.memory();
         // SAFETY: as above.
         unsafe { self.errors(sample, head, n_steps).add(offset) }
-    }
-}
-
-impl Layout {
-    fn errors(&self, n_steps: usize) -> usize {
-        n_steps * self.writes * self.value.width
-    }
-
-    /// Numbers that a unit leaves.
-    fn of_unit(&self, n_steps: usize) -> usize {
-        self.errors(n_steps) + (self.n_segments(n_steps) - 1) * self.memory()
     }
 }

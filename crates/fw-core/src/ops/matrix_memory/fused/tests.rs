@@ -82,44 +82,25 @@ fn composed_chunks_of_any_length_are_the_steps() {
     }
 }
 
-/// A few steps.
-fn steps(sequences: &Sequences, first: usize, n_steps: usize) -> Sequences {
-    let writes = sequences.key.dims()[1] / sequences.query.dims()[1];
-    let reads = |rows: &Tensor<4>| rows.clone().narrow(1, first, n_steps);
-    let written = |rows: &Tensor<4>| rows.clone().narrow(1, first * writes, n_steps * writes);
-    let strength = sequences.write_strength.clone();
-    Sequences {
-        query: reads(&sequences.query),
-        key: written(&sequences.key),
-        value: written(&sequences.value),
-        write_strength: strength.narrow(1, first * writes, n_steps * writes),
-        log_decay: match &sequences.log_decay {
-            LogDecay::None => LogDecay::None,
-            LogDecay::Head(log) => LogDecay::Head(log.clone().narrow(1, first, n_steps)),
-            LogDecay::Channel(log) => LogDecay::Channel(reads(log)),
-        },
-    }
-}
-
 /// The samples of spans, each run alone.
 fn alone(
-    sequences: &Sequences,
+    sequences: Sequences,
     spans: &Spans,
     start: Option<&Tensor<4>>,
     rule: WriteRule,
 ) -> (Tensor<4>, Tensor<4>) {
+    let mut samples: Vec<usize> = (0..spans.n_samples()).collect();
+    samples.sort_by_key(|sample| spans.of(*sample).first);
+    let length = |sample: &usize| spans.of(*sample).n_steps;
+    let lengths: Vec<usize> = samples.iter().map(length).collect();
     let (mut outputs, mut states) = (Vec::new(), Vec::new());
-    for sample in 0..spans.n_samples() {
-        let span = spans.of(sample);
-        let own = steps(sequences, span.first, span.n_steps);
+    for (sample, own) in samples.into_iter().zip(sequences.cut(&lengths)) {
         let start = start.map(|start| start.clone().narrow(0, sample, 1));
         let (output, state) = in_chunks(own, start, rule, 1);
-        outputs.push((span.first, output));
-        states.extend(span.end.map(|end| (end, state)));
+        outputs.push(output);
+        states.extend(spans.of(sample).end.map(|end| (end, state)));
     }
-    outputs.sort_by_key(|(first, _)| *first);
     states.sort_by_key(|(end, _)| *end);
-    let outputs = outputs.into_iter().map(|(_, output)| output).collect();
     let states = states.into_iter().map(|(_, state)| state).collect();
     (Tensor::cat(outputs, 1), Tensor::cat(states, 0))
 }
@@ -132,7 +113,7 @@ fn spans_of_unequal_lengths_equal_each_sample_alone() {
         for (dtype, tolerance) in PRECISIONS {
             let leaves = Leaves::new(kind, [1, spans.n_rows()], &spans, (&device, dtype));
             let expected = leaves
-                .results(|sequences, start| alone(&sequences, &spans, start.as_ref(), kind.rule));
+                .results(|sequences, start| alone(sequences, &spans, start.as_ref(), kind.rule));
             let actual = leaves.results(|sequences, start| {
                 of_spans(sequences, &spans, start, kind.rule).expect("there is a kernel")
             });
@@ -284,9 +265,8 @@ fn steps_alone_are_the_sequence() {
             let (sequences, start) = leaves.parts();
             let (output, last) = in_chunks(sequences.clone(), start.clone(), kind.rule, 1);
             let (mut outputs, mut state) = (Vec::new(), start.clone());
-            for t in 0..5 {
+            for step in sequences.cut(&[1; 5]) {
                 let path = ExecutionPath::Auto;
-                let step = steps(&sequences, t, 1);
                 let (output, next) = matrix_memory_by(step, state, kind.rule, path);
                 outputs.push(output);
                 state = Some(next);
