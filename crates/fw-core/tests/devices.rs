@@ -23,9 +23,10 @@ fn gpu() -> Device {
     device.autodiff()
 }
 
-fn run<L: FlatState>(layer: &L, device: &Device) -> Outcome {
+fn run<L: FlatState>(layer: &L, seq_length: usize, device: &Device) -> Outcome {
     let mut rng = rng(12);
-    let input: Tensor<3> = random(&mut rng, [3, 5, layer.d_input()], device, DType::F32);
+    let shape = [3, seq_length, layer.d_input()];
+    let input: Tensor<3> = random(&mut rng, shape, device, DType::F32);
     let state: Tensor<2> = random(&mut rng, [3, layer.flat_width()], device, DType::F32) * 0.5;
     outcome(layer, &input, &state, |layer, input, state| {
         layer.forward(input, Some(state))
@@ -36,8 +37,11 @@ fn run<L: FlatState>(layer: &L, device: &Device) -> Outcome {
 fn every_layer_computes_the_same_on_a_gpu_as_on_flex() {
     fn check<L: FlatState>(name: &str, layer: L) {
         let flex = Device::flex().autodiff();
-        let expected = run(&layer.clone().fork(&flex), &flex);
-        run(&layer, &gpu()).assert_equals(&expected, name, 1e-4, 1e-3);
+        for seq_length in [1, 5] {
+            let expected = run(&layer.clone().fork(&flex), seq_length, &flex);
+            let what = format!("{name}, T = {seq_length}");
+            run(&layer, seq_length, &gpu()).assert_equals(&expected, &what, 1e-4, 1e-3);
+        }
     }
     for_each_layer!(5, 7, gpu(), DType::F32, check);
 }

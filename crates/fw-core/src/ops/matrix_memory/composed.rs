@@ -33,26 +33,28 @@ fn advance(
     sizes: Sizes,
     rule: WriteRule,
 ) -> (Tensor<4>, Tensor<4>) {
-    // Heads before time: rows of one head lie one behind the other.
-    let by_head = |sequence: Tensor<4>| sequence.swap_dims(1, 2);
-    let [query, key, value] = [sequences.query, sequences.key, sequences.value].map(by_head);
-    let strength: Tensor<4> = sequences.write_strength.swap_dims(1, 2).unsqueeze_dim(3);
+    let [n_samples, n_heads, d_key, d_value] = sizes.state();
+    // Of one step or write, time changes its place for nothing. (Swapping dimensions would be the same, and wrong on a GPU: burn 0.22.1 takes the rows of a sum
+    // that is swapped in another order, findings/burn-fusion-sum-that-is-swapped.sh.)
+    let row = |rows: Tensor<4>, width| rows.reshape([n_samples, n_heads, 1, width]);
     let mut state = match sequences.log_decay {
         LogDecay::None => state,
-        LogDecay::Head(log) => state * log.swap_dims(1, 2).unsqueeze_dim::<4>(3).exp(),
-        LogDecay::Channel(log) => state * log.swap_dims(1, 2).swap_dims(2, 3).exp(), // [B, H, K, 1]
+        LogDecay::Head(log) => state * log.reshape([n_samples, n_heads, 1, 1]).exp(),
+        LogDecay::Channel(log) => state * log.reshape([n_samples, n_heads, d_key, 1]).exp(),
     };
     for write in 0..sizes.writes {
-        let of_write = |rows: &Tensor<4>| rows.clone().narrow(2, write, 1);
-        let (key, value) = (of_write(&key), of_write(&value));
+        let key = row(sequences.key.clone().narrow(1, write, 1), d_key);
+        let value = row(sequences.value.clone().narrow(1, write, 1), d_value);
+        let strength = sequences.write_strength.clone().narrow(1, write, 1);
+        let strength = strength.reshape([n_samples, n_heads, 1, 1]);
         let error = match rule {
             WriteRule::Delta => value - key.clone().matmul(state.clone()),
             WriteRule::Sum => value,
         };
-        state = state + key.swap_dims(2, 3).matmul(error * of_write(&strength));
+        state = state + key.swap_dims(2, 3).matmul(error * strength);
     }
-    let output = (query * sizes.scale()).matmul(state.clone());
-    (output.swap_dims(1, 2), state)
+    let output = (row(sequences.query, d_key) * sizes.scale()).matmul(state.clone());
+    (output.reshape([n_samples, 1, n_heads, d_value]), state)
 }
 
 /// The whole sequence, in chunks of the length that is usual.
@@ -293,7 +295,9 @@ impl Decays {
 
     /// `D_{C0}`, `[G, N, 1 or K, 1]`.
     fn whole(&self) -> Tensor<4> {
-        self.log.clone().sum_dim(2).exp().swap_dims(2, 3)
+        let [groups, n_chunks, _, width] = self.log.dims();
+        let sums = self.log.clone().sum_dim(2);
+        sums.exp().reshape([groups, n_chunks, width, 1])
     }
 
     /// `D_{ts} (row_t · k_s)` of rows of which a step has `n`: `[G, N, R n, W]`. Where s is later than t the decay is 1.
