@@ -88,6 +88,8 @@ mod sab;
 mod segments;
 mod stack;
 mod state;
+#[cfg(feature = "weights")]
+pub mod weights;
 
 pub use bidirectional::{Bidirectional, BidirectionalState};
 pub use cell::RecurrentCell;

@@ -153,8 +153,8 @@ pub struct Ntm {
     /// r before the first step, `[n_read_heads, word_size]`.
     pub initial_reads: Param<Tensor<2>>,
     d_input: usize,
-    shift_width: usize,
-    learns_weights: bool,
+    pub(crate) shift_width: usize,
+    pub(crate) learns_weights: bool,
     #[module(skip)]
     path: ExecutionPath,
 }
@@ -377,11 +377,11 @@ impl Ntm {
         self.initial_weights.lazy_shape()[0]
     }
 
-    fn n_read_heads(&self) -> usize {
+    pub(crate) fn n_read_heads(&self) -> usize {
         self.initial_reads.lazy_shape()[0]
     }
 
-    fn n_write_heads(&self) -> usize {
+    pub(crate) fn n_write_heads(&self) -> usize {
         self.n_heads() - self.n_read_heads()
     }
 }

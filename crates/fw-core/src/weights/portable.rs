@@ -1,0 +1,351 @@
+//! What puts weights into a layer, and makes them of one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use burn::module::Module;
+use burn::nn::{self, Embedding, Linear};
+use burn::tensor::{DType, TensorData};
+
+use super::module::{Parameter, parameters, with_numbers};
+use super::stored::{Array, Stored};
+use super::{Difference, Differences, Weights, WeightsError};
+
+/// How tensors are called in a file, and in which order and direction their numbers lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Convention {
+    /// As this crate's layers have them: the names of fields, gates in the layer's order, matrices `[d_input, d_output]`.
+    Own,
+    /// As PyTorch has the same layer, so that `load_state_dict(strict=True)` takes them: `torch.nn.LSTM`, `GRU` and `RNN` (layers, `bidirectional`; gates i f g o
+    /// and r z n; matrices `[d_output, d_input]`), `Linear` and `Embedding`; of an [`Ntm`](crate::Ntm) the names of loudinthecloud/pytorch-ntm, of a
+    /// [`DeltaNet`](crate::DeltaNet) those of flash-linear-attention.
+    PyTorch,
+    /// As `torch.nn.LSTMCell`, `GRUCell` and `RNNCell` have them: the same without the number of the layer.
+    PyTorchCell,
+    /// As Keras has them: `kernel`, `recurrent_kernel` and `bias`; gates i f c o and z r h; matrices `[d_input, d_output]`.
+    Keras {
+        /// Whether a GRU's reset gate acts after the product, which is Keras's default. The other way is refused: [`Gru`](crate::Gru) has not got it.
+        reset_after: bool,
+    },
+    /// As ONNX's operators have them, of one direction: `W`, `R` and `B`; gates i o f c and z r h; matrices `[1, d_output, d_input]`.
+    Onnx {
+        /// Whether a GRU's reset gate acts after the product. The other way, ONNX's default, is refused: [`Gru`](crate::Gru) has not got it.
+        linear_before_reset: bool,
+    },
+}
+
+/// Where each parameter of a layer lies in a file: what [`Portable::parameters`] yields.
+#[derive(Clone, Debug, Default)]
+pub struct Parameters(pub(super) Vec<(String, Stored)>);
+
+impl Parameters {
+    /// One more: the parameter's name in the layer, and where it lies.
+    pub(super) fn and(mut self, parameter: impl Into<String>, stored: Stored) -> Self {
+        self.0.push((parameter.into(), stored));
+        self
+    }
+
+    /// Those of a part of a layer: `prefix` goes before the parameters' names.
+    pub(super) fn below(mut self, prefix: &str, of_part: Parameters) -> Self {
+        let named = of_part.0.into_iter();
+        let named = named.map(|(parameter, stored)| (format!("{prefix}.{parameter}"), stored));
+        self.0.extend(named);
+        self
+    }
+}
+
+impl Parameters {
+    /// The same, with every tensor of the file under another name.
+    pub(super) fn named(mut self, name: impl Fn(&str) -> String) -> Self {
+        for (_, stored) in &mut self.0 {
+            stored.rename(&name);
+        }
+        self
+    }
+}
+
+/// A layer whose weights go into files and come from them.
+///
+/// A layer of your own has it with its name alone; then [`Convention::Own`] is what it knows:
+///
+/// ```
+/// use burn::module::Module;
+/// use burn::nn::{Linear, LinearConfig};
+/// use burn::tensor::Device;
+/// use fw_core::weights::{Convention, Portable, Weights};
+///
+/// #[derive(Module, Debug)]
+/// struct Gated {
+///     gate: Linear,
+/// }
+///
+/// impl Portable for Gated {
+///     const NAME: &'static str = "Gated";
+/// }
+///
+/// let gated = Gated { gate: LinearConfig::new(2, 3).init(&Device::flex()) };
+/// let file = gated.to_weights(Convention::Own)?.to_bytes()?;
+/// let names = Weights::from_bytes(file)?;
+/// assert_eq!(names.names().collect::<Vec<_>>(), ["gate.bias", "gate.weight"]);
+/// # Ok::<(), fw_core::weights::WeightsError>(())
+/// ```
+pub trait Portable: Module {
+    /// What errors call the layer.
+    const NAME: &'static str;
+
+    /// Where each of its parameters lies under a convention that is not its own.
+    ///
+    /// # Errors
+    /// If the layer has no such names, or is something that they cannot say.
+    fn parameters(&self, convention: Convention) -> Result<Parameters, WeightsError> {
+        Err(unsupported::<Self>(convention))
+    }
+
+    /// Puts weights into the layer: all of them, or, if anything does not fit, none.
+    ///
+    /// # Errors
+    /// If a name is missing or left over, a shape or a type differs, or numbers cannot be read. The layer is then as it was.
+    fn load(&mut self, weights: &Weights, convention: Convention) -> Result<(), WeightsError> {
+        let own = parameters(self);
+        let stored = match convention {
+            Convention::Own => as_they_are(&own),
+            _ => self.parameters(convention)?,
+        };
+        let numbers = weights.numbers_of(&own, &stored, Self::NAME)?;
+        *self = with_numbers(self.clone(), numbers);
+        Ok(())
+    }
+
+    /// The weights of the layer.
+    ///
+    /// # Errors
+    /// If the convention cannot say them.
+    fn to_weights(&self, convention: Convention) -> Result<Weights, WeightsError> {
+        let own = parameters(self);
+        let stored = match convention {
+            Convention::Own => as_they_are(&own),
+            _ => self.parameters(convention)?,
+        };
+        let own: BTreeMap<&str, &Parameter> = own
+            .iter()
+            .map(|parameter| (parameter.name.as_str(), parameter))
+            .collect();
+        let mut tensors = BTreeMap::new();
+        for (name, stored) in &stored.0 {
+            let array = Array::new(own[name.as_str()].data());
+            if !stored.write(array, &mut tensors) {
+                let problem = format!(
+                    "has a {name} that is not 0, for which there is no name under {convention:?}"
+                );
+                let layer = Self::NAME;
+                return Err(WeightsError::Unsupported { layer, problem });
+            }
+        }
+        let tensors = tensors
+            .into_iter()
+            .map(|(name, array)| (name, array.into_data()));
+        Ok(Weights::from_tensors(tensors))
+    }
+}
+
+/// The layer has no names under this convention.
+fn unsupported<P: Portable>(convention: Convention) -> WeightsError {
+    WeightsError::Unsupported {
+        layer: P::NAME,
+        problem: format!("has no names under {convention:?}; Convention::Own is what it has"),
+    }
+}
+
+fn as_they_are(own: &[Parameter]) -> Parameters {
+    let stored = own.iter().map(|parameter| {
+        let name = parameter.name.clone();
+        (name.clone(), Stored::tensor(name, parameter.shape.clone()))
+    });
+    Parameters(stored.collect())
+}
+
+impl Weights {
+    /// The numbers of every parameter, or all differences.
+    fn numbers_of(
+        &self,
+        own: &[Parameter],
+        stored: &Parameters,
+        layer: &'static str,
+    ) -> Result<BTreeMap<String, TensorData>, WeightsError> {
+        let differences = self.differences(own, stored);
+        let failed = |differences| WeightsError::Differences {
+            origin: self.origin.clone(),
+            layer,
+            differences: Differences(differences),
+        };
+        if !differences.is_empty() {
+            return Err(failed(differences));
+        }
+        let types: BTreeMap<&str, DType> = own
+            .iter()
+            .map(|parameter| (parameter.name.as_str(), parameter.dtype))
+            .collect();
+        let mut numbers = BTreeMap::new();
+        for (name, stored) in &stored.0 {
+            let dtype = types[name.as_str()];
+            let mut get = |names: &[String]| {
+                self.array(names, dtype).map_err(|error| match error {
+                    Unreadable::Conflict(difference) => failed(vec![difference]),
+                    Unreadable::Error(error) => error,
+                })
+            };
+            let array = stored.read(dtype, &mut get)?;
+            numbers.insert(name.clone(), array.into_data());
+        }
+        Ok(numbers)
+    }
+
+    fn differences(&self, own: &[Parameter], stored: &Parameters) -> Vec<Difference> {
+        let is_float: BTreeMap<&str, bool> = own
+            .iter()
+            .map(|parameter| (parameter.name.as_str(), parameter.dtype.is_float()))
+            .collect();
+        let mut found = Vec::new();
+        let mut used = BTreeSet::new();
+        let mut asked = BTreeSet::new();
+        for (parameter, stored) in &stored.0 {
+            let mut tensors = Vec::new();
+            stored.tensors(&mut tensors);
+            for (names, expected) in tensors {
+                if !asked.insert(names) {
+                    continue;
+                }
+                let there = names.iter().filter(|name| self.tensors.contains_key(*name));
+                let there: Vec<&String> = there.collect();
+                if there.is_empty() {
+                    found.push(Difference::Missing {
+                        name: names[0].clone(),
+                        shape: expected.to_vec(),
+                        nearest: self.nearest(&names[0]),
+                    });
+                }
+                for name in there {
+                    used.insert(name);
+                    let tensor = &self.tensors[name];
+                    let is_right = match is_float[parameter.as_str()] {
+                        true => tensor.dtype.is_float(),
+                        false => tensor.dtype.is_int() || tensor.dtype.is_uint(),
+                    };
+                    if *tensor.shape != *expected {
+                        found.push(Difference::Shape {
+                            name: name.clone(),
+                            found: tensor.shape.to_vec(),
+                            expected: expected.to_vec(),
+                        });
+                    } else if !is_right {
+                        found.push(Difference::Type {
+                            name: name.clone(),
+                            found: format!("{:?}", tensor.dtype),
+                            expected: match is_float[parameter.as_str()] {
+                                true => "one of floating-point numbers",
+                                false => "one of whole numbers",
+                            },
+                        });
+                    }
+                }
+            }
+        }
+        let left_over = self.tensors.iter().filter(|(name, _)| !used.contains(name));
+        found.extend(left_over.map(|(name, tensor)| Difference::LeftOver {
+            name: name.clone(),
+            shape: tensor.shape.to_vec(),
+        }));
+        found
+    }
+
+    /// A tensor by its names, of which at least one is there, in a type.
+    fn array(&self, names: &[String], dtype: DType) -> Result<Array, Unreadable> {
+        let mut there = names.iter().filter(|name| self.tensors.contains_key(*name));
+        let first = there.next().expect("it has been looked for");
+        let read = |name: &String| self.data(&self.tensors[name]).map_err(Unreadable::Error);
+        let data = read(first)?;
+        for name in there {
+            if read(name)?.as_bytes() != data.as_bytes() {
+                return Err(Unreadable::Conflict(Difference::Conflict {
+                    name: first.clone(),
+                    other: name.clone(),
+                }));
+            }
+        }
+        Ok(Array::new(match self.keeps_types {
+            true => data,
+            false => data.convert_dtype(dtype),
+        }))
+    }
+
+    /// Names that are there and are like one that is not, at most three: those that end alike, or else those that are spelt alike.
+    fn nearest(&self, name: &str) -> Vec<String> {
+        let is_below = |longer: &str, shorter: &str| {
+            let above = longer.strip_suffix(shorter);
+            above.is_some_and(|above| above.ends_with('.'))
+        };
+        let ends_alike = |there: &&str| is_below(there, name) || is_below(name, there);
+        let mut likely: Vec<&str> = self.names().filter(ends_alike).collect();
+        if likely.is_empty() {
+            let likeness = |there: &str| strsim::jaro_winkler(there, name);
+            likely = self.names().filter(|there| likeness(there) > 0.8).collect();
+            likely.sort_by(|one, other| likeness(other).total_cmp(&likeness(one)));
+        }
+        likely.into_iter().take(3).map(str::to_owned).collect()
+    }
+}
+
+/// Why a tensor is not had.
+enum Unreadable {
+    Conflict(Difference),
+    Error(WeightsError),
+}
+
+/// A matrix of a map, as PyTorch has it or as this crate does.
+impl Portable for Linear {
+    const NAME: &'static str = "Linear";
+
+    fn parameters(&self, convention: Convention) -> Result<Parameters, WeightsError> {
+        match convention {
+            Convention::PyTorch => Ok(turned(self, |name| name)),
+            _ => Err(unsupported::<Self>(convention)),
+        }
+    }
+}
+
+impl Portable for Embedding {
+    const NAME: &'static str = "Embedding";
+
+    fn parameters(&self, convention: Convention) -> Result<Parameters, WeightsError> {
+        match convention {
+            Convention::PyTorch => Ok(turned(self, |name| name)),
+            _ => Err(unsupported::<Self>(convention)),
+        }
+    }
+}
+
+/// Under the names of its fields, as it is saved by Burn; [`Lstm::try_from`](crate::Lstm) then makes one of ours of it.
+impl Portable for nn::Lstm {
+    const NAME: &'static str = "burn::nn::Lstm";
+}
+
+/// Under the names of its fields, as it is saved by Burn; [`Gru::try_from`](crate::Gru) then makes one of ours of it.
+impl Portable for nn::Gru {
+    const NAME: &'static str = "burn::nn::Gru";
+}
+
+/// The parameters of a module under other names; the matrices of linear maps lie there with their rows as columns.
+pub(super) fn turned<M: Module>(module: &M, name: impl Fn(String) -> String) -> Parameters {
+    let turned = parameters(module).into_iter().map(|parameter| {
+        let in_file = name(parameter.name.clone());
+        let stored = match parameter.is_linear {
+            true => {
+                let shape: Vec<usize> = parameter.shape.iter().rev().copied().collect();
+                Stored::tensor(in_file, shape).transposed()
+            }
+            false => Stored::tensor(in_file, parameter.shape),
+        };
+        (parameter.name, stored)
+    });
+    Parameters(turned.collect())
+}
