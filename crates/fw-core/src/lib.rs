@@ -86,6 +86,7 @@ pub mod ops;
 mod recurrent;
 mod sab;
 mod segments;
+mod sequence_model;
 mod stack;
 mod state;
 #[cfg(feature = "weights")]
@@ -111,6 +112,10 @@ pub use ops::{InstructionSet, InstructionSetError};
 pub use recurrent::Recurrent;
 pub use sab::*;
 pub use segments::{Segments, SegmentsError, forward_groups};
+pub use sequence_model::{
+    Answers, CellConfig, Inputs, LayerConfig, Reads, SequenceModel, SequenceModelConfig,
+    SequenceNet, Surroundings,
+};
 pub use stack::Stack;
 pub use state::{RecurrentState, StateData, StateMapper};
 

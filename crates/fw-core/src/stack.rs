@@ -7,8 +7,9 @@ use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig};
 use burn::tensor::{DType, Device, Tensor};
 
+use crate::error::{expect_valid, require};
 use crate::recurrent::{check_input, check_width, expect_state, state_or_initial};
-use crate::{Recurrent, Segments, StateError};
+use crate::{ConfigError, Recurrent, Segments, StateError};
 
 /// Recurrent layers upon each other: each reads what the one before yields.
 ///
@@ -67,20 +68,26 @@ impl<R: Recurrent> Stack<R> {
     /// If there is none, or one does not read what the one before yields.
     #[track_caller]
     pub fn new(layers: Vec<R>) -> Self {
-        assert!(!layers.is_empty(), "a stack needs at least one layer");
+        expect_valid(Stack::try_new(layers))
+    }
+
+    /// The given layers, from the input on.
+    ///
+    /// # Errors
+    /// If there is none, or one does not read what the one before yields.
+    pub fn try_new(layers: Vec<R>) -> Result<Self, ConfigError> {
+        let rule = "have at least one layer";
+        require(!layers.is_empty(), "a stack", "empty", rule)?;
         for (index, pair) in layers.windows(2).enumerate() {
             let (below, above) = (pair[0].d_output(), pair[1].d_input());
-            assert!(
-                below == above,
-                "layer {} yields {below} numbers; layer {} reads {above}",
-                index + 1,
-                index + 2
-            );
+            let value = format!("{above}, of layer {}", index + 2);
+            let rule = "be what the layer before yields";
+            require(below == above, "d_input", value, rule)?;
         }
-        Stack {
+        Ok(Stack {
             layers,
             dropout: None,
-        }
+        })
     }
 
     /// The same with a share `probability` of what goes from layer to layer set to 0 in training (on a device with autodiff), and the rest

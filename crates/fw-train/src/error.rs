@@ -43,6 +43,19 @@ pub enum Error {
         problem: String,
     },
 
+    /// Weights that cannot be read, or are of another net.
+    #[error(transparent)]
+    Weights(#[from] fw_core::weights::WeightsError),
+
+    /// A file is no trained net.
+    #[error("{} is not a usable trained net: {problem}", path.display())]
+    Net {
+        /// The file.
+        path: PathBuf,
+        /// What is missing or broken, and what to do.
+        problem: String,
+    },
+
     /// The training loss or a gradient became NaN or infinite.
     #[error(
         "training diverged at step {step}: the {what} is not finite{}; {advice}",

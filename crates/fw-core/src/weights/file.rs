@@ -16,6 +16,10 @@ use safetensors::tensor::TensorView;
 use super::stored::Array;
 use super::{Weights, WeightsError};
 
+/// The key of a safetensors file under which all metadata lie as one JSON object: several keys would be written in another order each time, and equal
+/// weights would be different files.
+const PACKED: &str = "fw-core";
+
 /// What a file or a row of bytes is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
@@ -168,7 +172,13 @@ fn metadata_of(header: &[u8]) -> Result<BTreeMap<String, String>, String> {
         metadata: BTreeMap<String, String>,
     }
     let header: Header = serde_json::from_slice(header).map_err(|error| error.to_string())?;
-    Ok(header.metadata)
+    let mut metadata = header.metadata;
+    if let Some(packed) = metadata.remove(PACKED) {
+        let packed: BTreeMap<String, String> =
+            serde_json::from_str(&packed).map_err(|error| error.to_string())?;
+        metadata.extend(packed);
+    }
+    Ok(metadata)
 }
 
 /// A safetensors file of these tensors.
@@ -182,8 +192,9 @@ pub(super) fn to_bytes(
         let view = TensorView::new(dtype, array.shape.clone(), &array.bytes);
         views.push((name.clone(), view.map_err(|error| error.to_string())?));
     }
-    let metadata: HashMap<String, String> = metadata.clone().into_iter().collect();
-    let metadata = (!metadata.is_empty()).then_some(metadata);
+    let packed = serde_json::to_string(metadata).expect("text can be written as JSON");
+    let packed = HashMap::from([(PACKED.to_owned(), packed)]);
+    let metadata = (!metadata.is_empty()).then_some(packed);
     safetensors::serialize(views, metadata).map_err(|error| error.to_string())
 }
 

@@ -41,6 +41,7 @@
 //! layouts are an interface: they change with a major version alone.
 
 mod delta_net;
+mod description;
 mod error;
 mod file;
 mod module;
@@ -56,8 +57,10 @@ use burn::store::bridge;
 use burn::store::burn_pack::Tensor as Deferred;
 use burn::tensor::TensorData;
 
+pub use description::{Described, load_own, own_weights};
 pub use error::{Difference, Differences, WeightsError};
 pub use portable::{Convention, Parameters, Portable};
+pub use recurrent::Numbered;
 use stored::Array;
 
 /// Tensors by name, from a file or from memory; numbers are read when they are used.

@@ -101,19 +101,26 @@ pub trait Portable: Module {
         Err(unsupported::<Self>(convention))
     }
 
+    /// The same as the layer of this number in a [`Stack`](crate::Stack): below `layers.N`, but for layers that PyTorch numbers.
+    ///
+    /// # Errors
+    /// As [`parameters`](Self::parameters).
+    fn parameters_in_stack(
+        &self,
+        index: usize,
+        convention: Convention,
+    ) -> Result<Parameters, WeightsError> {
+        let parameters = self.parameters(convention)?;
+        Ok(parameters.named(|name| format!("layers.{index}.{name}")))
+    }
+
     /// Puts weights into the layer: all of them, or, if anything does not fit, none.
     ///
     /// # Errors
     /// If a name is missing or left over, a shape or a type differs, or numbers cannot be read. The layer is then as it was.
     fn load(&mut self, weights: &Weights, convention: Convention) -> Result<(), WeightsError> {
-        let own = parameters(self);
-        let stored = match convention {
-            Convention::Own => as_they_are(&own),
-            _ => self.parameters(convention)?,
-        };
-        let numbers = weights.numbers_of(&own, &stored, Self::NAME)?;
-        *self = with_numbers(self.clone(), numbers);
-        Ok(())
+        let stored = elsewhere(self, convention)?;
+        load(self, Self::NAME, weights, stored)
     }
 
     /// The weights of the layer.
@@ -121,31 +128,61 @@ pub trait Portable: Module {
     /// # Errors
     /// If the convention cannot say them.
     fn to_weights(&self, convention: Convention) -> Result<Weights, WeightsError> {
-        let own = parameters(self);
-        let stored = match convention {
-            Convention::Own => as_they_are(&own),
-            _ => self.parameters(convention)?,
-        };
-        let own: BTreeMap<&str, &Parameter> = own
-            .iter()
-            .map(|parameter| (parameter.name.as_str(), parameter))
-            .collect();
-        let mut tensors = BTreeMap::new();
-        for (name, stored) in &stored.0 {
-            let array = Array::new(own[name.as_str()].data());
-            if !stored.write(array, &mut tensors) {
-                let problem = format!(
-                    "has a {name} that is not 0, for which there is no name under {convention:?}"
-                );
-                let layer = Self::NAME;
-                return Err(WeightsError::Unsupported { layer, problem });
-            }
-        }
-        let tensors = tensors
-            .into_iter()
-            .map(|(name, array)| (name, array.into_data()));
-        Ok(Weights::from_tensors(tensors))
+        let stored = elsewhere(self, convention)?;
+        to_weights(self, Self::NAME, stored)
     }
+}
+
+/// Where parameters lie under a convention that is not the layer's own.
+fn elsewhere<P: Portable>(
+    layer: &P,
+    convention: Convention,
+) -> Result<Option<Parameters>, WeightsError> {
+    match convention {
+        Convention::Own => Ok(None),
+        _ => layer.parameters(convention).map(Some),
+    }
+}
+
+/// Puts weights into a module; without a word of where they lie, by its own names.
+pub(super) fn load<M: Module>(
+    module: &mut M,
+    name: &'static str,
+    weights: &Weights,
+    stored: Option<Parameters>,
+) -> Result<(), WeightsError> {
+    let own = parameters(module);
+    let stored = stored.unwrap_or_else(|| as_they_are(&own));
+    let numbers = weights.numbers_of(&own, &stored, name)?;
+    *module = with_numbers(module.clone(), numbers);
+    Ok(())
+}
+
+/// The weights of a module; without a word of where they lie, under its own names.
+pub(super) fn to_weights<M: Module>(
+    module: &M,
+    name: &'static str,
+    stored: Option<Parameters>,
+) -> Result<Weights, WeightsError> {
+    let own = parameters(module);
+    let stored = stored.unwrap_or_else(|| as_they_are(&own));
+    let own = own
+        .iter()
+        .map(|parameter| (parameter.name.as_str(), parameter));
+    let own: BTreeMap<&str, &Parameter> = own.collect();
+    let mut tensors = BTreeMap::new();
+    for (parameter, stored) in &stored.0 {
+        let array = Array::new(own[parameter.as_str()].data());
+        if !stored.write(array, &mut tensors) {
+            return Err(WeightsError::Unsupported {
+                layer: name,
+                problem: format!("has {parameter} that is not 0, and nothing there is called so"),
+            });
+        }
+    }
+    let tensors = tensors.into_iter();
+    let tensors = tensors.map(|(name, array)| (name, array.into_data()));
+    Ok(Weights::from_tensors(tensors))
 }
 
 /// The layer has no names under this convention.

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// A cell of which PyTorch has layers upon each other, numbered.
-pub trait Numbered: Portable + Recurrent {
+pub trait Numbered: Portable {
     /// Its parameters, with what PyTorch puts behind their names: `_l0`, or `_l0_reverse`.
     ///
     /// # Errors
@@ -170,6 +170,14 @@ impl Portable for Lstm {
     fn parameters(&self, convention: Convention) -> Result<Parameters, WeightsError> {
         self.cell().parameters(&LSTM, convention, Self::NAME)
     }
+
+    fn parameters_in_stack(
+        &self,
+        index: usize,
+        convention: Convention,
+    ) -> Result<Parameters, WeightsError> {
+        in_stack(self, index, convention)
+    }
 }
 
 impl Numbered for Lstm {
@@ -208,6 +216,14 @@ impl Portable for Gru {
         }
         self.cell()?.parameters(&GRU, convention, Self::NAME)
     }
+
+    fn parameters_in_stack(
+        &self,
+        index: usize,
+        convention: Convention,
+    ) -> Result<Parameters, WeightsError> {
+        in_stack(self, index, convention)
+    }
 }
 
 impl Numbered for Gru {
@@ -234,6 +250,14 @@ impl Portable for Elman {
     fn parameters(&self, convention: Convention) -> Result<Parameters, WeightsError> {
         self.cell()?.parameters(&ELMAN, convention, Self::NAME)
     }
+
+    fn parameters_in_stack(
+        &self,
+        index: usize,
+        convention: Convention,
+    ) -> Result<Parameters, WeightsError> {
+        in_stack(self, index, convention)
+    }
 }
 
 impl Numbered for Elman {
@@ -242,15 +266,24 @@ impl Numbered for Elman {
     }
 }
 
-/// Under [`Convention::PyTorch`], a layer with `num_layers`.
-impl<R: Numbered> Portable for Stack<R> {
+/// The parameters of a layer that PyTorch numbers.
+fn in_stack<R: Numbered>(
+    layer: &R,
+    index: usize,
+    convention: Convention,
+) -> Result<Parameters, WeightsError> {
+    numbered_from_pytorch("Stack", convention)?;
+    layer.numbered(&format!("_l{index}"))
+}
+
+/// Under [`Convention::PyTorch`], an LSTM, a GRU or an RNN with `num_layers`; other layers lie below `layers.0`, `layers.1`, ..
+impl<R: Recurrent + Portable> Portable for Stack<R> {
     const NAME: &'static str = "Stack";
 
     fn parameters(&self, convention: Convention) -> Result<Parameters, WeightsError> {
-        numbered_from_pytorch(Self::NAME, convention)?;
         let mut all = Parameters::default();
         for (index, layer) in self.layers.iter().enumerate() {
-            let of_layer = layer.numbered(&format!("_l{index}"))?;
+            let of_layer = layer.parameters_in_stack(index, convention)?;
             all = all.below(&format!("layers.{index}"), of_layer);
         }
         Ok(all)
@@ -258,7 +291,7 @@ impl<R: Numbered> Portable for Stack<R> {
 }
 
 /// Under [`Convention::PyTorch`], a layer that is `bidirectional`.
-impl<R: Numbered> Portable for Bidirectional<R> {
+impl<R: Recurrent + Numbered> Portable for Bidirectional<R> {
     const NAME: &'static str = "Bidirectional";
 
     fn parameters(&self, convention: Convention) -> Result<Parameters, WeightsError> {
@@ -268,7 +301,7 @@ impl<R: Numbered> Portable for Bidirectional<R> {
 }
 
 /// Under [`Convention::PyTorch`], a layer that is `bidirectional` and has `num_layers`: each reads what both directions of the one before yield.
-impl<R: Numbered> Portable for Vec<Bidirectional<R>> {
+impl<R: Recurrent + Numbered> Portable for Vec<Bidirectional<R>> {
     const NAME: &'static str = "Vec<Bidirectional>";
 
     fn parameters(&self, convention: Convention) -> Result<Parameters, WeightsError> {
@@ -281,7 +314,7 @@ impl<R: Numbered> Portable for Vec<Bidirectional<R>> {
     }
 }
 
-fn both_directions<R: Numbered>(
+fn both_directions<R: Recurrent + Numbered>(
     layer: &Bidirectional<R>,
     index: usize,
 ) -> Result<Parameters, WeightsError> {

@@ -2,6 +2,7 @@
 #![cfg(feature = "weights")]
 
 mod damage;
+mod description;
 mod elsewhere;
 mod names;
 

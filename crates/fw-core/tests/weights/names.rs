@@ -3,8 +3,9 @@
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use fw_core::weights::{Convention, Portable, Weights};
 use fw_core::{
-    AssociativeLstmConfig, ControllerKind, DeltaNetConfig, ElmanConfig, FastWeightsConfig,
-    GruConfig, InitialWeights, LearnedStart, LstmConfig, NtmConfig, SabConfig, Stack,
+    Answers, AssociativeLstmConfig, ControllerKind, DeltaNetConfig, ElmanConfig, FastWeightsConfig,
+    GruConfig, InitialWeights, LearnedStart, LstmConfig, NtmConfig, Reads, SabConfig, Stack,
+    Surroundings,
 };
 
 use super::{assert_computes, assert_round_trip, file, lstm, open};
@@ -136,6 +137,19 @@ fn names_and_shapes_stay_what_they_are() {
         own,
         pytorch
     );
+
+    let around = Surroundings {
+        reads: Reads::Tokens {
+            n_tokens: 7,
+            d_embedding: 3,
+            embedding_std: 1.0,
+        },
+        d_head: 6,
+        d_output: 2,
+        answers: Answers::LastStep,
+    };
+    let model = || around.init(GruConfig::new(3, 5).init(&device), &device);
+    tell!("SequenceModel of a Gru", model(), own, pytorch);
 
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/weights/names.txt");
     let kept = std::fs::read_to_string(&path).unwrap_or_default();

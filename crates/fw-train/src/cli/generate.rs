@@ -22,7 +22,7 @@ use crate::{CheckpointChoice, Error};
 /// are not needed.
 #[derive(Debug, Args)]
 pub(super) struct GenerateArgs {
-    /// The run's folder
+    /// The run's folder, or a file that `export` has written
     run: PathBuf,
 
     /// What the text begins with; it is printed as well [default: the end of a line, where the net knows it, else a blank, else its first
@@ -59,7 +59,8 @@ impl GenerateArgs {
         let is_empty = self.prime.as_ref().is_some_and(|prime| prime.is_empty());
         require(!is_empty, "--prime", "empty", "have a symbol at least")?;
         let model = ModelArgs {
-            run: self.run.clone(),
+            run: Some(self.run.clone()),
+            pretrained: None,
             split: Split::Test,
             checkpoint: self.checkpoint,
             assignments: Vec::new(),

@@ -7,9 +7,9 @@ use crate::cli::output;
 use crate::device::DeviceName;
 use crate::models::LayerConfig;
 use crate::tasks::TaskConfig;
-use crate::training::OptimizerConfig;
+use crate::training::{OptimizerConfig, PRETRAINED};
 
-/// List the tasks, models, optimisers and devices of this build.
+/// List the tasks, models, optimisers, pretrained nets and devices of this build.
 #[derive(Debug, Args)]
 pub(super) struct ListArgs {}
 
@@ -18,6 +18,8 @@ impl ListArgs {
         print("tasks", TaskConfig::KINDS)?;
         print("models", LayerConfig::KINDS)?;
         print("optimizers", OptimizerConfig::KINDS)?;
+        let nets = PRETRAINED.iter().map(|(name, about, _)| (*name, *about));
+        print("pretrained nets", &nets.collect::<Vec<_>>())?;
         output::line(format_args!("devices"))?;
         for device in DeviceName::ALL {
             let state = if device.is_in_build() {

@@ -10,14 +10,19 @@ use crate::device::DeviceName;
 use crate::experiment::Experiment;
 use crate::models::{Model, WithModel};
 use crate::tasks::Split;
-use crate::training::{Checkpoint, RunFolder};
+use crate::training::{SavedModel, Trained};
 use crate::{CheckpointChoice, Error, settings};
 
 /// Which trained model, on which data, where.
 #[derive(Debug, Args)]
 pub(super) struct ModelArgs {
-    /// The run's folder
-    pub run: PathBuf,
+    /// The run's folder, or a file that `export` has written
+    #[arg(required_unless_present = "pretrained")]
+    pub run: Option<PathBuf>,
+
+    /// A net that comes with the program instead: `list` names them
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["run", "checkpoint"])]
+    pub pretrained: Option<String>,
 
     /// Which part of the data
     #[arg(long, value_enum, default_value_t = Split::Test)]
@@ -41,7 +46,7 @@ pub(super) struct ModelArgs {
 /// An opened run: what is known before the model is loaded.
 pub(super) struct Loaded {
     pub experiment: Experiment,
-    pub checkpoint: Checkpoint,
+    pub saved: SavedModel,
     pub device: Device,
 }
 
@@ -56,11 +61,11 @@ impl ModelArgs {
         let loaded = self.load_without_data(more)?;
         let task = loaded.experiment.task.task();
         task.open()?;
-        let run = RunFolder::open(&self.run)?;
-        if let Some(told) = run.other_data(&task.files()) {
+        let trained = self.trained()?;
+        if let Some(told) = trained.other_data(&task.files()) {
             output::note(&told);
         }
-        let [before, now] = [&run.experiment(&[])?, &loaded.experiment]
+        let [before, now] = [&trained.experiment(&[])?, &loaded.experiment]
             .map(|experiment| settings::table_of(&experiment.task));
         let of_splits = ["splits", "train", "validation", "test"];
         for change in settings::differences(&before, &now) {
@@ -77,15 +82,26 @@ impl ModelArgs {
         Ok(loaded)
     }
 
+    /// What was trained.
+    fn trained(&self) -> Result<Trained, Error> {
+        match (&self.run, &self.pretrained) {
+            (Some(run), _) => Trained::open(run),
+            (None, Some(name)) => Trained::pretrained(name),
+            (None, None) => Err(Error::usage(
+                "give a run's folder, a file, or --pretrained NAME",
+            )),
+        }
+    }
+
     /// The run, and nothing of its data.
     pub fn load_without_data(&self, more: &[String]) -> Result<Loaded, Error> {
         let assignments = [&self.assignments, more].concat();
         only_task(&assignments)?;
-        let run = RunFolder::open(&self.run)?;
-        let (trained, experiment) = (run.experiment(&[])?, run.experiment(&assignments)?);
-        let fits = experiment.task.task().format() == trained.task.task().format()
-            && experiment.task.alphabet() == trained.task.alphabet()
-            && experiment.model == trained.model;
+        let trained = self.trained()?;
+        let (before, experiment) = (trained.experiment(&[])?, trained.experiment(&assignments)?);
+        let fits = experiment.task.task().format() == before.task.task().format()
+            && experiment.task.alphabet() == before.task.alphabet()
+            && experiment.model == before.model;
         if !fits {
             return Err(Error::usage(format!(
                 "--set {}: this changes what the model reads or answers; the run was trained on other widths",
@@ -94,7 +110,7 @@ impl ModelArgs {
         }
         Ok(Loaded {
             experiment,
-            checkpoint: run.checkpoint(self.checkpoint)?,
+            saved: trained.saved(self.checkpoint)?,
             device: self
                 .device
                 .unwrap_or_else(DeviceName::default_of_build)
@@ -106,7 +122,7 @@ impl ModelArgs {
 impl Loaded {
     /// Hands the trained model, without autodiff, to `action`.
     pub fn with_model<A: WithModel>(&self, action: A) -> Result<A::Output, Error> {
-        struct LoadFirst<'a, A>(&'a Checkpoint, A);
+        struct LoadFirst<'a, A>(&'a SavedModel, A);
         impl<A: WithModel> WithModel for LoadFirst<'_, A> {
             type Output = A::Output;
 
@@ -115,7 +131,7 @@ impl Loaded {
             }
         }
         let task = self.experiment.task.task();
-        let action = LoadFirst(&self.checkpoint, action);
+        let action = LoadFirst(&self.saved, action);
         let seed = self.experiment.training.seed;
         self.experiment
             .model

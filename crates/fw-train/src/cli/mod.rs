@@ -3,6 +3,7 @@
 mod compare;
 mod cost;
 mod data;
+mod export;
 mod generate;
 mod list;
 mod loaded;
@@ -39,6 +40,7 @@ enum Command {
     Compare(compare::CompareArgs),
     Cost(cost::CostArgs),
     Report(report::ReportArgs),
+    Export(export::ExportArgs),
     List(list::ListArgs),
     Data(data::DataArgs),
 }
@@ -55,6 +57,7 @@ impl Cli {
             Command::Compare(args) => args.run(),
             Command::Cost(args) => args.run(),
             Command::Report(args) => args.run(),
+            Command::Export(args) => args.run(),
             Command::List(args) => args.run(),
             Command::Data(args) => args.run(),
         }

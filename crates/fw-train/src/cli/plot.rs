@@ -16,12 +16,17 @@ use crate::{CheckpointChoice, Error};
 /// Draw learning curves, several runs overlaid, and what a model did on a sample.
 ///
 /// One run: curves.svg and curves.png in its folder, and sample.svg and sample.png: target, answer and error of a sample, and heat
-/// maps of what the model wrote, read, recalled and attended to at each step. Several runs: curves.svg and curves.png here.
+/// maps of what the model wrote, read, recalled and attended to at each step. Several runs: curves.svg and curves.png here. A file that
+/// `export` has written: its sample alone, beside it.
 #[derive(Debug, Args)]
 pub(super) struct PlotArgs {
-    /// The folders of one or more runs
-    #[arg(required = true)]
+    /// The folders of one or more runs, or a file that `export` has written
+    #[arg(required_unless_present = "pretrained")]
     runs: Vec<PathBuf>,
+
+    /// A net that comes with the program instead: `list` names them
+    #[arg(long, value_name = "NAME", conflicts_with = "runs")]
+    pretrained: Option<String>,
 
     /// Only the curves, or with --sample only the sample, in this file: *.svg or *.png, replaced if it exists
     #[arg(long, value_name = "FILE")]
@@ -39,6 +44,11 @@ pub(super) struct PlotArgs {
 impl PlotArgs {
     pub fn run(self) -> Result<(), Error> {
         self.out.as_deref().map_or(Ok(()), check_figure_name)?;
+        if let Some(name) = self.name_of_net() {
+            let paths = self.paths(&name.with_extension("sample"));
+            self.draw_sample(&paths)?;
+            return print(&paths);
+        }
         let runs = self
             .runs
             .iter()
@@ -66,8 +76,8 @@ impl PlotArgs {
                     tell!("no sample is drawn: {}", error.in_full());
                 }
                 _ => {
-                    drawn = self.paths(single, "sample");
-                    self.draw_sample(run.path(), &drawn)?;
+                    drawn = self.paths(&run.path().join("sample"));
+                    self.draw_sample(&drawn)?;
                 }
             }
         }
@@ -78,7 +88,8 @@ impl PlotArgs {
                     tell!("{told}");
                 }
             }
-            let paths = self.paths(single, "curves");
+            let folder = single.map_or(Path::new(""), RunFolder::path);
+            let paths = self.paths(&folder.join("curves"));
             draw_curves(&runs, &paths)?;
             print(&paths)?;
         }
@@ -100,21 +111,31 @@ impl PlotArgs {
         Ok(n_steps <= MOST_STEPS)
     }
 
+    /// What is drawn of a net in a file is called so: that file, or the net that comes with the program.
+    fn name_of_net(&self) -> Option<PathBuf> {
+        let file = self.runs.first().filter(|_| self.runs.len() == 1);
+        let file = file.filter(|path| path.is_file()).cloned();
+        file.or_else(|| Some(PathBuf::from(format!("{}.net", self.pretrained.as_ref()?))))
+    }
+
     /// The files of a figure.
-    fn paths(&self, single: Option<&RunFolder>, name: &str) -> Vec<PathBuf> {
+    fn paths(&self, name: &Path) -> Vec<PathBuf> {
         if let Some(out) = &self.out {
             return vec![out.clone()];
         }
-        let folder = single.map_or(Path::new(""), RunFolder::path);
-        ["svg", "png"]
-            .map(|extension| folder.join(format!("{name}.{extension}")))
-            .to_vec()
+        let with = |extension: &str| {
+            let mut path = name.as_os_str().to_owned();
+            path.push(format!(".{extension}"));
+            PathBuf::from(path)
+        };
+        ["svg", "png"].map(with).to_vec()
     }
 
-    fn draw_sample(&self, run: &Path, paths: &[PathBuf]) -> Result<(), Error> {
+    fn draw_sample(&self, paths: &[PathBuf]) -> Result<(), Error> {
         let split = Split::Test;
         let model = ModelArgs {
-            run: run.to_owned(),
+            run: self.runs.first().cloned(),
+            pretrained: self.pretrained.clone(),
             split,
             checkpoint: CheckpointChoice::Best,
             assignments: self.assignments.clone(),
@@ -142,7 +163,7 @@ impl PlotArgs {
             loaded.experiment.model.layer.kind(),
             loaded.experiment.task.kind(),
             split.name(),
-            loaded.checkpoint.step
+            loaded.saved.step()
         );
         paths
             .iter()

@@ -95,7 +95,7 @@ impl TestArgs {
             split,
             samples: task.n_samples(split).filter(|_| !carry_state),
             carry_state,
-            checkpoint_step: loaded.checkpoint.step,
+            checkpoint_step: loaded.saved.step(),
             evaluation,
         };
         if self.json {

@@ -11,7 +11,7 @@ use crate::device::{DeviceName, Devices};
 use crate::experiment::Experiment;
 use crate::files::{name_of_run, to_be_typed};
 use crate::tasks::AnswerFormat;
-use crate::training::{self, Resume, RunFolder, RunResult};
+use crate::training::{self, Resume, RunFolder, RunResult, Trained, without_tests};
 use crate::{CheckpointChoice, Error, settings};
 
 /// Train a model, or continue a run that was stopped.
@@ -49,9 +49,9 @@ pub(super) struct TrainArgs {
     #[arg(long, requires = "resume", conflicts_with = "from")]
     other_data: bool,
 
-    /// Begin a new run with the weights of the run in this folder: on the experiment of that run, or on the one that is given, changed by
-    /// --set. The model's seed then changes nothing; --set task.seed=N changes the order of the samples
-    #[arg(long, value_name = "RUN", conflicts_with = "resume")]
+    /// Begin a new run with the weights of the run in this folder, or of a file that `export` has written: on the experiment that they were
+    /// trained by, or on the one that is given, changed by --set. The model's seed then changes nothing; --set task.seed=N changes the order of the samples
+    #[arg(long, value_name = "RUN|FILE", conflicts_with = "resume")]
     from: Option<PathBuf>,
 
     /// Which checkpoint of that run
@@ -96,10 +96,10 @@ impl TrainArgs {
             (Some(path), None) => Experiment::read_document(path)?,
             (Some(path), Some(from)) => {
                 let mut document = Experiment::read_document(path)?;
-                take_alphabet(&mut document, &RunFolder::open(from)?.document()?);
+                take_alphabet(&mut document, &Trained::open(from)?.document()?);
                 document
             }
-            (None, Some(from)) => document_of_run(&RunFolder::open(from)?, &self.assignments)?,
+            (None, Some(from)) => document_of(&Trained::open(from)?, &self.assignments)?,
             (None, None) => Experiment::default_document(),
         };
         if let Some(seed) = self.seed {
@@ -153,17 +153,17 @@ impl TrainArgs {
     }
 }
 
-/// The experiment of a run whose weights are taken. Where the task is another, its `[test]` and its curriculum need not fit.
-fn document_of_run(run: &RunFolder, assignments: &[String]) -> Result<Table, Error> {
-    let document = run.document()?;
+/// The experiment of a net whose weights are taken. Where the task is another, its `[test]` and its curriculum need not fit.
+fn document_of(trained: &Trained, assignments: &[String]) -> Result<Table, Error> {
+    let document = trained.document()?;
     if Experiment::from_document(document.clone(), assignments).is_ok() {
         return Ok(document);
     }
-    let own = run.document_of_task(assignments)?;
+    let own = without_tests(document.clone(), assignments);
     if own != document {
         tell!(
             "[test] and [training.curriculum] of {} do not fit these settings: they are left out",
-            run.path().display()
+            trained.path().display()
         );
     }
     Ok(own)

@@ -78,11 +78,15 @@ impl DeltaNetSettings {
         d_input: usize,
         device: &Device,
     ) -> Result<Stack<DeltaNet>, ConfigError> {
+        let layers = self.layers(d_input);
+        let layers = layers.iter().map(|layer| layer.try_init(device));
+        Stack::try_new(layers.collect::<Result<_, _>>()?)
+    }
+
+    pub(super) fn layers(&self, d_input: usize) -> Vec<DeltaNetConfig> {
         let widths = std::iter::once(d_input).chain(std::iter::repeat(self.d_hidden));
-        let layers = widths
-            .take(self.n_layers)
-            .map(|d_input| self.one_layer(d_input).try_init(device));
-        Ok(Stack::new(layers.collect::<Result<_, _>>()?))
+        let widths = widths.take(self.n_layers);
+        widths.map(|d_input| self.one_layer(d_input)).collect()
     }
 
     fn one_layer(&self, d_input: usize) -> DeltaNetConfig {

@@ -243,6 +243,28 @@ impl LayerConfig {
         }
     }
 
+    /// The layer as files describe it; nothing, where it is not one of fw-core's.
+    pub(super) fn in_file(&self, d_input: usize) -> Option<fw_core::LayerConfig> {
+        use fw_core::LayerConfig as File;
+        Some(match self {
+            LayerConfig::FastWeights(settings) => File::FastWeights(settings.layer(d_input)),
+            LayerConfig::DeltaNet(settings) => File::DeltaNet(settings.layers(d_input)),
+            LayerConfig::Rnn(settings) => File::Elman(settings.layer(d_input)),
+            LayerConfig::Irnn(settings) => {
+                File::Elman(ElmanConfig::irnn(d_input, settings.d_hidden))
+            }
+            LayerConfig::Lstm(settings) => File::Lstm(settings.layers(d_input)),
+            LayerConfig::Gru(settings) => File::Gru(settings.layer(d_input)),
+            LayerConfig::ALstm(settings) => File::AssociativeLstm(settings.layer(d_input)),
+            LayerConfig::NtmLstm(settings) => File::Ntm(settings.layer(d_input)),
+            LayerConfig::NtmFf(settings) => File::Ntm(settings.layer(d_input)),
+            LayerConfig::Sab(settings) => settings.wrapped().in_file(d_input),
+            LayerConfig::SelfAttention(settings) => settings.wrapped().in_file(d_input),
+            LayerConfig::Tbptt(settings) => settings.wrapped().in_file(d_input),
+            LayerConfig::EncoderDecoder(_) | LayerConfig::Own(_) => return None,
+        })
+    }
+
     /// What a report calls the mechanism: its kind, or the name that tells more.
     pub fn name(&self) -> String {
         match self {
@@ -370,11 +392,15 @@ impl RnnSettings {
 
 impl LstmSettings {
     fn layer(&self, d_input: usize, device: &Device) -> Result<Stack<Lstm>, ConfigError> {
+        let layers = self.layers(d_input);
+        let layers = layers.iter().map(|layer| layer.try_init(device));
+        Stack::try_new(layers.collect::<Result<_, _>>()?)
+    }
+
+    fn layers(&self, d_input: usize) -> Vec<LstmConfig> {
         let widths = std::iter::once(d_input).chain(std::iter::repeat(self.d_hidden));
-        let layers = widths
-            .take(self.n_layers)
-            .map(|d_input| self.one_layer(d_input).try_init(device));
-        Ok(Stack::new(layers.collect::<Result<_, _>>()?))
+        let widths = widths.take(self.n_layers);
+        widths.map(|d_input| self.one_layer(d_input)).collect()
     }
 
     fn one_layer(&self, d_input: usize) -> LstmConfig {

@@ -28,7 +28,7 @@ pub use layers::{
 };
 pub use recall::{CellKind, Limit, SabSettings, SelfAttentionSettings, TbpttSettings};
 pub use sample_trace::SampleTrace;
-pub use sequence_model::{EmbeddingSettings, SequenceModel, SequenceModelConfig};
+pub use sequence_model::{EmbeddingSettings, SequenceModelConfig};
 
 /// What the training loop asks of a model.
 pub trait Model: Module {
@@ -128,6 +128,13 @@ impl ModelConfig {
         self.surround(task, device, action).run(layer)
     }
 
+    /// The model as files describe it; nothing, where it is not one of fw-core's layers with what stands around it.
+    pub(crate) fn in_file(&self, task: &dyn Task) -> Option<fw_core::SequenceModelConfig> {
+        let around = self.around.surroundings(task.format());
+        let layer = self.layer.in_file(around.d_layer_input())?;
+        Some(fw_core::SequenceModelConfig { layer, around })
+    }
+
     fn surround<'a, A>(
         &'a self,
         task: &dyn Task,
@@ -143,7 +150,7 @@ impl ModelConfig {
     }
 }
 
-/// Puts a layer into a [`SequenceModel`].
+/// Puts a layer into a [`SequenceModel`](fw_core::SequenceModel).
 struct Surround<'a, A> {
     around: &'a SequenceModelConfig,
     format: Format,

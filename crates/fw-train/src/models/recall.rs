@@ -2,8 +2,8 @@
 
 use burn::tensor::Device;
 use fw_core::{
-    Combination, ElmanConfig, ExecutionPath, FastWeightsConfig, GruConfig, LstmConfig, SabConfig,
-    SabOutput, Score, Sparsifier,
+    CellConfig, Combination, ElmanConfig, ExecutionPath, FastWeightsConfig, GruConfig, LstmConfig,
+    SabConfig, SabOutput, Score, Sparsifier,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -199,6 +199,21 @@ impl Wrapped {
                 let cell = FastWeightsConfig::new(d_input, d_hidden).try_init(device)?;
                 action.run(config.try_init(cell, device)?)
             }
+        }
+    }
+
+    pub(super) fn in_file(&self, d_input: usize) -> fw_core::LayerConfig {
+        let d_hidden = self.d_hidden;
+        fw_core::LayerConfig::Sab {
+            sab: self.config.clone(),
+            cell: match self.cell {
+                CellKind::Lstm => CellConfig::Lstm(LstmConfig::new(d_input, d_hidden)),
+                CellKind::Gru => CellConfig::Gru(GruConfig::new(d_input, d_hidden)),
+                CellKind::Rnn => CellConfig::Elman(ElmanConfig::new(d_input, d_hidden)),
+                CellKind::FastWeights => {
+                    CellConfig::FastWeights(FastWeightsConfig::new(d_input, d_hidden))
+                }
+            },
         }
     }
 

@@ -1,12 +1,7 @@
 //! A recurrent layer that reads a sequence and answers at its steps, or after the last one.
 
-use burn::module::Module;
-use burn::nn::{Embedding, EmbeddingConfig, Initializer, Linear, LinearConfig};
-use burn::tensor::activation::relu;
-use burn::tensor::module::embedding;
 use burn::tensor::{Device, Tensor};
-use fw_core::Recurrent;
-use fw_core::ops::project_linear;
+use fw_core::{Answers, Reads, Recurrent, SequenceModel, Surroundings};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -75,15 +70,34 @@ impl SequenceModelConfig {
         })
     }
 
+    /// The same as fw-core has it, for a task's format.
+    pub fn surroundings(&self, format: Format) -> Surroundings {
+        let reads = match (format.input, &self.embedding) {
+            (InputFormat::Vectors { d_input }, _) => Reads::Vectors { d_input },
+            (InputFormat::Tokens { n_tokens }, embedding) => Reads::Tokens {
+                n_tokens,
+                d_embedding: embedding
+                    .as_ref()
+                    .map_or(0, |embedding| embedding.d_embedding),
+                embedding_std: embedding
+                    .as_ref()
+                    .map_or(1.0, |embedding| embedding.embedding_std),
+            },
+        };
+        Surroundings {
+            reads,
+            d_head: self.d_head,
+            d_output: format.d_output(),
+            answers: match format.is_answered_at_the_end() {
+                true => Answers::LastStep,
+                false => Answers::EveryStep,
+            },
+        }
+    }
+
     /// The width that the recurrent layer has to read.
     pub fn d_layer_input(&self, format: Format) -> usize {
-        match (format.input, &self.embedding) {
-            (InputFormat::Vectors { d_input }, _) => d_input,
-            (InputFormat::Tokens { .. }, Some(embedding)) if embedding.d_embedding > 0 => {
-                embedding.d_embedding
-            }
-            (InputFormat::Tokens { n_tokens }, _) => n_tokens,
-        }
+        self.surroundings(format).d_layer_input()
     }
 
     /// The model around a layer. Its parameters are drawn here, from the random numbers that `device.seed` begins.
@@ -93,87 +107,9 @@ impl SequenceModelConfig {
         layer: R,
         device: &Device,
     ) -> SequenceModel<R> {
-        let d_layer = layer.d_output();
-        let (head, d_last) = match self.d_head {
-            0 => (None, d_layer),
-            width => (Some(LinearConfig::new(d_layer, width).init(device)), width),
-        };
-        let n_tokens = match format.input {
-            InputFormat::Tokens { n_tokens } => n_tokens,
-            InputFormat::Vectors { .. } => 0,
-        };
-        let embedding = self.embedding.as_ref();
-        let embedding = embedding.filter(|embedding| embedding.d_embedding > 0);
-        let embedding = embedding.map(|embedding| {
-            EmbeddingConfig::new(n_tokens, embedding.d_embedding)
-                .with_initializer(Initializer::Normal {
-                    mean: 0.0,
-                    std: embedding.embedding_std,
-                })
-                .init(device)
-        });
-        let model = SequenceModel {
-            embedding,
-            layer,
-            head,
-            output: LinearConfig::new(d_last, format.d_output()).init(device),
-            n_tokens,
-            answers_at_the_end: format.is_answered_at_the_end(),
-        };
+        let model = self.surroundings(format).init(layer, device);
         super::draw_parameters(&model);
         model
-    }
-}
-
-/// A recurrent layer R between what a task gives and what it asks for.
-///
-/// ```text
-/// x_t      = relu(E[token_t])                 or a one-hot vector, or the task's own vector
-/// y_t      = R(x_1 .. x_t)                    t = 1..T
-/// logits_t = relu(y_t W + b) W' + b'          or y_t W' + b'; at every step, or after the last one
-/// ```
-///
-/// # Shapes
-/// - inputs: tokens `[batch_size, seq_length]`, or vectors `[batch_size, seq_length, d_input]`
-/// - logits: `[batch_size, seq_length, d_output]`, or `[batch_size, 1, d_output]`
-#[derive(Module, Debug)]
-pub struct SequenceModel<R: Module> {
-    embedding: Option<Embedding>,
-    layer: R,
-    head: Option<Linear>,
-    output: Linear,
-    /// 0 where the task has vectors.
-    n_tokens: usize,
-    answers_at_the_end: bool,
-}
-
-impl<R: Recurrent> SequenceModel<R> {
-    /// What the layer reads for each token there is, `[n_tokens, any]`.
-    fn token_table(&self) -> Tensor<2> {
-        match &self.embedding {
-            Some(table) => relu(table.weight.val()),
-            None => Tensor::eye(self.n_tokens, &self.output.weight.val().device()),
-        }
-    }
-
-    fn outputs(&self, inputs: Inputs, state: Option<R::State>) -> (Tensor<3>, R::State) {
-        match inputs {
-            Inputs::Vectors(vectors) => self.layer.forward(vectors, state),
-            Inputs::Tokens(tokens) => {
-                // What depends on a token alone is computed once for each token there is, not for each that is read.
-                let table = self.token_table().unsqueeze_dim(0);
-                let table = self.layer.project(table).squeeze_dim(0);
-                let projected = embedding(table, tokens);
-                self.layer.forward_projected(projected, state)
-            }
-        }
-    }
-
-    fn vectors(&self, inputs: Inputs) -> Tensor<3> {
-        match inputs {
-            Inputs::Vectors(vectors) => vectors,
-            Inputs::Tokens(tokens) => embedding(self.token_table(), tokens),
-        }
     }
 }
 
@@ -181,19 +117,7 @@ impl<R: Layer> Model for SequenceModel<R> {
     type State = R::State;
 
     fn logits_from(&self, inputs: Inputs, state: Option<R::State>) -> (Tensor<3>, R::State) {
-        let (outputs, state) = self.outputs(inputs, state);
-        let outputs = match self.answers_at_the_end {
-            true => {
-                let last = outputs.dims()[1] - 1;
-                outputs.narrow(1, last, 1)
-            }
-            false => outputs,
-        };
-        let outputs = match &self.head {
-            Some(head) => relu(project_linear(head, outputs)),
-            None => outputs,
-        };
-        (project_linear(&self.output, outputs), state)
+        SequenceModel::logits_from(self, inputs, state)
     }
 
     fn state_size(&self, seq_length: usize) -> usize {

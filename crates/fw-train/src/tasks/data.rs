@@ -45,6 +45,15 @@ impl DataFile {
         }
     }
 
+    /// The same without the folder that it lay in.
+    pub(crate) fn without_folder(self) -> Self {
+        let name = self.path.file_name().unwrap_or_default();
+        DataFile {
+            path: name.into(),
+            ..self
+        }
+    }
+
     /// Whether it was read by another task than that of the run itself.
     pub(crate) fn is_of_another_task(&self) -> bool {
         self.name.contains(": ")

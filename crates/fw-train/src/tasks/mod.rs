@@ -32,6 +32,7 @@ pub use cifar10::SequentialCifar10;
 pub use copy::Copy;
 pub use copy_memory::CopyMemory;
 pub use data::DataFile;
+pub use fw_core::Inputs;
 pub use generated::{Generated, Generator, Range, Splits};
 pub use mnist::PixelMnist;
 pub use mqar::MultiQueryRecall;
@@ -39,8 +40,8 @@ pub use n_grams::NGrams;
 pub use priority_sort::PrioritySort;
 pub use repeat_copy::RepeatCopy;
 pub use sample::{
-    Answer, AnswerFormat, Batch, Format, Input, InputFormat, Inputs, NUMBER_TOLERANCE, Sample,
-    StepClass, Targets, VectorSample,
+    Answer, AnswerFormat, Batch, Format, Input, InputFormat, NUMBER_TOLERANCE, Sample, StepClass,
+    Targets, VectorSample,
 };
 pub use text::{CharacterLanguage, Symbols};
 pub use transduction::{Transduction, Transform};

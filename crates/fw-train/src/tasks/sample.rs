@@ -1,6 +1,7 @@
 //! One sample, and many as tensors.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use fw_core::Inputs;
 
 use crate::tasks::Symbols;
 
@@ -225,31 +226,6 @@ pub struct Batch {
     pub inputs: Inputs,
     /// What it should answer.
     pub targets: Targets,
-}
-
-/// What a model reads.
-#[derive(Clone, Debug)]
-pub enum Inputs {
-    /// `[batch_size, seq_length]`, the token 0 behind the end of a shorter sequence
-    Tokens(Tensor<2, Int>),
-    /// `[batch_size, seq_length, d_input]`, zeros behind the end of a shorter sequence
-    Vectors(Tensor<3>),
-}
-
-impl Inputs {
-    /// The last step alone.
-    pub(crate) fn last_step(&self) -> Inputs {
-        match self {
-            Inputs::Tokens(tokens) => {
-                let last = tokens.dims()[1] - 1;
-                Inputs::Tokens(tokens.clone().narrow(1, last, 1))
-            }
-            Inputs::Vectors(vectors) => {
-                let last = vectors.dims()[1] - 1;
-                Inputs::Vectors(vectors.clone().narrow(1, last, 1))
-            }
-        }
-    }
 }
 
 /// What a model should answer. `steps` is the sequence's length, or 1 where the only answer comes after the last step.

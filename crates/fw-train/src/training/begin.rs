@@ -11,12 +11,12 @@ use crate::files::{absolute, to_be_typed};
 use crate::models::{Layer, LayerConfig, Model, WithModel};
 use crate::settings::{self, Change};
 use crate::tasks::{DataFile, Split};
-use crate::training::checkpoint::Checkpoint;
 use crate::training::history::{self, BURN, Origin, VERSION};
 use crate::training::optimizer::Schedule;
 use crate::training::order::Windows;
 use crate::training::record::{Environment, RunResult};
 use crate::training::run_folder::RunFolder;
+use crate::training::trained::{SavedModel, Trained};
 use crate::training::trainer::Session;
 use crate::{CheckpointChoice, Error};
 
@@ -37,7 +37,7 @@ pub fn train(
     run_to_end(&run, experiment)
 }
 
-/// The same for a run whose first weights are those of another run's checkpoint. The optimiser begins anew.
+/// The same for a run whose first weights are those of another run's checkpoint, or of a file that was [exported](crate::training::export) from one. The optimiser begins anew.
 ///
 /// # Errors
 /// As [`train`], and if the other run's net is not the one that `experiment` describes.
@@ -52,8 +52,8 @@ pub fn train_from(
     if let LayerConfig::Own(own) = &experiment.model.layer {
         return Err(own.only_in_its_program());
     }
-    let run = RunFolder::open(other)?;
-    let trained = run.experiment(&[])?;
+    let from = Trained::open(other)?;
+    let trained = from.experiment(&[])?;
     let refused = |field: &str, [there, here]: [&str; 2]| {
         Err(Error::usage(format!(
             "{} cannot be trained from: {field} is {there} there and {here} here; it must be the same, since the weights are of that net",
@@ -72,7 +72,7 @@ pub fn train_from(
         return refused("what is read and answered", [&formats[0], &formats[1]]);
     }
     let devices = devices.into();
-    let checkpoint = run.checkpoint(choice)?;
+    let saved = from.saved(choice)?;
     let [before, now] =
         [&trained, experiment].map(|experiment| settings::table_of(&experiment.model));
     let different = settings::differences(&before, &now);
@@ -83,7 +83,7 @@ pub fn train_from(
     let device = &devices.open()?[0];
     let load = |experiment: &Experiment| {
         let (model, task) = (&experiment.model, experiment.task.task());
-        model.with_model(task, 0, device, Load(&checkpoint))
+        model.with_model(task, 0, device, Load(&saved))
     };
     // A checkpoint that is damaged fits nothing.
     load(&trained)?;
@@ -100,7 +100,7 @@ pub fn train_from(
     }
     let origin = Origin {
         run: absolute(other)?,
-        step: checkpoint.step,
+        step: saved.step(),
     };
     let [before, now] = [&trained, experiment].map(settings::table_of);
     let changed = settings::differences(&before, &now);
@@ -109,7 +109,7 @@ pub fn train_from(
 }
 
 /// Loads a checkpoint into a model, to see whether it fits.
-struct Load<'a>(&'a Checkpoint);
+struct Load<'a>(&'a SavedModel);
 
 impl WithModel for Load<'_> {
     type Output = ();

@@ -19,6 +19,7 @@ mod samples;
 mod stop;
 mod team;
 mod threshold;
+mod trained;
 mod trainer;
 
 use std::collections::BTreeMap;
@@ -41,11 +42,12 @@ pub(crate) use memory::{memory_now, peak_memory, reset_peak_memory};
 pub use optimizer::{OptimizerConfig, OptimizerKind, Schedule};
 pub use record::{Environment, Record, RecordSplit, RunResult, SliceResult};
 pub use run_folder::RunFolder;
-pub(crate) use run_folder::pretty_json;
+pub(crate) use run_folder::{pretty_json, without_tests};
 pub use samples::{KeptMap, KeptSample};
 pub(crate) use stop::is_stop_asked_for;
 pub use stop::stop_flag;
 pub use threshold::Threshold;
+pub use trained::{NetFile, PRETRAINED, SavedModel, Trained, export};
 
 /// The `[training]` section of an experiment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

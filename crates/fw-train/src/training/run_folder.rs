@@ -122,17 +122,9 @@ impl RunFolder {
         Experiment::read_document(&self.file(CONFIG)).map_err(|error| self.damaged_config(error))
     }
 
-    /// The same for assignments that change the task: another need not have easier ones, or those that this one was tested on.
+    /// The same for assignments, which may change the task.
     pub(crate) fn document_of_task(&self, assignments: &[String]) -> Result<Table, Error> {
-        let mut document = self.document()?;
-        if assignments.iter().any(|text| settings::is_of(text, "task")) {
-            document.remove("test");
-            document.remove("goal");
-            if let Some(Value::Table(training)) = document.get_mut("training") {
-                training.remove("curriculum");
-            }
-        }
-        Ok(document)
+        Ok(without_tests(self.document()?, assignments))
     }
 
     fn damaged_config(&self, error: Error) -> Error {
@@ -224,36 +216,9 @@ impl RunFolder {
         data.find(|data| !data.is_empty())
     }
 
-    /// What is said where other files were read now than the run has read: the first that is new, gone or not what it was. Of a run that
-    /// version 0.1.0 has made nothing is known.
+    /// What is said where other files were read now than the run has read. Of a run that version 0.1.0 has made nothing is known.
     pub(crate) fn other_data(&self, read: &[DataFile]) -> Option<String> {
-        let known = self.data()?;
-        let run = self.path.display();
-        let of_name =
-            |files: &[DataFile], name: &str| files.iter().find(|file| file.name == name).cloned();
-        for file in read {
-            let (path, name) = (file.path.display(), &file.name);
-            let Some(before) = of_name(&known, name) else {
-                return Some(format!(
-                    "{path} is read as {name}; {run} has read none such"
-                ));
-            };
-            if !before.is_same(file) {
-                return Some(format!(
-                    "{path} is not what {run} has read as its {name}: {} bytes, SHA-256 {:.12}.., and not {} bytes, SHA-256 {:.12}..",
-                    file.bytes, file.sha256, before.bytes, before.sha256
-                ));
-            }
-        }
-        // Those of other tasks, that of a test or a curriculum, are not read by everybody.
-        let own = known.iter().filter(|file| !file.is_of_another_task());
-        let mut gone = own.filter(|file| of_name(read, &file.name).is_none());
-        let file = gone.next()?;
-        Some(format!(
-            "{run} has read {} as its {}; none such is read now",
-            file.path.display(),
-            file.name
-        ))
+        other_data(&self.path, &self.data()?, read)
     }
 
     /// Refuses another experiment than that of this run.
@@ -448,6 +413,48 @@ impl RunFolder {
         let path = self.file(name);
         fs::read(&path).map_err(Error::file("read", &path))
     }
+}
+
+/// An experiment for assignments that change the task: another need not have easier ones, or those that this one was tested on.
+pub(crate) fn without_tests(mut document: Table, assignments: &[String]) -> Table {
+    if assignments.iter().any(|text| settings::is_of(text, "task")) {
+        document.remove("test");
+        document.remove("goal");
+        if let Some(Value::Table(training)) = document.get_mut("training") {
+            training.remove("curriculum");
+        }
+    }
+    document
+}
+
+/// What is said where other files were read now than a net was trained on: the first that is new, gone or not what it was.
+pub(super) fn other_data(trained: &Path, known: &[DataFile], read: &[DataFile]) -> Option<String> {
+    let run = trained.display();
+    let of_name =
+        |files: &[DataFile], name: &str| files.iter().find(|file| file.name == name).cloned();
+    for file in read {
+        let (path, name) = (file.path.display(), &file.name);
+        let Some(before) = of_name(known, name) else {
+            return Some(format!(
+                "{path} is read as {name}; {run} has read none such"
+            ));
+        };
+        if !before.is_same(file) {
+            return Some(format!(
+                "{path} is not what {run} has read as its {name}: {} bytes, SHA-256 {:.12}.., and not {} bytes, SHA-256 {:.12}..",
+                file.bytes, file.sha256, before.bytes, before.sha256
+            ));
+        }
+    }
+    // Those of other tasks, that of a test or a curriculum, are not read by everybody.
+    let own = known.iter().filter(|file| !file.is_of_another_task());
+    let mut gone = own.filter(|file| of_name(read, &file.name).is_none());
+    let file = gone.next()?;
+    Some(format!(
+        "{run} has read {} as its {}; none such is read now",
+        file.path.display(),
+        file.name
+    ))
 }
 
 /// What `metrics.jsonl` holds.

@@ -23,6 +23,7 @@ use crate::training::run_folder::RunFolder;
 use crate::training::samples::keep_samples;
 use crate::training::stop::is_stop_asked_for;
 use crate::training::team::{Logged, Team, sum_gradients, with_summed_gradients};
+use crate::training::trained::SavedModel;
 use crate::training::{Curriculum, EarlyStop};
 use crate::{CheckpointChoice, Error};
 
@@ -300,8 +301,8 @@ impl<'a> Session<'a> {
             let model = match origin {
                 None => model,
                 Some(origin) => {
-                    let folder = RunFolder::open(&origin.run)?.checkpoints();
-                    let model = Checkpoint::at(&folder, origin.step)?.load_model(model)?;
+                    let saved = SavedModel::of_origin(&origin.run, origin.step)?;
+                    let model = saved.load_model(model)?;
                     // From here on the other run is not needed.
                     let folder = self.run.checkpoints();
                     Checkpoint::write(&folder, &model, &optimizer, None, &progress)?;

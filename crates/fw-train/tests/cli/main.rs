@@ -5,6 +5,7 @@ mod compare;
 mod damage;
 mod data;
 mod delta_net;
+mod export;
 mod further;
 mod goals;
 mod machines;

@@ -1,0 +1,371 @@
+//! A recurrent layer with what stands around it: an embedding before it, and a head behind it that answers.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use burn::module::Module;
+use burn::nn::{Embedding, EmbeddingConfig, Initializer, Linear, LinearConfig};
+use burn::tensor::activation::relu;
+use burn::tensor::module::embedding;
+use burn::tensor::{Device, Int, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::ops::project_linear;
+use crate::{
+    AssociativeLstmConfig, ConfigError, DeltaNetConfig, ElmanConfig, FastWeightsConfig, GruConfig,
+    LstmConfig, NtmConfig, Recurrent, SabConfig, Stack,
+};
+
+/// Configuration of a [`SequenceModel`] whose layer is one of this crate: what is written into files.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SequenceModelConfig {
+    /// The recurrent layer.
+    pub layer: LayerConfig,
+    /// What stands before and behind it.
+    pub around: Surroundings,
+}
+
+/// A recurrent layer of this crate, by kind.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LayerConfig {
+    /// [`FastWeights`](crate::FastWeights).
+    FastWeights(FastWeightsConfig),
+    /// [`DeltaNet`](crate::DeltaNet)s upon each other.
+    DeltaNet(Vec<DeltaNetConfig>),
+    /// [`Elman`](crate::Elman).
+    Elman(ElmanConfig),
+    /// [`Lstm`](crate::Lstm)s upon each other.
+    Lstm(Vec<LstmConfig>),
+    /// [`Gru`](crate::Gru).
+    Gru(GruConfig),
+    /// [`AssociativeLstm`](crate::AssociativeLstm).
+    AssociativeLstm(AssociativeLstmConfig),
+    /// [`Ntm`](crate::Ntm).
+    Ntm(NtmConfig),
+    /// [`Sab`](crate::Sab) over a cell.
+    Sab {
+        /// What wraps the cell.
+        sab: SabConfig,
+        /// The cell.
+        cell: CellConfig,
+    },
+}
+
+/// A cell that [`Sab`](crate::Sab) wraps, by kind.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CellConfig {
+    /// [`Elman`](crate::Elman).
+    Elman(ElmanConfig),
+    /// [`Lstm`](crate::Lstm).
+    Lstm(LstmConfig),
+    /// [`Gru`](crate::Gru).
+    Gru(GruConfig),
+    /// [`FastWeights`](crate::FastWeights).
+    FastWeights(FastWeightsConfig),
+}
+
+/// What stands before and behind the layer of a [`SequenceModel`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Surroundings {
+    /// What is read.
+    pub reads: Reads,
+    /// Width of the ReLU layer between the recurrent layer and the answer; 0 leaves it out.
+    pub d_head: usize,
+    /// Width of an answer.
+    pub d_output: usize,
+    /// Where is answered.
+    pub answers: Answers,
+}
+
+/// What a [`SequenceModel`] reads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reads {
+    /// One of so many tokens at each step.
+    Tokens {
+        /// How many there are.
+        n_tokens: usize,
+        /// Width of a token's embedding, which a ReLU follows. 0 leaves it out: the layer reads one-hot vectors.
+        d_embedding: usize,
+        /// Standard deviation of the embedding's start values, which are normal.
+        embedding_std: f64,
+    },
+    /// A vector at each step, which the layer reads as it is.
+    Vectors {
+        /// Its width.
+        d_input: usize,
+    },
+}
+
+/// Where a [`SequenceModel`] answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answers {
+    /// At every step.
+    EveryStep,
+    /// After the last step alone.
+    LastStep,
+}
+
+/// What a model reads.
+#[derive(Clone, Debug)]
+pub enum Inputs {
+    /// `[batch_size, seq_length]`, the token 0 behind the end of a shorter sequence
+    Tokens(Tensor<2, Int>),
+    /// `[batch_size, seq_length, d_input]`, zeros behind the end of a shorter sequence
+    Vectors(Tensor<3>),
+}
+
+impl Inputs {
+    /// The last step alone.
+    pub fn last_step(&self) -> Inputs {
+        match self {
+            Inputs::Tokens(tokens) => {
+                let last = tokens.dims()[1] - 1;
+                Inputs::Tokens(tokens.clone().narrow(1, last, 1))
+            }
+            Inputs::Vectors(vectors) => {
+                let last = vectors.dims()[1] - 1;
+                Inputs::Vectors(vectors.clone().narrow(1, last, 1))
+            }
+        }
+    }
+}
+
+/// A recurrent layer R between what is read and what is answered.
+///
+/// ```text
+/// x_t      = relu(E[token_t])                 or a one-hot vector, or the vector that is read
+/// y_t      = R(x_1 .. x_t)                    t = 1..T
+/// logits_t = relu(y_t W + b) W' + b'          or y_t W' + b'; at every step, or after the last one
+/// ```
+///
+/// where E is [`embedding`](Self::embedding), W and b are [`head`](Self::head), and W' and b' [`output`](Self::output).
+///
+/// # Shapes
+/// - inputs: tokens `[batch_size, seq_length]`, or vectors `[batch_size, seq_length, d_input]`
+/// - logits: `[batch_size, seq_length, d_output]`, or `[batch_size, 1, d_output]`
+///
+/// # Example
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use fw_core::{Answers, GruConfig, Inputs, Reads, Surroundings};
+///
+/// let device = Device::flex();
+/// let around = Surroundings {
+///     reads: Reads::Tokens { n_tokens: 10, d_embedding: 4, embedding_std: 1.0 },
+///     d_head: 0,
+///     d_output: 3,
+///     answers: Answers::LastStep,
+/// };
+/// let gru = GruConfig::new(around.d_layer_input(), 8).init(&device);
+/// let model = around.init(gru, &device);
+/// let (logits, state) = model.logits_from(Inputs::Tokens(Tensor::zeros([2, 5], &device)), None);
+/// assert_eq!(logits.dims(), [2, 1, 3]);
+/// assert_eq!(state.dims(), [2, 8]);
+/// ```
+#[derive(Module, Debug)]
+pub struct SequenceModel<R: Module> {
+    /// E, if tokens are embedded.
+    pub embedding: Option<Embedding>,
+    /// R.
+    pub layer: R,
+    /// The ReLU layer, if there is one.
+    pub head: Option<Linear>,
+    /// What answers.
+    pub output: Linear,
+    /// 0 where vectors are read.
+    n_tokens: usize,
+    answers_at_the_end: bool,
+}
+
+/// A [`SequenceModel`] whose layer is not known by its type.
+pub trait SequenceNet: core::fmt::Debug + Send {
+    /// What is answered: logits.
+    ///
+    /// # Shapes
+    /// As [`SequenceModel`].
+    fn logits(&self, inputs: Inputs) -> Tensor<3>;
+
+    /// Numbers carried for each sample after `seq_length` steps.
+    fn state_size(&self, seq_length: usize) -> usize;
+}
+
+impl Surroundings {
+    /// The width that the recurrent layer has to read.
+    pub fn d_layer_input(&self) -> usize {
+        match self.reads {
+            Reads::Vectors { d_input } => d_input,
+            Reads::Tokens {
+                n_tokens,
+                d_embedding: 0,
+                ..
+            } => n_tokens,
+            Reads::Tokens { d_embedding, .. } => d_embedding,
+        }
+    }
+
+    /// The model around a layer, with fresh parameters on `device`.
+    pub fn init<R: Recurrent>(&self, layer: R, device: &Device) -> SequenceModel<R> {
+        let d_layer = layer.d_output();
+        let (head, d_last) = match self.d_head {
+            0 => (None, d_layer),
+            width => (Some(LinearConfig::new(d_layer, width).init(device)), width),
+        };
+        let (n_tokens, embedding) = match self.reads {
+            Reads::Vectors { .. } => (0, None),
+            Reads::Tokens {
+                n_tokens,
+                d_embedding,
+                embedding_std: std,
+            } => {
+                let initializer = Initializer::Normal { mean: 0.0, std };
+                let table = EmbeddingConfig::new(n_tokens, d_embedding);
+                let table = table.with_initializer(initializer);
+                (n_tokens, (d_embedding > 0).then(|| table.init(device)))
+            }
+        };
+        SequenceModel {
+            embedding,
+            layer,
+            head,
+            output: LinearConfig::new(d_last, self.d_output).init(device),
+            n_tokens,
+            answers_at_the_end: self.answers == Answers::LastStep,
+        }
+    }
+}
+
+impl SequenceModelConfig {
+    /// The model, with fresh parameters on `device`.
+    ///
+    /// # Errors
+    /// If a layer's configuration breaks a rule.
+    pub fn init(&self, device: &Device) -> Result<Box<dyn SequenceNet>, ConfigError> {
+        struct Any<'a>(&'a Surroundings, &'a Device);
+        impl WithLayer for Any<'_> {
+            type Output = Box<dyn SequenceNet>;
+
+            fn run<R: LayerOfFiles>(self, layer: R) -> Self::Output {
+                Box::new(self.0.init(layer, self.1))
+            }
+        }
+        self.layer.with_layer(device, Any(&self.around, device))
+    }
+}
+
+/// What a layer must be able to do to be put into files.
+#[cfg(feature = "weights")]
+pub(crate) trait LayerOfFiles: Recurrent + crate::weights::Portable + 'static {}
+#[cfg(feature = "weights")]
+impl<R: Recurrent + crate::weights::Portable + 'static> LayerOfFiles for R {}
+#[cfg(not(feature = "weights"))]
+pub(crate) trait LayerOfFiles: Recurrent + 'static {}
+#[cfg(not(feature = "weights"))]
+impl<R: Recurrent + 'static> LayerOfFiles for R {}
+
+/// What to do with a layer whose type depends on its configuration.
+pub(crate) trait WithLayer {
+    type Output;
+
+    fn run<R: LayerOfFiles>(self, layer: R) -> Self::Output;
+}
+
+impl LayerConfig {
+    /// Builds the layer and hands it to `action`.
+    pub(crate) fn with_layer<A: WithLayer>(
+        &self,
+        device: &Device,
+        action: A,
+    ) -> Result<A::Output, ConfigError> {
+        Ok(match self {
+            LayerConfig::FastWeights(config) => action.run(config.try_init(device)?),
+            LayerConfig::DeltaNet(configs) => {
+                let layers = configs.iter().map(|config| config.try_init(device));
+                action.run(Stack::try_new(layers.collect::<Result<_, _>>()?)?)
+            }
+            LayerConfig::Elman(config) => action.run(config.try_init(device)?),
+            LayerConfig::Lstm(configs) => {
+                let layers = configs.iter().map(|config| config.try_init(device));
+                action.run(Stack::try_new(layers.collect::<Result<_, _>>()?)?)
+            }
+            LayerConfig::Gru(config) => action.run(config.try_init(device)?),
+            LayerConfig::AssociativeLstm(config) => action.run(config.try_init(device)?),
+            LayerConfig::Ntm(config) => action.run(config.try_init(device)?),
+            LayerConfig::Sab { sab, cell } => match cell {
+                CellConfig::Elman(cell) => {
+                    action.run(sab.try_init(cell.try_init(device)?, device)?)
+                }
+                CellConfig::Lstm(cell) => action.run(sab.try_init(cell.try_init(device)?, device)?),
+                CellConfig::Gru(cell) => action.run(sab.try_init(cell.try_init(device)?, device)?),
+                CellConfig::FastWeights(cell) => {
+                    action.run(sab.try_init(cell.try_init(device)?, device)?)
+                }
+            },
+        })
+    }
+}
+
+impl<R: Recurrent> SequenceModel<R> {
+    /// What is answered from a state, or else from the layer's first; and the state after the last step.
+    ///
+    /// # Panics
+    /// If what is read is not what the model reads.
+    pub fn logits_from(&self, inputs: Inputs, state: Option<R::State>) -> (Tensor<3>, R::State) {
+        let (outputs, state) = self.outputs(inputs, state);
+        let outputs = match self.answers_at_the_end {
+            true => {
+                let last = outputs.dims()[1] - 1;
+                outputs.narrow(1, last, 1)
+            }
+            false => outputs,
+        };
+        let outputs = match &self.head {
+            Some(head) => relu(project_linear(head, outputs)),
+            None => outputs,
+        };
+        (project_linear(&self.output, outputs), state)
+    }
+
+    /// What the layer reads, `[batch_size, seq_length, any]`.
+    pub fn vectors(&self, inputs: Inputs) -> Tensor<3> {
+        match inputs {
+            Inputs::Vectors(vectors) => vectors,
+            Inputs::Tokens(tokens) => embedding(self.token_table(), tokens),
+        }
+    }
+
+    /// What the layer reads for each token there is, `[n_tokens, any]`.
+    fn token_table(&self) -> Tensor<2> {
+        match &self.embedding {
+            Some(table) => relu(table.weight.val()),
+            None => Tensor::eye(self.n_tokens, &self.output.weight.val().device()),
+        }
+    }
+
+    fn outputs(&self, inputs: Inputs, state: Option<R::State>) -> (Tensor<3>, R::State) {
+        match inputs {
+            Inputs::Vectors(vectors) => self.layer.forward(vectors, state),
+            Inputs::Tokens(tokens) => {
+                // What depends on a token alone is computed once for each token there is, not for each that is read.
+                let table = self.token_table().unsqueeze_dim(0);
+                let table = self.layer.project(table).squeeze_dim(0);
+                let projected = embedding(table, tokens);
+                self.layer.forward_projected(projected, state)
+            }
+        }
+    }
+}
+
+impl<R: Recurrent> SequenceNet for SequenceModel<R> {
+    fn logits(&self, inputs: Inputs) -> Tensor<3> {
+        self.logits_from(inputs, None).0
+    }
+
+    fn state_size(&self, seq_length: usize) -> usize {
+        self.layer.state_size(seq_length)
+    }
+}
