@@ -1,6 +1,7 @@
 //! A recurrent layer with what stands around it: an embedding before it, and a head behind it that answers.
 
 use alloc::boxed::Box;
+use alloc::format;
 use alloc::vec::Vec;
 
 use burn::module::Module;
@@ -10,6 +11,7 @@ use burn::tensor::module::embedding;
 use burn::tensor::{Device, Int, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::error::{require, require_size};
 use crate::ops::project_linear;
 use crate::{
     AssociativeLstmConfig, ConfigError, DeltaNetConfig, ElmanConfig, FastWeightsConfig, GruConfig,
@@ -28,6 +30,7 @@ pub struct SequenceModelConfig {
 /// A recurrent layer of this crate, by kind.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum LayerConfig {
     /// [`FastWeights`](crate::FastWeights).
     FastWeights(FastWeightsConfig),
@@ -55,6 +58,7 @@ pub enum LayerConfig {
 /// A cell that [`Sab`](crate::Sab) wraps, by kind.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum CellConfig {
     /// [`Elman`](crate::Elman).
     Elman(ElmanConfig),
@@ -75,7 +79,7 @@ pub struct Surroundings {
     pub d_head: usize,
     /// Width of an answer.
     pub d_output: usize,
-    /// Where is answered.
+    /// At which steps the model answers.
     pub answers: Answers,
 }
 
@@ -99,7 +103,7 @@ pub enum Reads {
     },
 }
 
-/// Where a [`SequenceModel`] answers.
+/// At which steps a [`SequenceModel`] answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answers {
@@ -188,6 +192,9 @@ pub trait SequenceNet: core::fmt::Debug + Send {
     ///
     /// # Shapes
     /// As [`SequenceModel`].
+    ///
+    /// # Panics
+    /// As [`SequenceModel::logits_from`].
     fn logits(&self, inputs: Inputs) -> Tensor<3>;
 
     /// Numbers carried for each sample after `seq_length` steps.
@@ -240,11 +247,39 @@ impl Surroundings {
 }
 
 impl SequenceModelConfig {
+    /// Checks what stands around the layer, and that the layer reads what is before it. A layer's own configuration is checked when it is built.
+    ///
+    /// # Errors
+    /// A size of 0, a standard deviation that is not above 0, or a layer of another width.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let Surroundings {
+            reads, d_output, ..
+        } = &self.around;
+        require_size("d_output", *d_output)?;
+        match reads {
+            Reads::Vectors { d_input } => require_size("d_input", *d_input)?,
+            Reads::Tokens {
+                n_tokens,
+                embedding_std: std,
+                ..
+            } => {
+                require_size("n_tokens", *n_tokens)?;
+                let is_positive = std.is_finite() && *std > 0.0;
+                require(is_positive, "embedding_std", std, "be a number above 0")?;
+            }
+        }
+        let (read, given) = (self.layer.d_input(), self.around.d_layer_input());
+        let value = format!("{read}, and what is before the layer is {given} wide");
+        let rule = "be the same";
+        require(read == given, "d_input", value, rule)
+    }
+
     /// The model, with fresh parameters on `device`.
     ///
     /// # Errors
     /// If a layer's configuration breaks a rule.
     pub fn init(&self, device: &Device) -> Result<Box<dyn SequenceNet>, ConfigError> {
+        self.validate()?;
         struct Any<'a>(&'a Surroundings, &'a Device);
         impl WithLayer for Any<'_> {
             type Output = Box<dyn SequenceNet>;
@@ -275,6 +310,25 @@ pub(crate) trait WithLayer {
 }
 
 impl LayerConfig {
+    /// Width of what the layer reads; 0 of no layers.
+    fn d_input(&self) -> usize {
+        match self {
+            LayerConfig::FastWeights(config) => config.d_input,
+            LayerConfig::DeltaNet(configs) => configs.first().map_or(0, |config| config.d_input),
+            LayerConfig::Elman(config) => config.d_input,
+            LayerConfig::Lstm(configs) => configs.first().map_or(0, |config| config.d_input),
+            LayerConfig::Gru(config) => config.d_input,
+            LayerConfig::AssociativeLstm(config) => config.d_input,
+            LayerConfig::Ntm(config) => config.d_input,
+            LayerConfig::Sab { cell, .. } => match cell {
+                CellConfig::Elman(config) => config.d_input,
+                CellConfig::Lstm(config) => config.d_input,
+                CellConfig::Gru(config) => config.d_input,
+                CellConfig::FastWeights(config) => config.d_input,
+            },
+        }
+    }
+
     /// Builds the layer and hands it to `action`.
     pub(crate) fn with_layer<A: WithLayer>(
         &self,
@@ -313,7 +367,7 @@ impl<R: Recurrent> SequenceModel<R> {
     /// What is answered from a state, or else from the layer's first; and the state after the last step.
     ///
     /// # Panics
-    /// If what is read is not what the model reads.
+    /// If what is read is not what the model reads: vectors for tokens, or another width; or if there is no step.
     pub fn logits_from(&self, inputs: Inputs, state: Option<R::State>) -> (Tensor<3>, R::State) {
         let (outputs, state) = self.outputs(inputs, state);
         let outputs = match self.answers_at_the_end {
@@ -342,7 +396,13 @@ impl<R: Recurrent> SequenceModel<R> {
     fn token_table(&self) -> Tensor<2> {
         match &self.embedding {
             Some(table) => relu(table.weight.val()),
-            None => Tensor::eye(self.n_tokens, &self.output.weight.val().device()),
+            None => {
+                assert!(
+                    self.n_tokens > 0,
+                    "tokens are read; the model reads vectors"
+                );
+                Tensor::eye(self.n_tokens, &self.output.weight.val().device())
+            }
         }
     }
 

@@ -80,8 +80,11 @@ impl<R: Recurrent> Stack<R> {
         require(!layers.is_empty(), "a stack", "empty", rule)?;
         for (index, pair) in layers.windows(2).enumerate() {
             let (below, above) = (pair[0].d_output(), pair[1].d_input());
-            let value = format!("{above}, of layer {}", index + 2);
-            let rule = "be what the layer before yields";
+            let value = format!(
+                "{above} in layer {}, and the layer before yields {below}",
+                index + 2
+            );
+            let rule = "be the same";
             require(below == above, "d_input", value, rule)?;
         }
         Ok(Stack {

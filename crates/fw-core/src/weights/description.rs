@@ -1,10 +1,10 @@
 //! What a file says of the layer or the model that it is of.
 
 use burn::module::Module;
-use burn::nn::Linear;
 use burn::tensor::Device;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::portable::{Convention, Parameters, Portable};
 use super::{Weights, WeightsError};
@@ -160,6 +160,7 @@ impl Weights {
             }
         }
         let mut renamed = self.with_model(device, Rename(convention))??;
+        renamed.origin = self.origin.clone();
         renamed.metadata = self.metadata.clone();
         match convention {
             Convention::Own => renamed.metadata.remove(NAMES),
@@ -178,12 +179,12 @@ impl Weights {
         let Some(names) = self.metadata.get(NAMES) else {
             return Ok(Convention::Own);
         };
-        let known = [Convention::PyTorch, Convention::PyTorchCell];
-        let mut known = known.into_iter();
-        let found = known.find(|convention| name_of(*convention) == *names);
-        found.ok_or_else(|| {
-            self.not_understood(format!("has the names of {names}, which are not known"))
-        })
+        match *names == name_of(Convention::PyTorch) {
+            true => Ok(Convention::PyTorch),
+            false => {
+                Err(self.not_understood(format!("has the names of {names}, which are not known")))
+            }
+        }
     }
 
     /// Hands the model that the weights are of to `action`, with them.
@@ -204,6 +205,7 @@ impl Weights {
             }
         }
         let config = self.sequence_model_config()?;
+        config.validate()?;
         let load = Load(self, &config, device, action);
         config.layer.with_layer(device, load)?
     }
@@ -237,7 +239,7 @@ impl Weights {
         }
     }
 
-    fn config<C: DeserializeOwned>(&self, kind: &str) -> Result<C, WeightsError> {
+    fn config<C: Serialize + DeserializeOwned>(&self, kind: &str) -> Result<C, WeightsError> {
         let told = self.metadata.get(KIND).zip(self.metadata.get(CONFIG));
         let Some((found, config)) = told else {
             return Err(self.not_understood("does not say what it is of".to_owned()));
@@ -245,11 +247,39 @@ impl Weights {
         if found != kind {
             return Err(self.not_understood(format!("is of a {found}, not of a {kind}")));
         }
-        serde_json::from_str(config).map_err(|error| {
-            self.not_understood(format!(
-                "has a configuration that is not understood: {error}"
-            ))
-        })
+        let failed = |problem: String| {
+            let problem = format!("has a configuration that is not understood: {problem}");
+            self.not_understood(problem)
+        };
+        let given: Value =
+            serde_json::from_str(config).map_err(|error| failed(error.to_string()))?;
+        let config: C =
+            serde_json::from_value(given.clone()).map_err(|error| failed(error.to_string()))?;
+        // What is not known would change what the net computes, and be left out without a word.
+        let understood = serde_json::to_value(&config).expect("a configuration can be written");
+        match unknown(&given, &understood) {
+            None => Ok(config),
+            Some(field) => Err(failed(format!("there is no field {field}"))),
+        }
+    }
+}
+
+/// A field that is given and was not understood.
+fn unknown(given: &Value, understood: &Value) -> Option<String> {
+    match (given, understood) {
+        (Value::Object(given), Value::Object(understood)) => {
+            given
+                .iter()
+                .find_map(|(field, value)| match understood.get(field) {
+                    None => Some(field.clone()),
+                    Some(known) => Some(format!("{field}.{}", unknown(value, known)?)),
+                })
+        }
+        (Value::Array(given), Value::Array(understood)) => given
+            .iter()
+            .zip(understood)
+            .find_map(|(given, known)| unknown(given, known)),
+        _ => None,
     }
 }
 
@@ -259,24 +289,15 @@ impl<R: Recurrent + Portable> Portable for SequenceModel<R> {
     const NAME: &'static str = "SequenceModel";
 
     fn parameters(&self, convention: Convention) -> Result<Parameters, WeightsError> {
-        fn part<P: Portable>(
-            all: Parameters,
-            name: &str,
-            part: &P,
-            convention: Convention,
-        ) -> Result<Parameters, WeightsError> {
-            let of_part = part.parameters(convention)?;
-            Ok(all.below(name, of_part.named(|inner| format!("{name}.{inner}"))))
-        }
         let mut all = Parameters::default();
         if let Some(embedding) = &self.embedding {
-            all = part(all, "embedding", embedding, convention)?;
+            all = all.part("embedding", embedding, convention)?;
         }
-        all = part(all, "layer", &self.layer, convention)?;
+        all = all.part("layer", &self.layer, convention)?;
         if let Some(head) = &self.head {
-            all = part::<Linear>(all, "head", head, convention)?;
+            all = all.part("head", head, convention)?;
         }
-        part::<Linear>(all, "output", &self.output, convention)
+        all.part("output", &self.output, convention)
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use burn::store::burn_pack::{MAGIC_NUMBER, Reader, Tensor};
 use burn::store::pytorch_reader::PytorchReader;
 use burn::store::{ModuleStore, SafetensorsStore, bridge};
-use burn::tensor::{Bytes, DType};
+use burn::tensor::{BoolStore, Bytes, DType};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
@@ -80,7 +80,21 @@ pub(super) fn open(path: &Path) -> Result<Weights, WeightsError> {
             (of_pytorch(reader), BTreeMap::new())
         }
     };
-    Ok(Weights::new(origin, tensors, metadata))
+    Ok(weights(origin, tensors, metadata, format))
+}
+
+fn weights(
+    origin: String,
+    tensors: Vec<Tensor>,
+    metadata: BTreeMap<String, String>,
+    format: Format,
+) -> Weights {
+    let is_of_burn = metadata
+        .get("producer")
+        .is_some_and(|producer| producer == "burn");
+    let mut weights = Weights::new(origin, tensors, metadata);
+    weights.is_saved_by_burn = is_of_burn || format == Format::Burnpack;
+    weights
 }
 
 /// The same of what is in memory already.
@@ -119,7 +133,7 @@ pub(super) fn from_bytes(bytes: Vec<u8>) -> Result<Weights, WeightsError> {
             (held.collect(), BTreeMap::new())
         }
     };
-    Ok(Weights::new(origin, tensors, metadata))
+    Ok(weights(origin, tensors, metadata, format))
 }
 
 fn broken(origin: String, format: Format) -> impl Fn(String) -> WeightsError {
@@ -188,7 +202,7 @@ pub(super) fn to_bytes(
 ) -> Result<Vec<u8>, String> {
     let mut views = Vec::with_capacity(tensors.len());
     for (name, array) in tensors {
-        let dtype = safetensors_type(array.dtype)?;
+        let dtype = safetensors_type(name, array.dtype)?;
         let view = TensorView::new(dtype, array.shape.clone(), &array.bytes);
         views.push((name.clone(), view.map_err(|error| error.to_string())?));
     }
@@ -198,7 +212,7 @@ pub(super) fn to_bytes(
     safetensors::serialize(views, metadata).map_err(|error| error.to_string())
 }
 
-fn safetensors_type(dtype: DType) -> Result<Dtype, String> {
+fn safetensors_type(name: &str, dtype: DType) -> Result<Dtype, String> {
     Ok(match dtype {
         DType::F64 => Dtype::F64,
         DType::F32 => Dtype::F32,
@@ -208,8 +222,16 @@ fn safetensors_type(dtype: DType) -> Result<Dtype, String> {
         DType::I32 => Dtype::I32,
         DType::I16 => Dtype::I16,
         DType::I8 => Dtype::I8,
+        DType::U64 => Dtype::U64,
+        DType::U32 => Dtype::U32,
+        DType::U16 => Dtype::U16,
         DType::U8 => Dtype::U8,
-        other => return Err(format!("tensors of type {other:?} are not written")),
+        DType::Bool(BoolStore::Native) => Dtype::BOOL,
+        other => {
+            return Err(format!(
+                "{name} is of type {other:?}, which such files do not have"
+            ));
+        }
     })
 }
 
@@ -220,22 +242,19 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), WeightsError> {
         _ => Path::new("."),
     };
     let written = || {
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        let mut builder = tempfile::Builder::new();
+        // As readable as any other file, not private as a temporary one.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let mut file = builder.tempfile_in(folder)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         file.persist(path).map_err(|failed| failed.error)
     };
-    let file = written().map_err(|source| WeightsError::File {
+    let written = written().map_err(|source| WeightsError::File {
         action: "write",
         path: path.to_owned(),
         source,
-    })?;
-    #[cfg(unix)]
-    {
-        // What is made under a temporary name is private.
-        use std::os::unix::fs::PermissionsExt;
-        let _ = file.set_permissions(std::fs::Permissions::from_mode(0o644));
-    }
-    let _ = file;
-    Ok(())
+    });
+    written.map(drop)
 }

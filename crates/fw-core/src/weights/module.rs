@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::store::bridge;
 use burn::store::burn_pack::Tensor as Deferred;
-use burn::tensor::{DType, Int, Tensor, TensorData};
+use burn::tensor::{Bool, DType, Int, Tensor, TensorData};
 
 /// A parameter, as it is called.
 pub(super) struct Parameter {
@@ -52,11 +52,11 @@ impl Place {
     }
 }
 
-/// All parameters of a module, in its order.
-pub(super) fn parameters<M: Module>(module: &M) -> Vec<Parameter> {
-    #[derive(Default)]
+/// All parameters of a module, in its order: as the module has them, or as Burn saves them (a linear map in columns is turned then).
+pub(super) fn parameters<M: Module>(module: &M, as_saved: bool) -> Vec<Parameter> {
     struct Collect {
         place: Place,
+        as_saved: bool,
         found: Vec<Parameter>,
     }
     impl Collect {
@@ -83,22 +83,39 @@ pub(super) fn parameters<M: Module>(module: &M) -> Vec<Parameter> {
         }
 
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.take(|name| bridge::from_tensor(&param.val(), name, None));
+            let tensor = match self.as_saved {
+                true => param.transform_for_save().val(),
+                false => param.val(),
+            };
+            self.take(|name| bridge::from_tensor(&tensor, name, None));
         }
 
         fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
             self.take(|name| bridge::from_tensor(&param.val(), name, None));
         }
+
+        fn visit_bool<const D: usize>(&mut self, param: &Param<Tensor<D, Bool>>) {
+            self.take(|name| bridge::from_tensor(&param.val(), name, None));
+        }
     }
-    let mut collect = Collect::default();
+    let mut collect = Collect {
+        place: Place::default(),
+        as_saved,
+        found: Vec::new(),
+    };
     module.visit(&mut collect);
     collect.found
 }
 
 /// The module with these numbers; what is not named stays as it is.
-pub(super) fn with_numbers<M: Module>(module: M, numbers: BTreeMap<String, TensorData>) -> M {
+pub(super) fn with_numbers<M: Module>(
+    module: M,
+    numbers: BTreeMap<String, TensorData>,
+    as_saved: bool,
+) -> M {
     struct Put {
         place: Place,
+        as_saved: bool,
         numbers: BTreeMap<String, TensorData>,
     }
     impl ModuleMapper for Put {
@@ -112,10 +129,29 @@ pub(super) fn with_numbers<M: Module>(module: M, numbers: BTreeMap<String, Tenso
 
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
             match self.numbers.remove(&self.place.name()) {
+                Some(data) if self.as_saved => {
+                    let (id, device) = (param.id, param.lazy_device());
+                    let options = (&device, data.dtype());
+                    let new = Tensor::from_data(data, options);
+                    param.transform_for_load(new, id)
+                }
                 Some(data) => param.map(|tensor| {
                     let options = (&tensor.device(), data.dtype());
                     let new = Tensor::from_data(data, options);
                     new.set_require_grad(tensor.is_require_grad())
+                }),
+                None => param,
+            }
+        }
+
+        fn map_bool<const D: usize>(
+            &mut self,
+            param: Param<Tensor<D, Bool>>,
+        ) -> Param<Tensor<D, Bool>> {
+            match self.numbers.remove(&self.place.name()) {
+                Some(data) => param.map(|tensor| {
+                    let options = (&tensor.device(), data.dtype());
+                    Tensor::from_data(data, options)
                 }),
                 None => param,
             }
@@ -134,6 +170,9 @@ pub(super) fn with_numbers<M: Module>(module: M, numbers: BTreeMap<String, Tenso
             }
         }
     }
-    let place = Place::default();
-    module.map(&mut Put { place, numbers })
+    module.map(&mut Put {
+        place: Place::default(),
+        as_saved,
+        numbers,
+    })
 }

@@ -17,7 +17,7 @@ pub enum Convention {
     /// As this crate's layers have them: the names of fields, gates in the layer's order, matrices `[d_input, d_output]`.
     Own,
     /// As PyTorch has the same layer, so that `load_state_dict(strict=True)` takes them: `torch.nn.LSTM`, `GRU` and `RNN` (layers, `bidirectional`; gates i f g o
-    /// and r z n; matrices `[d_output, d_input]`), `Linear` and `Embedding`; of an [`Ntm`](crate::Ntm) the names of loudinthecloud/pytorch-ntm, of a
+    /// and r z n; matrices `[d_output, d_input]`), `Linear` and `Embedding`; of an [`Ntm`](crate::Ntm) the names of loudinthecloud/pytorch-ntm (without its output, `ntm.fc`, which is no part of the layer), of a
     /// [`DeltaNet`](crate::DeltaNet) those of flash-linear-attention.
     PyTorch,
     /// As `torch.nn.LSTMCell`, `GRUCell` and `RNNCell` have them: the same without the number of the layer.
@@ -45,16 +45,29 @@ impl Parameters {
         self
     }
 
-    /// Those of a part of a layer: `prefix` goes before the parameters' names.
+    /// Those of a field of a layer: in the file they lie below the field's name as well, as those of a module within a module of PyTorch's.
+    ///
+    /// # Errors
+    /// If the field has no names under the convention.
+    pub fn part<P: Portable>(
+        self,
+        field: &str,
+        part: &P,
+        convention: Convention,
+    ) -> Result<Self, WeightsError> {
+        let of_part = part.parameters(convention)?;
+        let of_part = of_part.named(|name| format!("{field}.{name}"));
+        Ok(self.below(field, of_part))
+    }
+
+    /// Those of a part of a layer: `prefix` goes before the parameters' names, and not before those of the file.
     pub(super) fn below(mut self, prefix: &str, of_part: Parameters) -> Self {
         let named = of_part.0.into_iter();
         let named = named.map(|(parameter, stored)| (format!("{prefix}.{parameter}"), stored));
         self.0.extend(named);
         self
     }
-}
 
-impl Parameters {
     /// The same, with every tensor of the file under another name.
     pub(super) fn named(mut self, name: impl Fn(&str) -> String) -> Self {
         for (_, stored) in &mut self.0 {
@@ -88,6 +101,30 @@ impl Parameters {
 /// let names = Weights::from_bytes(file)?;
 /// assert_eq!(names.names().collect::<Vec<_>>(), ["gate.bias", "gate.weight"]);
 /// # Ok::<(), fw_core::weights::WeightsError>(())
+/// ```
+///
+/// With [`Parameters::part`] for each of its fields it takes a file of PyTorch's in one call, whole or not at all:
+///
+/// ```
+/// use burn::module::Module;
+/// use burn::nn::Linear;
+/// use fw_core::Lstm;
+/// use fw_core::weights::{Convention, Parameters, Portable, WeightsError};
+///
+/// #[derive(Module, Debug)]
+/// struct Tagger {
+///     rnn: Lstm,
+///     out: Linear,
+/// }
+///
+/// impl Portable for Tagger {
+///     const NAME: &'static str = "Tagger";
+///
+///     fn parameters(&self, convention: Convention) -> Result<Parameters, WeightsError> {
+///         let rnn = Parameters::default().part("rnn", &self.rnn, convention)?;
+///         rnn.part("out", &self.out, convention)
+///     }
+/// }
 /// ```
 pub trait Portable: Module {
     /// What errors call the layer.
@@ -151,10 +188,11 @@ pub(super) fn load<M: Module>(
     weights: &Weights,
     stored: Option<Parameters>,
 ) -> Result<(), WeightsError> {
-    let own = parameters(module);
-    let stored = stored.unwrap_or_else(|| as_they_are(&own));
+    let as_saved = weights.is_saved_by_burn;
+    let own = parameters(module, as_saved);
+    let stored = covering(stored, &own, name)?;
     let numbers = weights.numbers_of(&own, &stored, name)?;
-    *module = with_numbers(module.clone(), numbers);
+    *module = with_numbers(module.clone(), numbers, as_saved);
     Ok(())
 }
 
@@ -164,8 +202,8 @@ pub(super) fn to_weights<M: Module>(
     name: &'static str,
     stored: Option<Parameters>,
 ) -> Result<Weights, WeightsError> {
-    let own = parameters(module);
-    let stored = stored.unwrap_or_else(|| as_they_are(&own));
+    let own = parameters(module, false);
+    let stored = covering(stored, &own, name)?;
     let own = own
         .iter()
         .map(|parameter| (parameter.name.as_str(), parameter));
@@ -173,12 +211,11 @@ pub(super) fn to_weights<M: Module>(
     let mut tensors = BTreeMap::new();
     for (parameter, stored) in &stored.0 {
         let array = Array::new(own[parameter.as_str()].data());
-        if !stored.write(array, &mut tensors) {
-            return Err(WeightsError::Unsupported {
-                layer: name,
-                problem: format!("has {parameter} that is not 0, and nothing there is called so"),
-            });
-        }
+        let written = stored.write(array, &mut tensors);
+        written.map_err(|problem| WeightsError::Unsupported {
+            layer: name,
+            problem: format!("has a parameter {parameter} that {problem}"),
+        })?;
     }
     let tensors = tensors.into_iter();
     let tensors = tensors.map(|(name, array)| (name, array.into_data()));
@@ -190,6 +227,41 @@ fn unsupported<P: Portable>(convention: Convention) -> WeightsError {
     WeightsError::Unsupported {
         layer: P::NAME,
         problem: format!("has no names under {convention:?}; Convention::Own is what it has"),
+    }
+}
+
+/// Where each parameter lies, as is given or else under its own name: all of them, and no others.
+fn covering(
+    stored: Option<Parameters>,
+    own: &[Parameter],
+    layer: &'static str,
+) -> Result<Parameters, WeightsError> {
+    let refused = |problem: String| Err(WeightsError::Unsupported { layer, problem });
+    let is_packed = |parameter: &&Parameter| matches!(parameter.dtype, DType::QFloat(_));
+    if let Some(packed) = own.iter().find(is_packed) {
+        return refused(format!(
+            "has a quantised parameter, {}, which is not read or written",
+            packed.name
+        ));
+    }
+    let stored = stored.unwrap_or_else(|| as_they_are(own));
+    let names: BTreeSet<&str> = own
+        .iter()
+        .map(|parameter| parameter.name.as_str())
+        .collect();
+    let told: BTreeSet<&str> = stored.0.iter().map(|(name, _)| name.as_str()).collect();
+    let list = |names: Vec<&&str>| names.into_iter().copied().collect::<Vec<_>>().join(", ");
+    let (left, strange) = (
+        names.difference(&told).collect::<Vec<_>>(),
+        told.difference(&names).collect::<Vec<_>>(),
+    );
+    match (left.is_empty(), strange.is_empty()) {
+        (true, true) => Ok(stored),
+        (false, _) => refused(format!(
+            "has parameters that have no name there: {}",
+            list(left)
+        )),
+        (_, false) => refused(format!("has no parameters {}", list(strange))),
     }
 }
 
@@ -238,9 +310,9 @@ impl Weights {
     }
 
     fn differences(&self, own: &[Parameter], stored: &Parameters) -> Vec<Difference> {
-        let is_float: BTreeMap<&str, bool> = own
+        let types: BTreeMap<&str, DType> = own
             .iter()
-            .map(|parameter| (parameter.name.as_str(), parameter.dtype.is_float()))
+            .map(|parameter| (parameter.name.as_str(), parameter.dtype))
             .collect();
         let mut found = Vec::new();
         let mut used = BTreeSet::new();
@@ -264,10 +336,7 @@ impl Weights {
                 for name in there {
                     used.insert(name);
                     let tensor = &self.tensors[name];
-                    let is_right = match is_float[parameter.as_str()] {
-                        true => tensor.dtype.is_float(),
-                        false => tensor.dtype.is_int() || tensor.dtype.is_uint(),
-                    };
+                    let (is_right, kind) = kind_of(types[parameter.as_str()], tensor.dtype);
                     if *tensor.shape != *expected {
                         found.push(Difference::Shape {
                             name: name.clone(),
@@ -278,10 +347,7 @@ impl Weights {
                         found.push(Difference::Type {
                             name: name.clone(),
                             found: format!("{:?}", tensor.dtype),
-                            expected: match is_float[parameter.as_str()] {
-                                true => "one of floating-point numbers",
-                                false => "one of whole numbers",
-                            },
+                            expected: kind,
                         });
                     }
                 }
@@ -302,7 +368,7 @@ impl Weights {
         let read = |name: &String| self.data(&self.tensors[name]).map_err(Unreadable::Error);
         let data = read(first)?;
         for name in there {
-            if read(name)?.as_bytes() != data.as_bytes() {
+            if !is_same(&read(name)?, &data) {
                 return Err(Unreadable::Conflict(Difference::Conflict {
                     name: first.clone(),
                     other: name.clone(),
@@ -329,6 +395,24 @@ impl Weights {
             likely.sort_by(|one, other| likeness(other).total_cmp(&likeness(one)));
         }
         likely.into_iter().take(3).map(str::to_owned).collect()
+    }
+}
+
+/// Whether numbers of a type can become those of a parameter, and what they must be.
+fn kind_of(parameter: DType, found: DType) -> (bool, &'static str) {
+    let is_whole = |dtype: DType| dtype.is_int() || dtype.is_uint();
+    match parameter {
+        dtype if dtype.is_float() => (found.is_float(), "one of floating-point numbers"),
+        dtype if is_whole(dtype) => (is_whole(found), "one of whole numbers"),
+        _ => (matches!(found, DType::Bool(_)), "one of truth values"),
+    }
+}
+
+/// Whether two tensors of one shape hold the same numbers, whatever their types.
+fn is_same(one: &TensorData, other: &TensorData) -> bool {
+    match one.dtype() == other.dtype() {
+        true => one.as_bytes() == other.as_bytes(),
+        false => one.iter::<f64>().eq(other.iter::<f64>()),
     }
 }
 
@@ -373,7 +457,7 @@ impl Portable for nn::Gru {
 
 /// The parameters of a module under other names; the matrices of linear maps lie there with their rows as columns.
 pub(super) fn turned<M: Module>(module: &M, name: impl Fn(String) -> String) -> Parameters {
-    let turned = parameters(module).into_iter().map(|parameter| {
+    let turned = parameters(module, false).into_iter().map(|parameter| {
         let in_file = name(parameter.name.clone());
         let stored = match parameter.is_linear {
             true => {

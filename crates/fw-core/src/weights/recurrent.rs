@@ -82,7 +82,8 @@ impl Cell<'_> {
         self.biases(matrices, bias("bias_ih"), bias("bias_hh"))
     }
 
-    fn keras<const N: usize>(&self, _gates: &Gates<N>) -> Parameters {
+    /// Gates lie there as ours do.
+    fn keras<const N: usize>(&self) -> Parameters {
         let [d_input, d_hidden] = self.widths();
         let columns = N * d_hidden;
         let matrices = Parameters::default()
@@ -131,7 +132,7 @@ impl Cell<'_> {
             Convention::Own => return Err(refused(layer, "has its own names from its fields")),
             Convention::PyTorch => self.pytorch(gates, "_l0"),
             Convention::PyTorchCell => self.pytorch(gates, ""),
-            Convention::Keras { .. } => self.keras(gates),
+            Convention::Keras { .. } => self.keras::<N>(),
             Convention::Onnx { .. } => self.onnx(gates),
         })
     }

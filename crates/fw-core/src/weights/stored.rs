@@ -138,18 +138,31 @@ impl Stored {
         })
     }
 
-    /// Puts the parameter's numbers where they belong among the tensors of a file. False if they have to be 0 there, and are not.
-    pub(super) fn write(&self, array: Array, into: &mut BTreeMap<String, Array>) -> bool {
+    /// Puts the parameter's numbers where they belong among the tensors of a file.
+    ///
+    /// # Errors
+    /// What speaks against it: numbers that have to be 0 there and are not, or a tensor of which another part has another type.
+    pub(super) fn write(
+        &self,
+        array: Array,
+        into: &mut BTreeMap<String, Array>,
+    ) -> Result<(), String> {
         match self {
             Stored::Tensor { names, .. } => {
                 for name in names {
                     into.insert(name.clone(), array.clone());
                 }
-                true
+                Ok(())
             }
             Stored::Transposed(of) => of.write(array.transposed(), into),
             Stored::Rows(of, runs) => {
                 let mut whole = of.written(array.dtype, into);
+                if whole.dtype != array.dtype {
+                    return Err(format!(
+                        "is of type {:?}, and what lies in the same tensor of type {:?}; they must be the same",
+                        array.dtype, whole.dtype
+                    ));
+                }
                 whole.set_rows(runs, &array);
                 of.write(whole, into)
             }
@@ -157,14 +170,17 @@ impl Stored {
                 let shape = of.shape();
                 of.write(Array { shape, ..array }, into)
             }
-            Stored::Sum(parts) => parts.iter().enumerate().all(|(index, part)| {
+            Stored::Sum(parts) => parts.iter().enumerate().try_for_each(|(index, part)| {
                 let array = match index {
                     0 => array.clone(),
                     _ => Array::zeros(&array.shape, array.dtype),
                 };
                 part.write(array, into)
             }),
-            Stored::Zeros(_) => array.is_zero(),
+            Stored::Zeros(_) => match array.is_zero() {
+                true => Ok(()),
+                false => Err("is not 0, and nothing there is called so".to_owned()),
+            },
         }
     }
 
@@ -250,9 +266,12 @@ impl Array {
         }
     }
 
-    /// The sum of two arrays, rounded once.
+    /// The sum of two arrays, rounded once, in the wider type.
     fn plus(self, other: &Array) -> Self {
-        let dtype = self.dtype;
+        let dtype = match other.dtype.size() > self.dtype.size() {
+            true => other.dtype,
+            false => self.dtype,
+        };
         let shape = self.shape.clone();
         let (one, other) = (self.into_data(), other.clone().into_data());
         let sums = one.iter::<f64>().zip(other.iter::<f64>());

@@ -133,6 +133,52 @@ fn what_a_file_does_not_say_is_an_error() {
     );
     assert_eq!(weights.newer_version(), None);
 
+    // A field that is not known would be left out without a word.
+    let known = weights.metadata()["config"].clone();
+    let more = known.replacen('{', "{\"mood\": \"blue\", ", 1);
+    let other = weights.clone().with_metadata("config", more);
+    let error = other.layer::<GruConfig>(&device).map(drop).map_err(told);
+    assert_eq!(
+        error,
+        Err(
+            "what is given has a configuration that is not understood: there is no field mood"
+                .to_owned()
+        )
+    );
+
+    // A layer that does not read what is before it, and sizes of nothing.
+    for (layer, around, expected) in [
+        (
+            LayerConfig::Gru(GruConfig::new(4, 4)),
+            around(),
+            "d_input is 4, and what is before the layer is 3 wide; it must be the same",
+        ),
+        (
+            LayerConfig::Lstm(Vec::new()),
+            around(),
+            "d_input is 0, and what is before the layer is 3 wide; it must be the same",
+        ),
+        (
+            LayerConfig::Gru(GruConfig::new(3, 4)),
+            Surroundings {
+                d_output: 0,
+                ..around()
+            },
+            "d_output is 0; it must be at least 1",
+        ),
+    ] {
+        let config = SequenceModelConfig { layer, around };
+        assert_eq!(
+            config
+                .init(&device)
+                .map(drop)
+                .map_err(|error| error.to_string()),
+            Err(expected.to_owned())
+        );
+        let error = bare.clone().described_by(&config).sequence_model(&device);
+        assert_eq!(error.map(drop).map_err(told), Err(expected.to_owned()));
+    }
+
     // A configuration that breaks a rule names it.
     let sab = LayerConfig::Sab {
         sab: SabConfig::new().with_attention_interval(0),

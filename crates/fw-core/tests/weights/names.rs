@@ -1,10 +1,12 @@
 //! Names and layouts are an interface: what they are, and what is said where they do not fit.
 
+use burn::module::Module;
+use burn::nn::{Linear, LinearConfig, LinearLayout};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use fw_core::weights::{Convention, Portable, Weights};
+use fw_core::weights::{Convention, Parameters, Portable, Weights, WeightsError};
 use fw_core::{
     Answers, AssociativeLstmConfig, ControllerKind, DeltaNetConfig, ElmanConfig, FastWeightsConfig,
-    GruConfig, InitialWeights, LearnedStart, LstmConfig, NtmConfig, Reads, SabConfig, Stack,
+    GruConfig, InitialWeights, LearnedStart, Lstm, LstmConfig, NtmConfig, Reads, SabConfig, Stack,
     Surroundings,
 };
 
@@ -306,4 +308,188 @@ fn exchanged_gates_are_seen() {
         .load(&exchanged, Convention::PyTorch)
         .expect("the shapes are right");
     assert_computes(&layer, "lstm");
+}
+
+#[test]
+fn two_tensors_are_never_called_the_same() {
+    let number = TensorData::from([1.0f32]);
+    let weights = Weights::from_tensors([("a.w", number.clone()), ("b.w", number.clone())]);
+    let renamed = weights
+        .clone()
+        .renamed(|name| name.replace('a', "c"))
+        .expect("two names");
+    assert_eq!(renamed.names().collect::<Vec<_>>(), ["b.w", "c.w"]);
+    let error = weights.renamed(|_| "w".to_owned()).expect_err("one name");
+    assert_eq!(
+        error.to_string(),
+        "what is given would have a.w and b.w under the same name, w"
+    );
+    let twice = std::panic::catch_unwind(|| {
+        let number = TensorData::from([1.0f32]);
+        Weights::from_tensors([("w", number.clone()), ("w", number)])
+    });
+    assert!(twice.is_err());
+}
+
+/// A tensor that two parameters share needs one type; what is added up has the wider of two.
+#[test]
+fn parameters_of_several_types() {
+    let device = Device::flex();
+    let mut gru = GruConfig::new(3, 5).init(&device);
+    let weights = open("gru.pt");
+    let mixed = weights.names().map(|name| {
+        let data = weights
+            .numbers(name)
+            .expect("it is whole")
+            .expect("it is there");
+        let dtype = if name == "bias_hh_l0" {
+            DType::F16
+        } else {
+            DType::F32
+        };
+        (name.to_owned(), data.convert_dtype(dtype))
+    });
+    let mixed = Weights::from_tensors(mixed.collect::<Vec<_>>()).keeping_types();
+    gru.load(&mixed, Convention::PyTorch)
+        .expect("each has its own");
+    assert_eq!(
+        gru.hidden.bias.as_ref().map(|bias| bias.val().dtype()),
+        Some(DType::F16)
+    );
+    let error = gru
+        .to_weights(Convention::Keras { reset_after: true })
+        .expect_err("one tensor");
+    assert_eq!(
+        error.to_string(),
+        "Gru has a parameter hidden.bias that is of type F16, and what lies in the same tensor of type F32; they must be the same"
+    );
+
+    let weights = open("lstm.pt");
+    let mixed = weights.names().map(|name| {
+        let data = weights
+            .numbers(name)
+            .expect("it is whole")
+            .expect("it is there");
+        let dtype = if name == "bias_ih_l0" {
+            DType::F16
+        } else {
+            DType::F64
+        };
+        (name.to_owned(), data.convert_dtype(dtype))
+    });
+    let mixed = Weights::from_tensors(mixed.collect::<Vec<_>>()).keeping_types();
+    let mut layer = lstm();
+    layer
+        .load(&mixed, Convention::PyTorch)
+        .expect("their sum has the wider type");
+    assert_eq!(
+        layer.input.bias.as_ref().map(|bias| bias.val().dtype()),
+        Some(DType::F64)
+    );
+}
+
+/// A layer whose list of names forgets a parameter, or makes one up, is found out.
+#[test]
+fn a_list_of_names_has_to_be_whole() {
+    #[derive(Module, Debug)]
+    struct Forgetful {
+        rnn: Lstm,
+        out: Linear,
+    }
+    impl Portable for Forgetful {
+        const NAME: &'static str = "Forgetful";
+
+        fn parameters(&self, convention: Convention) -> Result<Parameters, WeightsError> {
+            Parameters::default().part("rnn", &self.rnn, convention)
+        }
+    }
+    #[derive(Module, Debug)]
+    struct Wrapped {
+        rnn: Lstm,
+    }
+    impl Portable for Wrapped {
+        const NAME: &'static str = "Wrapped";
+
+        fn parameters(&self, convention: Convention) -> Result<Parameters, WeightsError> {
+            self.rnn.parameters(convention)
+        }
+    }
+    let forgetful = Forgetful {
+        rnn: lstm(),
+        out: LinearConfig::new(5, 2).init(&Device::flex()),
+    };
+    let error = forgetful
+        .to_weights(Convention::PyTorch)
+        .expect_err("a forgotten map");
+    assert_eq!(
+        error.to_string(),
+        "Forgetful has parameters that have no name there: out.bias, out.weight"
+    );
+    let wrapped = Wrapped { rnn: lstm() };
+    let error = wrapped
+        .clone()
+        .load(&open("lstm.pt"), Convention::PyTorch)
+        .expect_err("other names");
+    assert!(
+        error
+            .to_string()
+            .starts_with("Wrapped has parameters that have no name there: "),
+        "{error}"
+    );
+}
+
+/// What learns goes on to learn, and what is fixed stays fixed.
+#[test]
+fn loading_changes_nothing_about_what_learns() {
+    let device = Device::flex().autodiff();
+    let mut layer = LstmConfig::new(3, 5).init(&device);
+    let _ = layer
+        .to_weights(Convention::Own)
+        .expect("its parameters are drawn");
+    layer.w_hidden = layer.w_hidden.no_grad();
+    layer
+        .load(&open("lstm.pt"), Convention::PyTorch)
+        .expect("it fits");
+    assert!(layer.input.weight.val().is_require_grad());
+    assert!(!layer.w_hidden.val().is_require_grad());
+    assert_computes(&layer.valid(), "lstm");
+}
+
+/// Burn turns the matrix of such a map when it saves it.
+#[test]
+fn linear_maps_in_columns() {
+    let device = Device::flex();
+    let config = LinearConfig::new(4, 4).with_layout(LinearLayout::Col);
+    let saved = config.init(&device);
+    let input = Tensor::<2>::from_data([[1.0, 2.0, 3.0, 4.0]], &device);
+    let expected = saved.forward(input.clone()).into_data();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("linear.bpk");
+    saved.clone().save_file(&path).expect("it can be saved");
+    let own = saved.to_weights(Convention::Own).expect("its own names");
+    let theirs = saved
+        .to_weights(Convention::PyTorch)
+        .expect("PyTorch's names");
+    let turned = theirs
+        .numbers("weight")
+        .expect("it is whole")
+        .expect("it is there");
+    let turned = Tensor::<2>::from_data(turned, &device)
+        .transpose()
+        .into_data();
+    assert_eq!(Some(turned), own.numbers("weight").expect("it is whole"));
+    let of_burn = Weights::open(&path).expect("burnpack");
+    // A file of Burn's is for the layout that it was saved in; those of a convention are for both.
+    for (weights, convention, layout) in [
+        (&of_burn, Convention::Own, LinearLayout::Col),
+        (&own, Convention::Own, LinearLayout::Col),
+        (&own, Convention::Own, LinearLayout::Row),
+        (&theirs, Convention::PyTorch, LinearLayout::Col),
+        (&theirs, Convention::PyTorch, LinearLayout::Row),
+    ] {
+        let mut read = config.clone().with_layout(layout).init(&device);
+        read.load(weights, convention).expect("the same shape");
+        let output = read.forward(input.clone()).into_data();
+        assert_eq!(output, expected, "{convention:?}");
+    }
 }

@@ -13,14 +13,9 @@ use crate::{CheckpointChoice, Error};
 /// Write a trained net to a file that other programs can read.
 ///
 /// The file is safetensors: the weights, and in its metadata the configuration of the net, the experiment, versions and digests. `train --from FILE`, `test FILE`,
-/// `sample FILE` and `plot FILE` take it like a run's folder; a Rust program makes the net of it with fw-core alone; with --for pytorch its names and orders are
+/// `sample FILE` and `plot FILE` take it like a run's folder; a Rust program makes the net of it with fw-core alone (all kinds but encoder-decoder); with --for pytorch its names and orders are
 /// those of PyTorch, for load_state_dict(strict=True).
-///
-/// Examples:
-///   fw-train export runs/default-seed0 --out retrieval.safetensors
-///   fw-train export runs/lstm-seed0 --out lstm.safetensors --for pytorch
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
 pub(super) struct ExportArgs {
     /// The run's folder
     run: PathBuf,

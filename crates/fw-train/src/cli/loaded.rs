@@ -98,6 +98,9 @@ impl ModelArgs {
         let assignments = [&self.assignments, more].concat();
         only_task(&assignments)?;
         let trained = self.trained()?;
+        if let Some(note) = trained.note() {
+            output::note(&note);
+        }
         let (before, experiment) = (trained.experiment(&[])?, trained.experiment(&assignments)?);
         let fits = experiment.task.task().format() == before.task.task().format()
             && experiment.task.alphabet() == before.task.alphabet()

@@ -72,6 +72,10 @@ pub(super) struct TrainArgs {
     )]
     devices: Vec<usize>,
 
+    /// Print the whole experiment that would run, with every default written out, and train nothing
+    #[arg(long, conflicts_with_all = ["resume", "out"])]
+    print_config: bool,
+
     /// Stop after the next record when standard input says so, and at once when it ends: whoever started this has ended
     #[arg(long, hide = true)]
     until_input_ends: bool,
@@ -112,7 +116,15 @@ impl TrainArgs {
             }
             settings::set(&mut document, &format!("training.seed={seed}"))?;
         }
+        if let Some(from) = &self.from
+            && let Some(note) = Trained::open(from)?.note()
+        {
+            output::note(&note);
+        }
         let experiment = Experiment::from_document(document, &self.assignments)?;
+        if self.print_config {
+            return output::line(format_args!("{}", experiment.to_toml().trim_end()));
+        }
         if let (Some(_), Some(seed)) = (&self.from, self.seed) {
             tell!(
                 "--seed {seed}: with --from no number depends on the model's seed; --set task.seed=N changes the order of samples"

@@ -63,7 +63,7 @@ struct About {
     /// The files of data that it was trained on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     data: Vec<DataFile>,
-    /// SHA-256 of the weights: of each tensor's name and bytes, in the order of names.
+    /// SHA-256 of the weights under this project's own names: of each tensor's name and bytes, in the order of names.
     sha256: String,
 }
 
@@ -174,14 +174,29 @@ impl Trained {
         }
     }
 
+    /// What has to be said of it before it is used: that a newer version has written it.
+    pub(crate) fn note(&self) -> Option<String> {
+        match self {
+            Trained::Run(_) => None,
+            Trained::File(file) if file.by_newer.is_empty() => None,
+            Trained::File(file) => Some(format!("{}{}", file.path.display(), file.by_newer)),
+        }
+    }
+
     /// The weights: of a run those of the checkpoint that is chosen.
     ///
     /// # Errors
-    /// If a run has no such checkpoint.
+    /// If a run has no such checkpoint, or the newest one is asked for of a file, which has one alone.
     pub fn saved(&self, choice: CheckpointChoice) -> Result<SavedModel, Error> {
         match self {
             Trained::Run(run) => run.checkpoint(choice).map(SavedModel::Checkpoint),
-            Trained::File(file) => Ok(SavedModel::File(file.clone())),
+            Trained::File(file) => match choice {
+                CheckpointChoice::Best => Ok(SavedModel::File(file.clone())),
+                CheckpointChoice::Last => Err(Error::usage(format!(
+                    "--checkpoint last: {} is a file, with the weights of one checkpoint",
+                    file.path.display()
+                ))),
+            },
         }
     }
 }
@@ -242,18 +257,15 @@ impl NetFile {
         let document = document.map_err(|error| failed(format!("{error}{by_newer}")))?;
         let about: About = serde_json::from_str(told(TRAINED)?)
             .map_err(|error| failed(format!("{error}{by_newer}")))?;
+        let weights = match weights.convention()? {
+            Convention::Own => weights,
+            _ => weights.under(Convention::Own, &DeviceName::default_of_build().open()?)?,
+        };
         if digest(&weights)? != about.sha256 {
             return Err(failed(
                 "its weights are damaged: their SHA-256 is another".to_owned(),
             ));
         }
-        if !by_newer.is_empty() {
-            tell!("{}{by_newer}", path.display());
-        }
-        let weights = match weights.convention()? {
-            Convention::Own => weights,
-            _ => weights.under(Convention::Own, &DeviceName::default_of_build().open()?)?,
-        };
         Ok(Trained::File(Arc::new(NetFile {
             path: path.to_owned(),
             weights,
@@ -311,13 +323,19 @@ pub fn export(
         (_, Trained::File(file)) => (file.about.validation, file.about.data.clone()),
         (SavedModel::File(_), Trained::Run(_)) => (None, Vec::new()),
     };
-    let mut weights = match experiment.model.in_file(task) {
-        Some(config) => own.described_by(&config),
-        None => own,
+    let sha256 = digest(&own)?;
+    let weights = match (experiment.model.in_file(task), convention) {
+        (Some(config), Convention::Own) => own.described_by(&config),
+        (Some(config), _) => own.described_by(&config).under(convention, &device)?,
+        (None, Convention::Own) => own,
+        (None, _) => {
+            return Err(Error::usage(format!(
+                "{} is of model.kind {}, which nobody else has names for; write it without --for",
+                trained.path().display(),
+                experiment.model.layer.kind()
+            )));
+        }
     };
-    if convention != Convention::Own {
-        weights = weights.under(convention, &device)?;
-    }
     let about = About {
         version: VERSION.to_owned(),
         burn: BURN.to_owned(),
@@ -325,7 +343,7 @@ pub fn export(
         validation,
         // Where they lay is nobody's business.
         data: data.into_iter().map(DataFile::without_folder).collect(),
-        sha256: digest(&weights)?,
+        sha256,
     };
     let about = serde_json::to_string(&about).expect("plain data can be written as JSON");
     let document = settings::table_of(&experiment);

@@ -4,7 +4,7 @@ use std::fs;
 
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor, TensorData};
-use fw_core::weights::Weights;
+use fw_core::weights::{Convention, Weights};
 use fw_core::{Inputs, SequenceNet};
 use tempfile::TempDir;
 
@@ -218,7 +218,24 @@ fn pytorchs_names_and_back() {
         .collect();
     assert_eq!(found, expected);
 
-    // The file is still a net of this program's.
+    // The file is still a net of this program's, also one that is renamed by another.
+    let renamed = weights
+        .under(Convention::Own, &Device::flex())
+        .expect("its own names");
+    renamed
+        .write(here.join("renamed"))
+        .expect("it can be written");
+    succeed(fw_train(here).args(["test", "renamed", "--json"]));
+    let more = [
+        "train",
+        "--from",
+        "net.safetensors",
+        "--out",
+        "more",
+        "--set",
+        "training.steps=40",
+    ];
+    succeed(fw_train(here).args(more));
     let of = |trained: &str| succeed(fw_train(here).args(["test", trained, "--json"]));
     assert_eq!(of("run"), of("net.safetensors"));
 
@@ -263,6 +280,12 @@ fn a_model_that_is_not_of_fw_core_is_read_by_this_program() {
     let of = |trained: &str| succeed(fw_train(here).args(["sample", trained, "-n2"]));
     assert_eq!(of("run"), of("net"));
     let weights = Weights::open(here.join("net")).expect("it was just written");
+    let export = ["export", "run", "--for", "pytorch", "--out", "torch"];
+    let message = fail(fw_train(here).args(export), 2);
+    assert!(
+        message.contains("run is of model.kind encoder-decoder, which nobody else has names for"),
+        "{message}"
+    );
     let error = weights
         .sequence_model(&Device::flex())
         .expect_err("fw-core has no such model");
@@ -326,7 +349,20 @@ fn a_file_that_is_no_net_or_damaged_is_refused() {
         .expect("it starts");
     assert!(output.status.success(), "{}", stderr(&output));
     let told = "newer (it was written by version 99.0.0, which is newer than this one,";
-    assert!(stderr(&output).contains(told), "{}", stderr(&output));
+    assert_eq!(
+        stderr(&output).matches(told).count(),
+        1,
+        "{}",
+        stderr(&output)
+    );
+    let message = fail(
+        fw_train(here).args(["test", "net", "--checkpoint", "last"]),
+        2,
+    );
+    assert!(
+        message.contains("--checkpoint last: net is a file"),
+        "{message}"
+    );
     let later = newer.with_metadata("experiment", "[memory]\nkind = \"hologram\"\n");
     later.write(here.join("later")).expect("it can be written");
     let message = fail(fw_train(here).args(["test", "later"]), 1);

@@ -676,3 +676,39 @@ fn help_tells_a_newcomer_where_to_begin() {
         assert!(help.contains("Usage: fw-train"), "{help}");
     }
 }
+
+/// It is an experiment again, and the same one.
+#[test]
+fn the_whole_experiment_is_printed_and_nothing_is_trained() {
+    let folder = TempDir::new().expect("a folder");
+    let here = folder.path();
+    let settings = [
+        "--set",
+        "model.kind=gru",
+        "--set",
+        "task.pairs=2",
+        "--seed",
+        "3",
+    ];
+    let printed = succeed(
+        fw_train(here)
+            .args(["train", "--print-config"])
+            .args(settings),
+    );
+    assert!(
+        printed.contains("kind = \"gru\"") && printed.contains("seed = 3"),
+        "{printed}"
+    );
+    assert!(
+        fs::read_dir(here).expect("a folder").next().is_none(),
+        "nothing is written"
+    );
+    fs::write(here.join("gru.toml"), &printed).expect("it can be written");
+    let again = succeed(fw_train(here).args(["train", "gru.toml", "--print-config"]));
+    assert_eq!(again, printed);
+    let message = fail(
+        fw_train(here).args(["train", "--print-config", "--set", "model.kind=oracle"]),
+        2,
+    );
+    assert!(message.contains("oracle"), "{message}");
+}
