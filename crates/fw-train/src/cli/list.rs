@@ -28,19 +28,19 @@ impl ListArgs {
                 " (not in this build)"
             };
             output::line(format_args!(
-                "  {:<22} {}{state}",
+                "  {:<26} {}{state}",
                 device.name(),
                 device.description()
             ))?;
             if let Some(instructions) = device.instructions() {
                 let known = device.known_instructions().join(", ");
                 output::line(format_args!(
-                    "  {:<22}   instructions: {instructions} (FW_INSTRUCTIONS: one of {known})",
+                    "  {:<26}   instructions: {instructions} (FW_INSTRUCTIONS: one of {known})",
                     ""
                 ))?;
             }
             for (index, adapter) in device.adapters().iter().enumerate() {
-                output::line(format_args!("  {:<22}   {index}: {adapter}", ""))?;
+                output::line(format_args!("  {:<26}   {index}: {adapter}", ""))?;
             }
         }
         Ok(())
@@ -50,7 +50,7 @@ impl ListArgs {
 fn print(title: &str, kinds: &[(&str, &str)]) -> Result<(), Error> {
     output::line(format_args!("{title}"))?;
     for (name, about) in kinds {
-        output::line(format_args!("  {name:<22} {about}"))?;
+        output::line(format_args!("  {name:<26} {about}"))?;
     }
     output::line(format_args!(""))
 }

@@ -22,7 +22,7 @@ use crate::Error;
 /// Train, test and compare memory mechanisms: fast weights, Neural Turing Machines, Sparse Attentive Backtracking and the recurrent nets
 /// they compete with.
 ///
-/// Begin with `fw-train train`: it trains fast weights to look up the value of a key, in some twenty seconds.
+/// Begin with `fw-train train`: it trains fast weights to look up the value of a key, in a few seconds.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]
 pub struct Cli {

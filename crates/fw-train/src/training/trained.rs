@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::module::Module;
-use fw_core::weights::{Convention, Weights, load_own, own_weights};
+use fw_core::weights::{Convention, Weights, WeightsError, load_own, own_weights};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use toml::Table;
@@ -326,7 +326,15 @@ pub fn export(
     let sha256 = digest(&own)?;
     let weights = match (experiment.model.in_file(task), convention) {
         (Some(config), Convention::Own) => own.described_by(&config),
-        (Some(config), _) => own.described_by(&config).under(convention, &device)?,
+        (Some(config), _) => {
+            let renamed = own.described_by(&config).under(convention, &device);
+            renamed.map_err(|error| match error {
+                WeightsError::Unsupported { .. } => {
+                    Error::usage(format!("{error}. Leave out --for"))
+                }
+                error => error.into(),
+            })?
+        }
         (None, Convention::Own) => own,
         (None, _) => {
             return Err(Error::usage(format!(

@@ -249,7 +249,7 @@ fn pytorchs_names_and_back() {
         "--out",
         "fast.safetensors",
     ];
-    let message = fail(fw_train(here).args(export), 1);
+    let message = fail(fw_train(here).args(export), 2);
     assert!(
         message.contains("FastWeights has no names under PyTorch"),
         "{message}"
