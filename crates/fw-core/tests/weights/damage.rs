@@ -70,6 +70,24 @@ fn what_is_no_file_of_weights_is_told() {
     );
 }
 
+/// What a file is is seen by what is in it, not by what it is called.
+#[test]
+fn a_renamed_file_is_what_it_was() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, renamed) in [
+        ("lstm.pt", "lstm.safetensors"),
+        ("lstm_legacy.pt", "lstm.bin"),
+        ("lstm.safetensors", "lstm.pt"),
+    ] {
+        let path = folder.path().join(renamed);
+        std::fs::copy(file(name), &path).expect("it can be copied");
+        let mut layer = lstm();
+        let weights = Weights::open(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
+        layer.load(&weights, Convention::PyTorch).expect(name);
+        assert_computes(&layer, "lstm");
+    }
+}
+
 /// The memory of this process, in bytes, at its most.
 #[cfg(target_os = "linux")]
 fn peak_memory() -> u64 {
