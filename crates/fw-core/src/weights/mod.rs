@@ -40,6 +40,7 @@
 //! Under [`Convention::Own`] a tensor is called as the field that it is in, below the fields around it: `input.weight`, `w_hidden`. These names and the
 //! layouts are an interface: they change with a major version alone. `tests/weights/names.txt` lists all of them.
 
+mod compare;
 mod delta_net;
 mod description;
 mod error;
