@@ -53,7 +53,7 @@
 //! - On a GPU, with Burn's fusion, results that wait to be computed are not, where a tensor without numbers (`Tensor::zeros([0, 7], ..)`) is made after them. This crate
 //!   makes none, but where an empty batch or no samples of a state are asked for.
 //! - On a GPU, with Burn's fusion, the product of a sum whose dimensions are swapped (`x.sum_dim(2).swap_dims(1, 2) * (y.clone() + 1.0)`) takes the rows of the sum
-//!   in another order, and gradients make such products by themselves. This crate reshapes instead, and is tested for it with every layer.
+//!   in another order, and gradients make such products by themselves. This crate reshapes instead, and is tested for it.
 //!
 //! # Long sums
 //!
