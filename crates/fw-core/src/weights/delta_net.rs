@@ -1,7 +1,7 @@
 //! Delta networks as flash-linear-attention has them.
 
 use super::WeightsError;
-use super::portable::{Convention, Parameters, Portable, turned};
+use super::portable::{Convention, Parameters, Portable, turned, unsupported};
 use crate::DeltaNet;
 
 /// Under [`Convention::PyTorch`] the names of flash-linear-attention's `DeltaNet`, `GatedDeltaNet`, `KimiDeltaAttention` and `GatedDeltaProduct`, whose defaults
@@ -16,12 +16,7 @@ impl Portable for DeltaNet {
                 "a_log" => "A_log".to_owned(),
                 _ => name,
             })),
-            _ => Err(WeightsError::Unsupported {
-                layer: Self::NAME,
-                problem: format!(
-                    "has no names under {convention:?}; Convention::Own is what it has"
-                ),
-            }),
+            _ => Err(unsupported::<Self>(convention)),
         }
     }
 }

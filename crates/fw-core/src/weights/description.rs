@@ -1,6 +1,5 @@
 //! What a file says of the layer or the model that it is of.
 
-use burn::module::Module;
 use burn::tensor::Device;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,8 +18,9 @@ use crate::{
 const CONFIG: &str = "config";
 /// That which says what it is a configuration of.
 const KIND: &str = "kind";
-/// That which says whose names the tensors have, where they are not this crate's own.
+/// That which says whose names the tensors have, where they are not this crate's own: PyTorch's.
 const NAMES: &str = "names";
+const PYTORCH: &str = "pytorch";
 /// The version of this crate that has written a file.
 const VERSION: &str = "version";
 const OWN_VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -72,11 +72,6 @@ trait WithModel {
     type Output;
 
     fn run<R: LayerOfFiles>(self, model: SequenceModel<R>) -> Self::Output;
-}
-
-/// What files call a convention.
-fn name_of(convention: Convention) -> String {
-    format!("{convention:?}").to_lowercase()
 }
 
 impl Weights {
@@ -162,12 +157,10 @@ impl Weights {
         let mut renamed = self.with_model(device, Rename(convention))??;
         renamed.origin = self.origin.clone();
         renamed.metadata = self.metadata.clone();
-        match convention {
-            Convention::Own => renamed.metadata.remove(NAMES),
-            _ => renamed
-                .metadata
-                .insert(NAMES.to_owned(), name_of(convention)),
-        };
+        renamed.metadata.remove(NAMES);
+        if convention == Convention::PyTorch {
+            renamed = renamed.with_metadata(NAMES, PYTORCH);
+        }
         Ok(renamed)
     }
 
@@ -176,12 +169,10 @@ impl Weights {
     /// # Errors
     /// If that is not known to this version.
     pub fn convention(&self) -> Result<Convention, WeightsError> {
-        let Some(names) = self.metadata.get(NAMES) else {
-            return Ok(Convention::Own);
-        };
-        match *names == name_of(Convention::PyTorch) {
-            true => Ok(Convention::PyTorch),
-            false => {
+        match self.metadata.get(NAMES).map(String::as_str) {
+            None => Ok(Convention::Own),
+            Some(PYTORCH) => Ok(Convention::PyTorch),
+            Some(names) => {
                 Err(self.not_understood(format!("has the names of {names}, which are not known")))
             }
         }
@@ -299,20 +290,4 @@ impl<R: Recurrent + Portable> Portable for SequenceModel<R> {
         }
         all.part("output", &self.output, convention)
     }
-}
-
-/// Weights of any module under its own names.
-///
-/// # Errors
-/// If numbers cannot be read.
-pub fn own_weights<M: Module>(module: &M) -> Result<Weights, WeightsError> {
-    super::portable::to_weights(module, "the module", None)
-}
-
-/// Puts weights into any module, by its own names: all of them, or, if anything does not fit, none.
-///
-/// # Errors
-/// As [`Portable::load`].
-pub fn load_own<M: Module>(module: &mut M, weights: &Weights) -> Result<(), WeightsError> {
-    super::portable::load(module, "the module", weights, None)
 }

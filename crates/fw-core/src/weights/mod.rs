@@ -58,10 +58,9 @@ use burn::store::bridge;
 use burn::store::burn_pack::Tensor as Deferred;
 use burn::tensor::TensorData;
 
-pub use description::{Described, load_own, own_weights};
+pub use description::Described;
 pub use error::{Difference, Differences, WeightsError};
-pub use portable::{Convention, Parameters, Portable};
-pub use recurrent::Numbered;
+pub use portable::{Convention, Parameters, Portable, load_own, own_weights};
 use stored::Array;
 
 /// Tensors by name, from a file or from memory; numbers are read when they are used.

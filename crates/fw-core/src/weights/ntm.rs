@@ -1,8 +1,7 @@
 //! Turing machines as loudinthecloud/pytorch-ntm has them.
 
 use super::WeightsError;
-use super::portable::{Convention, Parameters, Portable};
-use super::recurrent::Numbered;
+use super::portable::{Convention, Parameters, Portable, unsupported};
 use super::stored::Stored;
 use crate::{Ntm, NtmController};
 
@@ -19,9 +18,7 @@ impl Portable for Ntm {
             problem,
         };
         if convention != Convention::PyTorch {
-            let problem =
-                format!("has no names under {convention:?}; Convention::Own is what it has");
-            return Err(refused(problem));
+            return Err(unsupported::<Self>(convention));
         }
         let NtmController::Lstm(lstm) = &self.controller else {
             return Err(refused(
@@ -52,6 +49,7 @@ impl Portable for Ntm {
         let mut all = Parameters::default();
         for (index, layer) in lstm.layers.iter().enumerate() {
             let of_layer = layer.numbered(&format!("_l{index}"))?;
+            let of_layer = of_layer.expect("PyTorch numbers the layers of an LSTM");
             let of_layer = of_layer.named(|name| format!("ntm.controller.lstm.{name}"));
             all = all.below(&format!("controller.layers.{index}"), of_layer);
         }

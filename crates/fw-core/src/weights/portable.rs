@@ -138,17 +138,13 @@ pub trait Portable: Module {
         Err(unsupported::<Self>(convention))
     }
 
-    /// The same as the layer of this number in a [`Stack`](crate::Stack): below `layers.N`, but for layers that PyTorch numbers.
+    /// The same as PyTorch has them in a layer with `num_layers`, with what it puts behind the names: `_l0`, or `_l0_reverse`. Nothing, for a layer that PyTorch
+    /// does not number.
     ///
     /// # Errors
-    /// As [`parameters`](Self::parameters).
-    fn parameters_in_stack(
-        &self,
-        index: usize,
-        convention: Convention,
-    ) -> Result<Parameters, WeightsError> {
-        let parameters = self.parameters(convention)?;
-        Ok(parameters.named(|name| format!("layers.{index}.{name}")))
+    /// If PyTorch's layer is not what this one is.
+    fn numbered(&self, _behind: &str) -> Result<Option<Parameters>, WeightsError> {
+        Ok(None)
     }
 
     /// Puts weights into the layer: all of them, or, if anything does not fit, none.
@@ -181,8 +177,24 @@ fn elsewhere<P: Portable>(
     }
 }
 
+/// Weights of any module under its own names.
+///
+/// # Errors
+/// If numbers cannot be read.
+pub fn own_weights<M: Module>(module: &M) -> Result<Weights, WeightsError> {
+    to_weights(module, "the module", None)
+}
+
+/// Puts weights into any module, by its own names: all of them, or, if anything does not fit, none.
+///
+/// # Errors
+/// As [`Portable::load`].
+pub fn load_own<M: Module>(module: &mut M, weights: &Weights) -> Result<(), WeightsError> {
+    load(module, "the module", weights, None)
+}
+
 /// Puts weights into a module; without a word of where they lie, by its own names.
-pub(super) fn load<M: Module>(
+fn load<M: Module>(
     module: &mut M,
     name: &'static str,
     weights: &Weights,
@@ -197,7 +209,7 @@ pub(super) fn load<M: Module>(
 }
 
 /// The weights of a module; without a word of where they lie, under its own names.
-pub(super) fn to_weights<M: Module>(
+fn to_weights<M: Module>(
     module: &M,
     name: &'static str,
     stored: Option<Parameters>,
@@ -223,10 +235,10 @@ pub(super) fn to_weights<M: Module>(
 }
 
 /// The layer has no names under this convention.
-fn unsupported<P: Portable>(convention: Convention) -> WeightsError {
+pub(super) fn unsupported<P: Portable>(convention: Convention) -> WeightsError {
     WeightsError::Unsupported {
         layer: P::NAME,
-        problem: format!("has no names under {convention:?}; Convention::Own is what it has"),
+        problem: format!("has no names under {convention:?}, only its own"),
     }
 }
 

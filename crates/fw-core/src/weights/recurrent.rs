@@ -5,21 +5,12 @@ use burn::nn::Linear;
 use burn::tensor::Tensor;
 
 use super::WeightsError;
-use super::portable::{Convention, Parameters, Portable};
+use super::portable::{Convention, Parameters, Portable, unsupported};
 use super::stored::Stored;
 use crate::{
     AssociativeLstm, Bidirectional, Checkpointed, Elman, FastWeights, Gru, LearnedStart, Lstm,
     Recurrent, RecurrentCell, Sab, Stack,
 };
-
-/// A cell of which PyTorch has layers upon each other, numbered.
-pub trait Numbered: Portable {
-    /// Its parameters, with what PyTorch puts behind their names: `_l0`, or `_l0_reverse`.
-    ///
-    /// # Errors
-    /// If PyTorch's layer is not what this one is.
-    fn numbered(&self, behind: &str) -> Result<Parameters, WeightsError>;
-}
 
 /// How the gates of a kind of cell lie in the files of others: of each of our blocks, which of theirs it is.
 struct Gates<const N: usize> {
@@ -172,18 +163,8 @@ impl Portable for Lstm {
         self.cell().parameters(&LSTM, convention, Self::NAME)
     }
 
-    fn parameters_in_stack(
-        &self,
-        index: usize,
-        convention: Convention,
-    ) -> Result<Parameters, WeightsError> {
-        in_stack(self, index, convention)
-    }
-}
-
-impl Numbered for Lstm {
-    fn numbered(&self, behind: &str) -> Result<Parameters, WeightsError> {
-        Ok(self.cell().pytorch(&LSTM, behind))
+    fn numbered(&self, behind: &str) -> Result<Option<Parameters>, WeightsError> {
+        Ok(Some(self.cell().pytorch(&LSTM, behind)))
     }
 }
 
@@ -218,18 +199,8 @@ impl Portable for Gru {
         self.cell()?.parameters(&GRU, convention, Self::NAME)
     }
 
-    fn parameters_in_stack(
-        &self,
-        index: usize,
-        convention: Convention,
-    ) -> Result<Parameters, WeightsError> {
-        in_stack(self, index, convention)
-    }
-}
-
-impl Numbered for Gru {
-    fn numbered(&self, behind: &str) -> Result<Parameters, WeightsError> {
-        Ok(self.cell()?.pytorch(&GRU, behind))
+    fn numbered(&self, behind: &str) -> Result<Option<Parameters>, WeightsError> {
+        Ok(Some(self.cell()?.pytorch(&GRU, behind)))
     }
 }
 
@@ -252,29 +223,9 @@ impl Portable for Elman {
         self.cell()?.parameters(&ELMAN, convention, Self::NAME)
     }
 
-    fn parameters_in_stack(
-        &self,
-        index: usize,
-        convention: Convention,
-    ) -> Result<Parameters, WeightsError> {
-        in_stack(self, index, convention)
+    fn numbered(&self, behind: &str) -> Result<Option<Parameters>, WeightsError> {
+        Ok(Some(self.cell()?.pytorch(&ELMAN, behind)))
     }
-}
-
-impl Numbered for Elman {
-    fn numbered(&self, behind: &str) -> Result<Parameters, WeightsError> {
-        Ok(self.cell()?.pytorch(&ELMAN, behind))
-    }
-}
-
-/// The parameters of a layer that PyTorch numbers.
-fn in_stack<R: Numbered>(
-    layer: &R,
-    index: usize,
-    convention: Convention,
-) -> Result<Parameters, WeightsError> {
-    numbered_from_pytorch("Stack", convention)?;
-    layer.numbered(&format!("_l{index}"))
 }
 
 /// Under [`Convention::PyTorch`], an LSTM, a GRU or an RNN with `num_layers`; other layers lie below `layers.0`, `layers.1`, ..
@@ -282,9 +233,16 @@ impl<R: Recurrent + Portable> Portable for Stack<R> {
     const NAME: &'static str = "Stack";
 
     fn parameters(&self, convention: Convention) -> Result<Parameters, WeightsError> {
+        only_pytorch::<Self>(convention)?;
         let mut all = Parameters::default();
         for (index, layer) in self.layers.iter().enumerate() {
-            let of_layer = layer.parameters_in_stack(index, convention)?;
+            let of_layer = match layer.numbered(&format!("_l{index}"))? {
+                Some(numbered) => numbered,
+                None => {
+                    let of_layer = layer.parameters(convention)?;
+                    of_layer.named(|name| format!("layers.{index}.{name}"))
+                }
+            };
             all = all.below(&format!("layers.{index}"), of_layer);
         }
         Ok(all)
@@ -292,21 +250,21 @@ impl<R: Recurrent + Portable> Portable for Stack<R> {
 }
 
 /// Under [`Convention::PyTorch`], a layer that is `bidirectional`.
-impl<R: Recurrent + Numbered> Portable for Bidirectional<R> {
+impl<R: Recurrent + Portable> Portable for Bidirectional<R> {
     const NAME: &'static str = "Bidirectional";
 
     fn parameters(&self, convention: Convention) -> Result<Parameters, WeightsError> {
-        numbered_from_pytorch(Self::NAME, convention)?;
+        only_pytorch::<Self>(convention)?;
         both_directions(self, 0)
     }
 }
 
 /// Under [`Convention::PyTorch`], a layer that is `bidirectional` and has `num_layers`: each reads what both directions of the one before yield.
-impl<R: Recurrent + Numbered> Portable for Vec<Bidirectional<R>> {
+impl<R: Recurrent + Portable> Portable for Vec<Bidirectional<R>> {
     const NAME: &'static str = "Vec<Bidirectional>";
 
     fn parameters(&self, convention: Convention) -> Result<Parameters, WeightsError> {
-        numbered_from_pytorch(Self::NAME, convention)?;
+        only_pytorch::<Self>(convention)?;
         let mut all = Parameters::default();
         for (index, layer) in self.iter().enumerate() {
             all = all.below(&index.to_string(), both_directions(layer, index)?);
@@ -315,21 +273,24 @@ impl<R: Recurrent + Numbered> Portable for Vec<Bidirectional<R>> {
     }
 }
 
-fn both_directions<R: Recurrent + Numbered>(
+fn both_directions<R: Recurrent + Portable>(
     layer: &Bidirectional<R>,
     index: usize,
 ) -> Result<Parameters, WeightsError> {
-    let forward = layer.forward.numbered(&format!("_l{index}"))?;
-    let backward = layer.backward.numbered(&format!("_l{index}_reverse"))?;
-    let both = Parameters::default().below("forward", forward);
-    Ok(both.below("backward", backward))
+    let numbered = |layer: &R, behind: &str| {
+        let numbered = layer.numbered(&format!("_l{index}{behind}"))?;
+        numbered.ok_or_else(|| unsupported::<R>(Convention::PyTorch))
+    };
+    let both = Parameters::default().below("forward", numbered(&layer.forward, "")?);
+    Ok(both.below("backward", numbered(&layer.backward, "_reverse")?))
 }
 
-fn numbered_from_pytorch(layer: &'static str, convention: Convention) -> Result<(), WeightsError> {
+/// Layers of several layers have names of PyTorch's, and their own.
+fn only_pytorch<P: Portable>(convention: Convention) -> Result<(), WeightsError> {
     match convention {
         Convention::PyTorch => Ok(()),
         _ => Err(refused(
-            layer,
+            P::NAME,
             format!("has no names under {convention:?}; load its layers one by one"),
         )),
     }

@@ -171,7 +171,7 @@ fn what_has_no_names_elsewhere_says_so() {
         .expect_err("there are none");
     assert_eq!(
         error.to_string(),
-        "FastWeights has no names under PyTorch; Convention::Own is what it has"
+        "FastWeights has no names under PyTorch, only its own"
     );
     let normalised = GruConfig::new(3, 5)
         .with_layer_norm(true)

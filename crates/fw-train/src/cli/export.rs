@@ -17,7 +17,7 @@ use crate::{CheckpointChoice, Error};
 /// those of PyTorch, for load_state_dict(strict=True).
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
-    /// The run's folder
+    /// The run's folder, or a file that this has written
     run: PathBuf,
 
     /// The file, which must not exist yet

@@ -17,7 +17,6 @@ use crate::{CheckpointChoice, Error, settings};
 #[derive(Debug, Args)]
 pub(super) struct ModelArgs {
     /// The run's folder, or a file that `export` has written
-    #[arg(required_unless_present = "pretrained")]
     pub run: Option<PathBuf>,
 
     /// A net that comes with the program instead: `list` names them
@@ -45,6 +44,7 @@ pub(super) struct ModelArgs {
 
 /// An opened run: what is known before the model is loaded.
 pub(super) struct Loaded {
+    trained: Trained,
     pub experiment: Experiment,
     pub saved: SavedModel,
     pub device: Device,
@@ -61,11 +61,10 @@ impl ModelArgs {
         let loaded = self.load_without_data(more)?;
         let task = loaded.experiment.task.task();
         task.open()?;
-        let trained = self.trained()?;
-        if let Some(told) = trained.other_data(&task.files()) {
+        if let Some(told) = loaded.trained.other_data(&task.files()) {
             output::note(&told);
         }
-        let [before, now] = [&trained.experiment(&[])?, &loaded.experiment]
+        let [before, now] = [&loaded.trained.experiment(&[])?, &loaded.experiment]
             .map(|experiment| settings::table_of(&experiment.task));
         let of_splits = ["splits", "train", "validation", "test"];
         for change in settings::differences(&before, &now) {
@@ -87,9 +86,7 @@ impl ModelArgs {
         match (&self.run, &self.pretrained) {
             (Some(run), _) => Trained::open(run),
             (None, Some(name)) => Trained::pretrained(name),
-            (None, None) => Err(Error::usage(
-                "give a run's folder, a file, or --pretrained NAME",
-            )),
+            (None, None) => Err(nothing_given()),
         }
     }
 
@@ -114,6 +111,7 @@ impl ModelArgs {
         Ok(Loaded {
             experiment,
             saved: trained.saved(self.checkpoint)?,
+            trained,
             device: self
                 .device
                 .unwrap_or_else(DeviceName::default_of_build)
@@ -140,6 +138,13 @@ impl Loaded {
             .model
             .with_model(task, seed, &self.device, action)
     }
+}
+
+/// Neither a run nor a net.
+pub(super) fn nothing_given() -> Error {
+    Error::usage(
+        "give a run's folder, a file that `export` has written, or --pretrained NAME; `list` has the names",
+    )
 }
 
 /// Refuses assignments to anything but the task.

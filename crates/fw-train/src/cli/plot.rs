@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::cli::loaded::{Loaded, ModelArgs};
+use crate::cli::loaded::{Loaded, ModelArgs, nothing_given};
 use crate::cli::output;
 use crate::error::require;
 use crate::models::{Model, SampleTrace, WithModel};
@@ -21,7 +21,6 @@ use crate::{CheckpointChoice, Error};
 #[derive(Debug, Args)]
 pub(super) struct PlotArgs {
     /// The folders of one or more runs, or a file that `export` has written
-    #[arg(required_unless_present = "pretrained")]
     runs: Vec<PathBuf>,
 
     /// A net that comes with the program instead: `list` names them
@@ -44,8 +43,11 @@ pub(super) struct PlotArgs {
 impl PlotArgs {
     pub fn run(self) -> Result<(), Error> {
         self.out.as_deref().map_or(Ok(()), check_figure_name)?;
-        if let Some(name) = self.name_of_net() {
-            let paths = self.paths(&name.with_extension("sample"));
+        if self.runs.is_empty() && self.pretrained.is_none() {
+            return Err(nothing_given());
+        }
+        if let Some(net) = self.net() {
+            let paths = self.paths(&net.with_extension("sample"));
             self.draw_sample(&paths)?;
             return print(&paths);
         }
@@ -111,11 +113,11 @@ impl PlotArgs {
         Ok(n_steps <= MOST_STEPS)
     }
 
-    /// What is drawn of a net in a file is called so: that file, or the net that comes with the program.
-    fn name_of_net(&self) -> Option<PathBuf> {
+    /// The net whose sample alone is drawn: a file, or one that comes with the program.
+    fn net(&self) -> Option<PathBuf> {
         let file = self.runs.first().filter(|_| self.runs.len() == 1);
         let file = file.filter(|path| path.is_file()).cloned();
-        file.or_else(|| Some(PathBuf::from(format!("{}.net", self.pretrained.as_ref()?))))
+        file.or_else(|| self.pretrained.as_ref().map(PathBuf::from))
     }
 
     /// The files of a figure.

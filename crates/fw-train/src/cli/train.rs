@@ -96,14 +96,18 @@ impl TrainArgs {
             let experiment = RunFolder::open(run)?.experiment(&[])?;
             return print_result(&experiment, &result, run);
         }
-        let mut document = match (&self.experiment, &self.from) {
+        let from = self.from.as_deref().map(Trained::open).transpose()?;
+        if let Some(note) = from.as_ref().and_then(Trained::note) {
+            output::note(&note);
+        }
+        let mut document = match (&self.experiment, &from) {
             (Some(path), None) => Experiment::read_document(path)?,
             (Some(path), Some(from)) => {
                 let mut document = Experiment::read_document(path)?;
-                take_alphabet(&mut document, &Trained::open(from)?.document()?);
+                take_alphabet(&mut document, &from.document()?);
                 document
             }
-            (None, Some(from)) => document_of(&Trained::open(from)?, &self.assignments)?,
+            (None, Some(from)) => document_of(from, &self.assignments)?,
             (None, None) => Experiment::default_document(),
         };
         if let Some(seed) = self.seed {
@@ -115,11 +119,6 @@ impl TrainArgs {
                 )));
             }
             settings::set(&mut document, &format!("training.seed={seed}"))?;
-        }
-        if let Some(from) = &self.from
-            && let Some(note) = Trained::open(from)?.note()
-        {
-            output::note(&note);
         }
         let experiment = Experiment::from_document(document, &self.assignments)?;
         if self.print_config {

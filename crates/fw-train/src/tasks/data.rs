@@ -28,12 +28,11 @@ pub struct DataFile {
 impl DataFile {
     /// What is known of a file from its content.
     pub(super) fn new(name: impl Into<String>, path: &Path, content: &[u8]) -> Self {
-        let digest = Sha256::digest(content);
         DataFile {
             name: name.into(),
             path: path.to_owned(),
             bytes: content.len() as u64,
-            sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+            sha256: hex(&Sha256::digest(content)),
         }
     }
 
@@ -63,6 +62,11 @@ impl DataFile {
     pub fn is_same(&self, other: &DataFile) -> bool {
         (self.bytes, &self.sha256) == (other.bytes, &other.sha256)
     }
+}
+
+/// A digest as `sha256sum` prints it.
+pub(crate) fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Data that a task reads when they are first needed, not when its settings are read. All copies of a task share them.

@@ -32,6 +32,7 @@ pub use cifar10::SequentialCifar10;
 pub use copy::Copy;
 pub use copy_memory::CopyMemory;
 pub use data::DataFile;
+pub(crate) use data::hex;
 pub use fw_core::Inputs;
 pub use generated::{Generated, Generator, Range, Splits};
 pub use mnist::PixelMnist;

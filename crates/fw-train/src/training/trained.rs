@@ -12,12 +12,12 @@ use toml::Table;
 use crate::device::DeviceName;
 use crate::experiment::Experiment;
 use crate::models::{Model, WithModel};
-use crate::tasks::DataFile;
+use crate::tasks::{DataFile, hex};
 use crate::training::checkpoint::Checkpoint;
 use crate::training::evaluate::Evaluation;
 use crate::training::history::{BURN, VERSION};
-use crate::training::run_folder::{RunFolder, without_tests};
-use crate::{CheckpointChoice, Error, settings};
+use crate::training::run_folder::{RunFolder, other_data, without_tests};
+use crate::{CheckpointChoice, Error};
 
 /// What has been trained, wherever it lies.
 #[derive(Clone, Debug)]
@@ -169,7 +169,7 @@ impl Trained {
             Trained::Run(run) => run.other_data(read),
             Trained::File(file) => {
                 let known = (!file.about.data.is_empty()).then_some(&file.about.data);
-                crate::training::run_folder::other_data(&file.path, known?, read)
+                other_data(&file.path, known?, read)
             }
         }
     }
@@ -284,8 +284,7 @@ fn digest(weights: &Weights) -> Result<String, Error> {
         let numbers = weights.numbers(name)?.expect("it is one of its names");
         digest.update(numbers.as_bytes());
     }
-    let digest = digest.finalize();
-    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&digest.finalize()))
 }
 
 /// A trained net as a file, which any program can read that depends on fw-core alone: the weights under a convention's names, the configuration of the
@@ -313,15 +312,14 @@ pub fn export(
     let own = experiment
         .model
         .with_model(task, 0, &device, Collect(&saved))?;
-    let (validation, data) = match (&saved, trained) {
-        (SavedModel::Checkpoint(checkpoint), Trained::Run(run)) => {
-            let best = checkpoint.load_progress()?.best;
-            let best = best.filter(|best| best.step == checkpoint.step);
+    let (validation, data) = match trained {
+        Trained::Run(run) => {
+            let best = run.checkpoint(choice)?.load_progress()?.best;
+            let best = best.filter(|best| best.step == saved.step());
             let data = run.data().unwrap_or_default();
             (best.map(|best| best.evaluation), data)
         }
-        (_, Trained::File(file)) => (file.about.validation, file.about.data.clone()),
-        (SavedModel::File(_), Trained::Run(_)) => (None, Vec::new()),
+        Trained::File(file) => (file.about.validation, file.about.data.clone()),
     };
     let sha256 = digest(&own)?;
     let weights = match (experiment.model.in_file(task), convention) {
@@ -354,9 +352,7 @@ pub fn export(
         sha256,
     };
     let about = serde_json::to_string(&about).expect("plain data can be written as JSON");
-    let document = settings::table_of(&experiment);
-    let document = toml::to_string(&document).expect("an experiment can be written as TOML");
     Ok(weights
-        .with_metadata(EXPERIMENT, document)
+        .with_metadata(EXPERIMENT, experiment.to_toml())
         .with_metadata(TRAINED, about))
 }

@@ -402,8 +402,11 @@ fn pretrained_nets_do_their_tasks() {
         message.contains("there is no pretrained net oracle; there are "),
         "{message}"
     );
-    let message = fail(fw_train(here).arg("sample"), 2);
-    assert!(message.contains("<RUN>"), "{message}");
+    for command in ["sample", "test", "plot"] {
+        let message = fail(fw_train(here).arg(command), 2);
+        let told = "give a run's folder, a file that `export` has written, or --pretrained NAME";
+        assert!(message.contains(told), "{message}");
+    }
     let printed = succeed(fw_train(here).args([
         "plot",
         "--pretrained",
