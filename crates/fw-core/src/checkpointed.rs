@@ -8,7 +8,7 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Device, Tensor};
 
 use crate::recurrent::{check_input, expect_state};
-use crate::{Recurrent, RecurrentState, StateError, StateMapper};
+use crate::{Recurrent, RecurrentState, StateData, StateError, StateMapper};
 
 /// A layer whose [`forward`](Recurrent::forward) keeps the state before every [`interval`](Self::interval)-th step for the backward pass, and
 /// computes what lies between once more there: *gradient checkpointing*, for long sequences of layers that are composed of tensor operations or
@@ -244,6 +244,10 @@ where
 
     fn initial_state(&self, batch_size: usize, device: &Device) -> R::State {
         self.layer.initial_state(batch_size, device)
+    }
+
+    fn state_from_data(&self, data: StateData, device: &Device) -> Result<R::State, StateError> {
+        self.layer.state_from_data(data, device)
     }
 
     fn check_state(

@@ -32,6 +32,7 @@ pub use ops::{FastMemory, MemoryForm, State as FastWeightsState, WrittenState};
 /// assert_eq!(output.dims(), [4, 10, 16]);
 /// ```
 #[derive(Config, Debug)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FastWeightsConfig {
     /// Width of the input, at least 1.
     pub d_input: usize,

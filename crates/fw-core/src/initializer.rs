@@ -16,6 +16,7 @@ use crate::error::require_finite;
 
 /// Start value of a recurrent weight `[d_hidden, n_gates · d_hidden]`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum HiddenInitializer {
     /// The identity times a factor, in every gate's block: 1 for an IRNN (Le, Jaitly, Hinton 2015), 0.05

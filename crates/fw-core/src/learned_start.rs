@@ -7,7 +7,7 @@ use burn::tensor::{DType, Device, Tensor};
 
 use crate::ops::Spans;
 use crate::ops::sab::FusedCell;
-use crate::{Recurrent, RecurrentCell, RecurrentState, StateError, StateMapper};
+use crate::{Recurrent, RecurrentCell, RecurrentState, StateData, StateError, StateMapper};
 
 /// A layer whose state before the first step is learned, the same for every sample: h_0 of a GRU, h_0 and c_0 of an LSTM, h_0 and A_0 of fast weights.
 ///
@@ -97,6 +97,10 @@ impl<R: Recurrent> Recurrent for LearnedStart<R> {
     fn initial_state(&self, batch_size: usize, device: &Device) -> R::State {
         let state = self.layer.initial_state(batch_size, device);
         state.map_tensors(&mut Put(self.start.iter()))
+    }
+
+    fn state_from_data(&self, data: StateData, device: &Device) -> Result<R::State, StateError> {
+        self.layer.state_from_data(data, device)
     }
 
     fn check_state(

@@ -71,12 +71,14 @@
 
 extern crate alloc;
 
+mod any_layer;
 mod bidirectional;
 mod cell;
 mod cells;
 mod checkpointed;
 mod delta_net;
 mod display;
+mod encoder_decoder;
 mod error;
 mod fast_weights;
 mod initializer;
@@ -92,11 +94,15 @@ mod state;
 #[cfg(feature = "weights")]
 pub mod weights;
 
+pub use any_layer::{AnyLayer, AnyState};
 pub use bidirectional::{Bidirectional, BidirectionalState};
 pub use cell::RecurrentCell;
 pub use cells::*;
 pub use checkpointed::Checkpointed;
 pub use delta_net::*;
+pub use encoder_decoder::{
+    EncoderDecoder, EncoderDecoderConfig, EncoderDecoderState, SourceAttention,
+};
 pub use error::{ConfigError, StateError};
 pub use fast_weights::{
     FastMemory, FastWeights, FastWeightsConfig, FastWeightsState, FastWeightsTrace, MemoryForm,
@@ -113,8 +119,8 @@ pub use recurrent::Recurrent;
 pub use sab::*;
 pub use segments::{Segments, SegmentsError, forward_groups};
 pub use sequence_model::{
-    Answers, CellConfig, Inputs, LayerConfig, Reads, SequenceModel, SequenceModelConfig,
-    SequenceNet, Surroundings,
+    Answers, CellConfig, Inputs, LayerConfig, NetConfig, Reads, SequenceModel, SequenceModelConfig,
+    Surroundings,
 };
 pub use stack::Stack;
 pub use state::{RecurrentState, StateData, StateMapper};

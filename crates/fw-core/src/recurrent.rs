@@ -8,7 +8,7 @@ use crate::error::expect_fits;
 use crate::ops::operation::is_available;
 use crate::ops::{Spans, scan};
 use crate::segments::{Segments, forward_segments, starts};
-use crate::{RecurrentState, StateError, StateMapper};
+use crate::{RecurrentState, StateData, StateError, StateMapper};
 
 /// A layer that reads a sequence step by step and carries an explicit state.
 ///
@@ -81,6 +81,14 @@ pub trait Recurrent: Module + ModuleDisplay {
 
     /// The state before the first step.
     fn initial_state(&self, batch_size: usize, device: &Device) -> Self::State;
+
+    /// The state of which [`to_data`](RecurrentState::to_data) is `data`. Whether it fits, [`check_state`](Self::check_state) tells.
+    ///
+    /// # Errors
+    /// If the data are of another kind of state.
+    fn state_from_data(&self, data: StateData, device: &Device) -> Result<Self::State, StateError> {
+        Self::State::from_data(data, device)
+    }
 
     /// Whether the layer can go on from `state` with an input of `batch_size` samples and the type `dtype`: all of the state's
     /// sizes, its batch and its type. Every way to run a layer asks this before it uses the state. For a layer of one's own that does not

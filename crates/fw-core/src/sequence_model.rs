@@ -1,6 +1,5 @@
 //! A recurrent layer with what stands around it: an embedding before it, and a head behind it that answers.
 
-use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
 
@@ -14,8 +13,9 @@ use serde::{Deserialize, Serialize};
 use crate::error::{require, require_size};
 use crate::ops::project_linear;
 use crate::{
-    AssociativeLstmConfig, ConfigError, DeltaNetConfig, ElmanConfig, FastWeightsConfig, GruConfig,
-    LstmConfig, NtmConfig, Recurrent, SabConfig, Stack,
+    AnyLayer, AssociativeLstmConfig, ConfigError, DeltaNetConfig, ElmanConfig,
+    EncoderDecoderConfig, FastWeightsConfig, GruConfig, LstmConfig, NtmConfig, Recurrent,
+    SabConfig, Stack,
 };
 
 /// Configuration of a [`SequenceModel`] whose layer is one of this crate: what is written into files.
@@ -53,6 +53,26 @@ pub enum LayerConfig {
         /// The cell.
         cell: CellConfig,
     },
+    /// [`EncoderDecoder`](crate::EncoderDecoder): two nets, each with parameters of its own.
+    EncoderDecoder {
+        /// What stands around the nets.
+        around: EncoderDecoderConfig,
+        /// Either net.
+        net: NetConfig,
+    },
+}
+
+/// A net of an [`EncoderDecoder`](crate::EncoderDecoder), by kind.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum NetConfig {
+    /// [`Lstm`](crate::Lstm).
+    Lstm(LstmConfig),
+    /// [`Ntm`](crate::Ntm).
+    Ntm(NtmConfig),
+    /// [`DeltaNet`](crate::DeltaNet)s upon each other.
+    DeltaNet(Vec<DeltaNetConfig>),
 }
 
 /// A cell that [`Sab`](crate::Sab) wraps, by kind.
@@ -186,21 +206,6 @@ pub struct SequenceModel<R: Module> {
     answers_at_the_end: bool,
 }
 
-/// A [`SequenceModel`] whose layer is not known by its type.
-pub trait SequenceNet: core::fmt::Debug + Send {
-    /// What is answered: logits.
-    ///
-    /// # Shapes
-    /// As [`SequenceModel`].
-    ///
-    /// # Panics
-    /// As [`SequenceModel::logits_from`].
-    fn logits(&self, inputs: Inputs) -> Tensor<3>;
-
-    /// Numbers carried for each sample after `seq_length` steps.
-    fn state_size(&self, seq_length: usize) -> usize;
-}
-
 impl Surroundings {
     /// The width that the recurrent layer has to read.
     pub fn d_layer_input(&self) -> usize {
@@ -278,35 +283,10 @@ impl SequenceModelConfig {
     ///
     /// # Errors
     /// If a layer's configuration breaks a rule.
-    pub fn init(&self, device: &Device) -> Result<Box<dyn SequenceNet>, ConfigError> {
+    pub fn init(&self, device: &Device) -> Result<SequenceModel<AnyLayer>, ConfigError> {
         self.validate()?;
-        struct Any<'a>(&'a Surroundings, &'a Device);
-        impl WithLayer for Any<'_> {
-            type Output = Box<dyn SequenceNet>;
-
-            fn run<R: LayerOfFiles>(self, layer: R) -> Self::Output {
-                Box::new(self.0.init(layer, self.1))
-            }
-        }
-        self.layer.with_layer(device, Any(&self.around, device))
+        Ok(self.around.init(self.layer.init(device)?, device))
     }
-}
-
-/// What a layer must be able to do to be put into files.
-#[cfg(feature = "weights")]
-pub(crate) trait LayerOfFiles: Recurrent + crate::weights::Portable + 'static {}
-#[cfg(feature = "weights")]
-impl<R: Recurrent + crate::weights::Portable + 'static> LayerOfFiles for R {}
-#[cfg(not(feature = "weights"))]
-pub(crate) trait LayerOfFiles: Recurrent + 'static {}
-#[cfg(not(feature = "weights"))]
-impl<R: Recurrent + 'static> LayerOfFiles for R {}
-
-/// What to do with a layer whose type depends on its configuration.
-pub(crate) trait WithLayer {
-    type Output;
-
-    fn run<R: LayerOfFiles>(self, layer: R) -> Self::Output;
 }
 
 impl LayerConfig {
@@ -326,44 +306,138 @@ impl LayerConfig {
                 CellConfig::Gru(config) => config.d_input,
                 CellConfig::FastWeights(config) => config.d_input,
             },
+            LayerConfig::EncoderDecoder { net, .. } => match net {
+                NetConfig::Lstm(config) => config.d_input,
+                NetConfig::Ntm(config) => config.d_input,
+                NetConfig::DeltaNet(configs) => configs.first().map_or(0, |config| config.d_input),
+            },
         }
     }
 
-    /// Builds the layer and hands it to `action`.
-    pub(crate) fn with_layer<A: WithLayer>(
-        &self,
-        device: &Device,
-        action: A,
-    ) -> Result<A::Output, ConfigError> {
-        Ok(match self {
-            LayerConfig::FastWeights(config) => action.run(config.try_init(device)?),
-            LayerConfig::DeltaNet(configs) => {
-                let layers = configs.iter().map(|config| config.try_init(device));
-                action.run(Stack::try_new(layers.collect::<Result<_, _>>()?)?)
-            }
-            LayerConfig::Elman(config) => action.run(config.try_init(device)?),
-            LayerConfig::Lstm(configs) => {
-                let layers = configs.iter().map(|config| config.try_init(device));
-                action.run(Stack::try_new(layers.collect::<Result<_, _>>()?)?)
-            }
-            LayerConfig::Gru(config) => action.run(config.try_init(device)?),
-            LayerConfig::AssociativeLstm(config) => action.run(config.try_init(device)?),
-            LayerConfig::Ntm(config) => action.run(config.try_init(device)?),
-            LayerConfig::Sab { sab, cell } => match cell {
-                CellConfig::Elman(cell) => {
-                    action.run(sab.try_init(cell.try_init(device)?, device)?)
+    /// Checks every field of the configuration.
+    ///
+    /// # Errors
+    /// If one breaks a rule.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        match self {
+            LayerConfig::FastWeights(config) => config.validate(),
+            LayerConfig::DeltaNet(configs) => all(configs, DeltaNetConfig::validate),
+            LayerConfig::Elman(config) => config.validate(),
+            LayerConfig::Lstm(configs) => all(configs, LstmConfig::validate),
+            LayerConfig::Gru(config) => config.validate(),
+            LayerConfig::AssociativeLstm(config) => config.validate(),
+            LayerConfig::Ntm(config) => config.validate(),
+            LayerConfig::Sab { sab, cell } => {
+                sab.validate()?;
+                match cell {
+                    CellConfig::Elman(config) => config.validate(),
+                    CellConfig::Lstm(config) => config.validate(),
+                    CellConfig::Gru(config) => config.validate(),
+                    CellConfig::FastWeights(config) => config.validate(),
                 }
-                CellConfig::Lstm(cell) => action.run(sab.try_init(cell.try_init(device)?, device)?),
-                CellConfig::Gru(cell) => action.run(sab.try_init(cell.try_init(device)?, device)?),
-                CellConfig::FastWeights(cell) => {
-                    action.run(sab.try_init(cell.try_init(device)?, device)?)
+            }
+            LayerConfig::EncoderDecoder { around, net } => {
+                around.validate()?;
+                match net {
+                    NetConfig::Lstm(config) => config.validate(),
+                    NetConfig::Ntm(config) => config.validate(),
+                    NetConfig::DeltaNet(configs) => all(configs, DeltaNetConfig::validate),
+                }
+            }
+        }
+    }
+
+    /// The layer, with fresh parameters on `device`.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use fw_core::{GruConfig, LayerConfig, Recurrent};
+    ///
+    /// let device = Device::flex();
+    /// let layer = LayerConfig::Gru(GruConfig::new(3, 4)).init(&device)?;
+    /// let (output, _) = layer.forward(Tensor::zeros([2, 5, 3], &device), None);
+    /// assert_eq!(output.dims(), [2, 5, 4]);
+    /// # Ok::<(), fw_core::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the configuration breaks a rule.
+    pub fn init(&self, device: &Device) -> Result<AnyLayer, ConfigError> {
+        Ok(match self {
+            LayerConfig::FastWeights(config) => any(config.try_init(device)?),
+            LayerConfig::DeltaNet(configs) => {
+                any(stack(configs, |config| config.try_init(device))?)
+            }
+            LayerConfig::Elman(config) => any(config.try_init(device)?),
+            LayerConfig::Lstm(configs) => any(stack(configs, |config| config.try_init(device))?),
+            LayerConfig::Gru(config) => any(config.try_init(device)?),
+            LayerConfig::AssociativeLstm(config) => any(config.try_init(device)?),
+            LayerConfig::Ntm(config) => any(config.try_init(device)?),
+            LayerConfig::Sab { sab, cell } => match cell {
+                CellConfig::Elman(cell) => any(sab.try_init(cell.try_init(device)?, device)?),
+                CellConfig::Lstm(cell) => any(sab.try_init(cell.try_init(device)?, device)?),
+                CellConfig::Gru(cell) => any(sab.try_init(cell.try_init(device)?, device)?),
+                CellConfig::FastWeights(cell) => any(sab.try_init(cell.try_init(device)?, device)?),
+            },
+            LayerConfig::EncoderDecoder { around, net } => match net {
+                NetConfig::Lstm(net) => twice(around, || net.try_init(device), device)?,
+                NetConfig::Ntm(net) => twice(around, || net.try_init(device), device)?,
+                NetConfig::DeltaNet(nets) => {
+                    let net = || stack(nets, |config| config.try_init(device));
+                    twice(around, net, device)?
                 }
             },
         })
     }
 }
 
+#[cfg(feature = "weights")]
+use crate::weights::Portable as OfFiles;
+/// What a layer must be able to do to be put into files: without these, nothing.
+#[cfg(not(feature = "weights"))]
+trait OfFiles {}
+#[cfg(not(feature = "weights"))]
+impl<R: Recurrent> OfFiles for R {}
+
+fn any<R: Recurrent<State: 'static> + OfFiles + 'static>(layer: R) -> AnyLayer {
+    #[cfg(feature = "weights")]
+    return AnyLayer::portable(layer);
+    #[cfg(not(feature = "weights"))]
+    AnyLayer::new(layer)
+}
+
+/// Checks layers that stand upon each other.
+fn all<C>(
+    configs: &[C],
+    validate: impl Fn(&C) -> Result<(), ConfigError>,
+) -> Result<(), ConfigError> {
+    configs.iter().try_for_each(validate)
+}
+
+fn stack<C, R: Recurrent>(
+    configs: &[C],
+    init: impl Fn(&C) -> Result<R, ConfigError>,
+) -> Result<Stack<R>, ConfigError> {
+    Stack::try_new(configs.iter().map(init).collect::<Result<_, _>>()?)
+}
+
+fn twice<R: Recurrent<State: 'static> + OfFiles + 'static>(
+    around: &EncoderDecoderConfig,
+    net: impl Fn() -> Result<R, ConfigError>,
+    device: &Device,
+) -> Result<AnyLayer, ConfigError> {
+    around.try_init(net()?, net()?, device).map(any)
+}
+
 impl<R: Recurrent> SequenceModel<R> {
+    /// What is answered: logits.
+    ///
+    /// # Panics
+    /// As [`logits_from`](Self::logits_from).
+    pub fn logits(&self, inputs: Inputs) -> Tensor<3> {
+        self.logits_from(inputs, None).0
+    }
+
     /// What is answered from a state, or else from the layer's first; and the state after the last step.
     ///
     /// # Panics
@@ -417,15 +491,5 @@ impl<R: Recurrent> SequenceModel<R> {
                 self.layer.forward_projected(projected, state)
             }
         }
-    }
-}
-
-impl<R: Recurrent> SequenceNet for SequenceModel<R> {
-    fn logits(&self, inputs: Inputs) -> Tensor<3> {
-        self.logits_from(inputs, None).0
-    }
-
-    fn state_size(&self, seq_length: usize) -> usize {
-        self.layer.state_size(seq_length)
     }
 }

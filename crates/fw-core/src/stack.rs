@@ -9,7 +9,7 @@ use burn::tensor::{DType, Device, Tensor};
 
 use crate::error::{expect_valid, require};
 use crate::recurrent::{check_input, check_width, expect_state, state_or_initial};
-use crate::{ConfigError, Recurrent, Segments, StateError};
+use crate::{ConfigError, Recurrent, Segments, StateData, StateError};
 
 /// Recurrent layers upon each other: each reads what the one before yields.
 ///
@@ -121,6 +121,12 @@ impl<R: Recurrent> Stack<R> {
     }
 }
 
+fn of_another_number(n_states: usize, n_layers: usize) -> StateError {
+    StateError::new(format!(
+        "there are {n_states} states; the stack has {n_layers} layers"
+    ))
+}
+
 impl<R: Recurrent> Recurrent for Stack<R> {
     /// Of each layer, from the input on.
     type State = Vec<R::State>;
@@ -145,6 +151,18 @@ impl<R: Recurrent> Recurrent for Stack<R> {
             .collect()
     }
 
+    fn state_from_data(&self, data: StateData, device: &Device) -> Result<Self::State, StateError> {
+        let parts = data.into_list()?;
+        let (n_states, n_layers) = (parts.len(), self.layers.len());
+        if n_states != n_layers {
+            return Err(of_another_number(n_states, n_layers));
+        }
+        let states = self.layers.iter().zip(parts);
+        states
+            .map(|(layer, part)| layer.state_from_data(part, device))
+            .collect()
+    }
+
     fn check_state(
         &self,
         states: &Self::State,
@@ -153,9 +171,7 @@ impl<R: Recurrent> Recurrent for Stack<R> {
     ) -> Result<(), StateError> {
         let (n_states, n_layers) = (states.len(), self.layers.len());
         if n_states != n_layers {
-            return Err(StateError::new(format!(
-                "there are {n_states} states; the stack has {n_layers} layers"
-            )));
+            return Err(of_another_number(n_states, n_layers));
         }
         for (index, (layer, state)) in self.layers.iter().zip(states).enumerate() {
             layer
@@ -278,6 +294,17 @@ macro_rules! tuples {
                     self.0.initial_state(batch_size, device),
                     $(self.$index.initial_state(batch_size, device)),+
                 )
+            }
+
+            fn state_from_data(&self, data: StateData, device: &Device) -> Result<Self::State, StateError> {
+                const N: usize = $last + 1;
+                let parts: [StateData; N] = data.into_parts()?;
+                let mut parts = parts.into_iter();
+                let mut part = || parts.next().expect("as many as there are layers");
+                Ok((
+                    self.0.state_from_data(part(), device)?,
+                    $(self.$index.state_from_data(part(), device)?),+
+                ))
             }
 
             fn check_state(

@@ -40,6 +40,19 @@ impl StateData {
         parts.try_into().map_err(wrong)
     }
 
+    /// The parts of a list, however many.
+    ///
+    /// # Errors
+    /// If it is no list.
+    pub fn into_list(self) -> Result<Vec<StateData>, StateError> {
+        match self {
+            StateData::List(parts) => Ok(parts),
+            _ => Err(StateError::new(
+                "a part of the state is no list; it must be one",
+            )),
+        }
+    }
+
     /// The counts that it is a list of.
     ///
     /// # Errors
@@ -351,12 +364,7 @@ impl<S: RecurrentState> RecurrentState for Vec<S> {
     }
 
     fn from_data(data: StateData, device: &Device) -> Result<Self, StateError> {
-        let StateData::List(parts) = data else {
-            return Err(StateError::new(
-                "a part of the state is no list; it must be one",
-            ));
-        };
-        let parts = parts.into_iter();
+        let parts = data.into_list()?.into_iter();
         parts.map(|part| S::from_data(part, device)).collect()
     }
 }

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use burn::module::Module;
 use burn::tensor::Device;
+use fw_core::{AnyState, Recurrent};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -12,7 +14,8 @@ use crate::Error;
 use crate::device::DeviceName;
 use crate::error::require;
 use crate::experiment::Experiment;
-use crate::models::{Model, WithModel};
+use crate::models::Model;
+use crate::plain::{from_json, to_json};
 use crate::tasks::{Inputs, Split, Task};
 use crate::training::{measure, memory_now, peak_memory, reset_peak_memory};
 
@@ -96,64 +99,13 @@ impl Case {
         let experiment = self.experiment()?;
         let on = device.open()?.autodiff();
         let task = experiment.task.task();
-        let passes = Passes {
-            case: self,
-            task,
-            device: &on,
-            is_on_cpu: device.is_cpu(),
-        };
-        experiment.model.with_model(task, 0, &on, passes)
+        let model = experiment.model.init(task, 0, &on)?;
+        Ok(self.time(model, task, &on, device.is_cpu()))
     }
 
-    /// Measures it in a process of its own, by `fw-train cost --case`.
-    ///
-    /// # Errors
-    /// If that process cannot be started, or fails.
-    pub fn measure_apart(&self, program: &Path, device: DeviceName) -> Result<Cost, Error> {
-        let case = serde_json::to_string(self).expect("plain data can be written as JSON");
-        let child = Command::new(program)
-            .args(["cost", "--device", device.name(), "--case", &case])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn();
-        let mut child = child.map_err(Error::file("start", program))?;
-        // The pipe closes when this process ends, however it ends, and so ends the other.
-        let pipe = child.stdin.take();
-        let output = child.wait_with_output();
-        let output = output.map_err(Error::file("wait for", program))?;
-        drop(pipe);
-        let failed = || {
-            Error::Incomplete(format!(
-                "{} of width {} could not be measured at length {}",
-                self.model, self.width, self.length
-            ))
-        };
-        if !output.status.success() {
-            return Err(failed());
-        }
-        serde_json::from_slice(&output.stdout).map_err(|_| failed())
-    }
-}
-
-struct Passes<'a> {
-    case: &'a Case,
-    task: &'a dyn Task,
-    device: &'a Device,
-    is_on_cpu: bool,
-}
-
-/// Passes go on until so many are made and so much time is spent.
-const LEAST_PASSES: usize = 5;
-const LEAST_TIME: Duration = Duration::from_millis(400);
-/// Steps that are timed one after another, before they begin again behind the sequence.
-const STEPS_ON: usize = 16;
-
-impl WithModel for Passes<'_> {
-    type Output = Cost;
-
-    fn run<M: Model>(self, model: M) -> Result<Cost, Error> {
-        let indices = || 0..self.case.batch_size as u64;
-        let batch = self.task.batch(Split::Train, indices(), self.device);
+    fn time(&self, model: Model, task: &dyn Task, device: &Device, is_on_cpu: bool) -> Cost {
+        let indices = || 0..self.batch_size as u64;
+        let batch = task.batch(Split::Train, indices(), device);
         let pass = || {
             let started = Instant::now();
             let objective =
@@ -167,11 +119,11 @@ impl WithModel for Passes<'_> {
         reset_peak_memory();
         let before = memory_now();
         let milliseconds = median(pass);
-        let memory = peak_memory().zip(before).filter(|_| self.is_on_cpu);
+        let memory = peak_memory().zip(before).filter(|_| is_on_cpu);
 
-        let (model, device) = (model.valid(), self.device.clone().inner());
-        let inputs = self.task.batch(Split::Train, indices(), &device).inputs;
-        let answer = |inputs: &Inputs, state: Option<M::State>| {
+        let (model, device) = (model.valid(), device.clone().inner());
+        let inputs = task.batch(Split::Train, indices(), &device).inputs;
+        let answer = |inputs: &Inputs, state: Option<AnyState>| {
             let started = Instant::now();
             let (logits, state) = model.logits_from(inputs.clone(), state);
             let _: f32 = logits.sum().into_scalar();
@@ -194,16 +146,51 @@ impl WithModel for Passes<'_> {
             milliseconds
         };
         let step_microseconds = 1000.0 * median(step);
-        Ok(Cost {
-            case: self.case.clone(),
-            state_size: model.state_size(self.case.length),
+        Cost {
+            case: self.clone(),
+            state_size: model.layer.state_size(self.length),
             milliseconds,
             forward_milliseconds,
             step_microseconds,
             memory: memory.map(|(peak, before)| peak.saturating_sub(before)),
-        })
+        }
+    }
+
+    /// Measures it in a process of its own, by `fw-train cost --case`.
+    ///
+    /// # Errors
+    /// If that process cannot be started, or fails.
+    pub fn measure_apart(&self, program: &Path, device: DeviceName) -> Result<Cost, Error> {
+        let case = to_json(self);
+        let child = Command::new(program)
+            .args(["cost", "--device", device.name(), "--case", &case])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut child = child.map_err(Error::file("start", program))?;
+        // The pipe closes when this process ends, however it ends, and so ends the other.
+        let pipe = child.stdin.take();
+        let output = child.wait_with_output();
+        let output = output.map_err(Error::file("wait for", program))?;
+        drop(pipe);
+        let failed = || {
+            Error::Incomplete(format!(
+                "{} of width {} could not be measured at length {}",
+                self.model, self.width, self.length
+            ))
+        };
+        if !output.status.success() {
+            return Err(failed());
+        }
+        from_json(&output.stdout).map_err(|_| failed())
     }
 }
+
+/// Passes go on until so many are made and so much time is spent.
+const LEAST_PASSES: usize = 5;
+const LEAST_TIME: Duration = Duration::from_millis(400);
+/// Steps that are timed one after another, before they begin again behind the sequence.
+const STEPS_ON: usize = 16;
 
 /// The median of the times that a pass tells. The first, which also makes ready what later ones find, does not count.
 fn median(mut pass: impl FnMut() -> f64) -> f64 {

@@ -30,6 +30,7 @@ mod error;
 mod experiment;
 mod files;
 pub mod models;
+mod plain;
 pub mod report;
 mod settings;
 pub mod tasks;

@@ -16,6 +16,7 @@ use crate::{ConfigError, Recurrent, StateError};
 
 /// Configuration of [`AssociativeLstm`].
 #[derive(Config, Debug)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AssociativeLstmConfig {
     /// Width of the input, at least 1.
     pub d_input: usize,
@@ -27,7 +28,7 @@ pub struct AssociativeLstmConfig {
     /// Start value of the forget gate's bias: any finite number. Default 1, as in [`crate::Lstm`].
     #[config(default = 1.0)]
     pub forget_bias: f64,
-    /// Seed of the copies' fixed permutations. Default 0.
+    /// Seed of the copies' fixed permutations, any number. Default 0.
     #[config(default = 0)]
     pub permutation_seed: u64,
 }

@@ -25,6 +25,7 @@ use crate::{Activation, ConfigError, HiddenInitializer, Recurrent, StateError};
 /// # assert!(plain.validate().and(irnn.validate()).and(normalized.validate()).is_ok());
 /// ```
 #[derive(Config, Debug)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ElmanConfig {
     /// Width of the input, at least 1.
     pub d_input: usize,

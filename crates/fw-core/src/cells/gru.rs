@@ -17,6 +17,7 @@ use crate::{ConfigError, Recurrent, StateError};
 
 /// Configuration of [`Gru`].
 #[derive(Config, Debug)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct GruConfig {
     /// Width of the input, at least 1.
     pub d_input: usize,
@@ -29,6 +30,7 @@ pub struct GruConfig {
     #[config(default = true)]
     pub bias: bool,
     /// Start values of weights and biases. Default `None`: uniform in ±1/√d_hidden.
+    #[cfg_attr(feature = "schema", schemars(skip))]
     pub initializer: Option<Initializer>,
 }
 

@@ -16,6 +16,7 @@ use crate::{ConfigError, LstmState, Recurrent, StateError};
 
 /// Configuration of [`Lstm`].
 #[derive(Config, Debug)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LstmConfig {
     /// Width of the input, at least 1.
     pub d_input: usize,
@@ -29,6 +30,7 @@ pub struct LstmConfig {
     #[config(default = true)]
     pub bias: bool,
     /// Start values of C and W. Default `None`: uniform in ±1/√d_hidden.
+    #[cfg_attr(feature = "schema", schemars(skip))]
     pub initializer: Option<Initializer>,
 }
 

@@ -28,6 +28,7 @@ use crate::{ConfigError, ExecutionPath, WriteRule};
 /// assert_eq!(state.memory.dims(), [4, 2, 16, 32]);
 /// ```
 #[derive(Config, Debug)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DeltaNetConfig {
     /// Width of the input, at least 1.
     pub d_input: usize,
@@ -79,6 +80,7 @@ pub struct DeltaNetConfig {
     #[config(default = "ExecutionPath::Auto")]
     pub path: ExecutionPath,
     /// Start values of the linear maps. Default `None`: uniform in ±1/√n, where n is the width of what a map reads.
+    #[cfg_attr(feature = "schema", schemars(skip))]
     pub initializer: Option<Initializer>,
 }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// What a step leaves of the memory of a [`DeltaNet`](super::DeltaNet) before it writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum DecayKind {
     /// All of it.
@@ -20,6 +21,7 @@ pub enum DecayKind {
 /// The range of the write strength β of a [`DeltaNet`](super::DeltaNet). With keys of length 1 a write multiplies what the memory holds under its key by
 /// `1 - β`, the eigenvalue of the delta rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Eigenvalues {
     /// β in (0, 1): eigenvalues from 0 to 1, so that a write replaces a part.
@@ -41,6 +43,7 @@ impl Eigenvalues {
 
 /// Where the write strength β of a [`DeltaNet`](super::DeltaNet) comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum WriteStrength {
     /// It is a function of the input, a sigmoid.
@@ -52,6 +55,7 @@ pub enum WriteStrength {
 
 /// φ, what queries and keys go through before they are normalised.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum FeatureMap {
     /// `x σ(x)`
@@ -79,6 +83,7 @@ impl FeatureMap {
 
 /// How the queries and keys of a head are normalised.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum KeyNorm {
     /// `x / √(Σ x² + 10⁻⁶)`: their length is 1.
@@ -112,6 +117,7 @@ impl KeyNorm {
 
 /// What the outputs of a [`DeltaNet`](super::DeltaNet)'s heads are multiplied with: a function of the input, after the norm.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum OutputGate {
     /// Nothing.

@@ -11,6 +11,7 @@ use crate::ops::ntm::{Addressing, Writing, read, write};
 
 /// Configuration of a [`ReadHead`] or [`WriteHead`].
 #[derive(Config, Debug)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NtmHeadConfig {
     /// Width of the controller's output, at least 1.
     pub d_controller: usize,

@@ -30,6 +30,7 @@ pub use start::{InitialMemory, InitialValue, InitialWeights};
 
 /// Configuration of [`Ntm`].
 #[derive(Config, Debug)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NtmConfig {
     /// Width of the input, at least 1.
     pub d_input: usize,
@@ -83,6 +84,7 @@ pub struct NtmConfig {
 
 /// The kind of controller of an [`Ntm`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum ControllerKind {
     /// Layers of long short-term memory.

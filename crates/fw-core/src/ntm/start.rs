@@ -10,6 +10,7 @@ use crate::error::require_finite;
 
 /// The memory before the first step, the same for every sample.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum InitialMemory {
     /// Uniform in ±1/√(memory_size + word_size), drawn once and not learned.
@@ -23,6 +24,7 @@ pub enum InitialMemory {
 
 /// Each head's weighting before the first step, the same for every sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum InitialWeights {
     /// Nowhere: the first weighting is what content and shift say.
@@ -35,6 +37,7 @@ pub enum InitialWeights {
 
 /// Another start value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum InitialValue {
     /// Zeros.

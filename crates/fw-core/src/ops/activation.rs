@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// The nonlinearity f of a recurrent state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Activation {
     /// `max(x, 0)`

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// How an operation over a whole sequence is computed. Both ways give the same numbers up to rounding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum ExecutionPath {
     /// Fused where there is a kernel for the device and the type, composed elsewhere.

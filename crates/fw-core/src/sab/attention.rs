@@ -11,6 +11,7 @@ use crate::ops::sab::{self, Attended, Score, Scoring, Sparsifier};
 
 /// Configuration of [`SparseAttention`].
 #[derive(Config, Debug)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SparseAttentionConfig {
     /// Width of the state that looks for memories, at least 1.
     pub d_query: usize,

@@ -34,6 +34,7 @@ pub use trace::SabTrace;
 
 /// What a step of [`Sab`] yields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum SabOutput {
     /// `[h_t ; s_t]`, 2 d_hidden wide (the paper).
@@ -45,6 +46,7 @@ pub enum SabOutput {
 
 /// Configuration of [`Sab`]. It has no sizes of its own: those are the cell's.
 #[derive(Config, Debug)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SabConfig {
     /// k_top, how many memories a step recalls: 0, n, or all of them (`None`). Default 10.
     #[doc(alias = "k_top")]

@@ -7,11 +7,10 @@ use serde_json::Value;
 
 use super::portable::{Convention, Parameters, Portable};
 use super::{Weights, WeightsError};
-use crate::sequence_model::{LayerOfFiles, WithLayer};
 use crate::{
-    AssociativeLstm, AssociativeLstmConfig, ConfigError, DeltaNet, DeltaNetConfig, Elman,
+    AnyLayer, AssociativeLstm, AssociativeLstmConfig, ConfigError, DeltaNet, DeltaNetConfig, Elman,
     ElmanConfig, FastWeights, FastWeightsConfig, Gru, GruConfig, Lstm, LstmConfig, Ntm, NtmConfig,
-    Recurrent, SequenceModel, SequenceModelConfig, SequenceNet,
+    Recurrent, SequenceModel, SequenceModelConfig,
 };
 
 /// The key of metadata that holds a configuration.
@@ -66,13 +65,6 @@ described! {
 
 /// What files call a [`SequenceModelConfig`].
 const SEQUENCE_MODEL: &str = "sequence-model";
-
-/// What to do with a model whose type depends on a file.
-trait WithModel {
-    type Output;
-
-    fn run<R: LayerOfFiles>(self, model: SequenceModel<R>) -> Self::Output;
-}
 
 impl Weights {
     /// The weights of a layer under its own names, with its configuration: all that [`layer`](Self::layer) needs.
@@ -129,16 +121,10 @@ impl Weights {
     ///
     /// # Errors
     /// If the file does not say that it is of a model, or its weights do not fit what it says.
-    pub fn sequence_model(&self, device: &Device) -> Result<Box<dyn SequenceNet>, WeightsError> {
-        struct Boxed;
-        impl WithModel for Boxed {
-            type Output = Box<dyn SequenceNet>;
-
-            fn run<R: LayerOfFiles>(self, model: SequenceModel<R>) -> Self::Output {
-                Box::new(model)
-            }
-        }
-        self.with_model(device, Boxed)
+    pub fn sequence_model(&self, device: &Device) -> Result<SequenceModel<AnyLayer>, WeightsError> {
+        let mut model = self.sequence_model_config()?.init(device)?;
+        model.load(self, self.convention()?)?;
+        Ok(model)
     }
 
     /// The weights of a described model under the names of a convention.
@@ -146,15 +132,7 @@ impl Weights {
     /// # Errors
     /// If they are not of a model, do not fit it, or the convention cannot say them.
     pub fn under(&self, convention: Convention, device: &Device) -> Result<Self, WeightsError> {
-        struct Rename(Convention);
-        impl WithModel for Rename {
-            type Output = Result<Weights, WeightsError>;
-
-            fn run<R: LayerOfFiles>(self, model: SequenceModel<R>) -> Self::Output {
-                model.to_weights(self.0)
-            }
-        }
-        let mut renamed = self.with_model(device, Rename(convention))??;
+        let mut renamed = self.sequence_model(device)?.to_weights(convention)?;
         renamed.origin = self.origin.clone();
         renamed.metadata = self.metadata.clone();
         renamed.metadata.remove(NAMES);
@@ -176,29 +154,6 @@ impl Weights {
                 Err(self.not_understood(format!("has the names of {names}, which are not known")))
             }
         }
-    }
-
-    /// Hands the model that the weights are of to `action`, with them.
-    fn with_model<A: WithModel>(
-        &self,
-        device: &Device,
-        action: A,
-    ) -> Result<A::Output, WeightsError> {
-        struct Load<'a, A>(&'a Weights, &'a SequenceModelConfig, &'a Device, A);
-        impl<A: WithModel> WithLayer for Load<'_, A> {
-            type Output = Result<A::Output, WeightsError>;
-
-            fn run<R: LayerOfFiles>(self, layer: R) -> Self::Output {
-                let Load(weights, config, device, action) = self;
-                let mut model = config.around.init(layer, device);
-                model.load(weights, weights.convention()?)?;
-                Ok(action.run(model))
-            }
-        }
-        let config = self.sequence_model_config()?;
-        config.validate()?;
-        let load = Load(self, &config, device, action);
-        config.layer.with_layer(device, load)?
     }
 
     /// The version of this crate that has written the file, where that is newer than this one: what it says may then not be understood.

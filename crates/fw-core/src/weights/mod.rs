@@ -60,6 +60,7 @@ use burn::tensor::TensorData;
 
 pub use description::Described;
 pub use error::{Difference, Differences, WeightsError};
+pub(crate) use portable::unsupported;
 pub use portable::{Convention, Parameters, Portable, load_own, own_weights};
 use stored::Array;
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use burn::module::Module;
-use burn::nn::{self, Embedding, Linear};
+use burn::nn::{self, Embedding, LayerNorm, Linear};
 use burn::tensor::DType;
 
 use super::module::{Parameter, parameters, with_numbers};
@@ -235,7 +235,7 @@ fn to_weights<M: Module>(
 }
 
 /// The layer has no names under this convention.
-pub(super) fn unsupported<P: Portable>(convention: Convention) -> WeightsError {
+pub(crate) fn unsupported<P: Portable>(convention: Convention) -> WeightsError {
     WeightsError::Unsupported {
         layer: P::NAME,
         problem: format!("has no names under {convention:?}, only its own"),
@@ -303,6 +303,21 @@ impl Portable for Embedding {
     fn parameters(&self, convention: Convention) -> Result<Parameters, WeightsError> {
         match convention {
             Convention::PyTorch => Ok(turned(self, |name| name)),
+            _ => Err(unsupported::<Self>(convention)),
+        }
+    }
+}
+
+impl Portable for LayerNorm {
+    const NAME: &'static str = "LayerNorm";
+
+    fn parameters(&self, convention: Convention) -> Result<Parameters, WeightsError> {
+        match convention {
+            Convention::PyTorch => Ok(turned(self, |name| match name.as_str() {
+                "gamma" => "weight".to_owned(),
+                "beta" => "bias".to_owned(),
+                _ => name,
+            })),
             _ => Err(unsupported::<Self>(convention)),
         }
     }

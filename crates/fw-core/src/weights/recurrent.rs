@@ -8,8 +8,8 @@ use super::WeightsError;
 use super::portable::{Convention, Parameters, Portable, unsupported};
 use super::stored::Stored;
 use crate::{
-    AssociativeLstm, Bidirectional, Checkpointed, Elman, FastWeights, Gru, LearnedStart, Lstm,
-    Recurrent, RecurrentCell, Sab, Stack,
+    AssociativeLstm, Bidirectional, Checkpointed, Elman, EncoderDecoder, FastWeights, Gru,
+    LearnedStart, Lstm, Recurrent, RecurrentCell, Sab, Stack,
 };
 
 /// How the gates of a kind of cell lie in the files of others: of each of our blocks, which of theirs it is.
@@ -293,6 +293,25 @@ fn only_pytorch<P: Portable>(convention: Convention) -> Result<(), WeightsError>
             P::NAME,
             format!("has no names under {convention:?}; load its layers one by one"),
         )),
+    }
+}
+
+/// Under [`Convention::PyTorch`], `encoder` and `decoder`, `score`, a linear map, and `norm`, a layer normalisation.
+impl<R: Recurrent + Portable> Portable for EncoderDecoder<R> {
+    const NAME: &'static str = "EncoderDecoder";
+
+    fn parameters(&self, convention: Convention) -> Result<Parameters, WeightsError> {
+        only_pytorch::<Self>(convention)?;
+        let mut all = Parameters::default()
+            .part("encoder", &self.encoder, convention)?
+            .part("decoder", &self.decoder, convention)?;
+        if let Some(score) = &self.score {
+            all = all.part("score", score, convention)?;
+        }
+        if let Some(norm) = &self.norm {
+            all = all.part("norm", norm, convention)?;
+        }
+        Ok(all)
     }
 }
 

@@ -8,9 +8,9 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use fw_core::{
-    AssociativeLstm, AssociativeLstmState, DeltaNet, DeltaNetState, Elman, FastMemory, FastWeights,
-    FastWeightsState, Gru, LearnedStart, Lstm, LstmState, Ntm, NtmController, NtmState, Recurrent,
-    RecurrentCell, Sab, SabState, Stack,
+    AssociativeLstm, AssociativeLstmState, DeltaNet, DeltaNetState, Elman, EncoderDecoder,
+    EncoderDecoderState, FastMemory, FastWeights, FastWeightsState, Gru, LearnedStart, Lstm,
+    LstmState, Ntm, NtmController, NtmState, Recurrent, RecurrentCell, Sab, SabState, Stack,
 };
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -374,6 +374,49 @@ impl<R: FlatState> FlatState for LearnedStart<R> {
     }
 }
 
+/// Steps of a source that a state which is made from numbers has read.
+const GIVEN_STEPS: usize = 1;
+
+impl<R: FlatState> FlatState for EncoderDecoder<R> {
+    fn flat_width(&self) -> usize {
+        let encoded = match self.score {
+            Some(_) => GIVEN_STEPS * self.encoder.d_output(),
+            None => 0,
+        };
+        self.encoder.flat_width() + encoded
+    }
+    fn state_from(&self, flat: Tensor<2>) -> EncoderDecoderState<R::State> {
+        let [batch_size, all] = flat.dims();
+        let (of_net, width) = (self.encoder.flat_width(), self.encoder.d_output());
+        let net = self.encoder.state_from(flat.clone().narrow(1, 0, of_net));
+        let encoded = self.score.is_some().then(|| {
+            let encoded = flat.narrow(1, of_net, all - of_net);
+            encoded.reshape([batch_size, GIVEN_STEPS, width])
+        });
+        EncoderDecoderState {
+            steps: vec![GIVEN_STEPS; batch_size],
+            net,
+            encoded,
+        }
+    }
+    /// What was encoded, with zeros where nothing is yet.
+    fn state_to(&self, state: &EncoderDecoderState<R::State>) -> Tensor<2> {
+        let mut parts = vec![self.encoder.state_to(&state.net)];
+        if self.score.is_some() {
+            let [batch_size, _] = parts[0].dims();
+            let (device, dtype) = (parts[0].device(), parts[0].dtype());
+            let n = state
+                .encoded
+                .as_ref()
+                .map_or(0, |encoded| encoded.dims()[1]);
+            let rest = (self.source_length() - n) * self.encoder.d_output();
+            parts.extend(state.encoded.clone().map(|encoded| encoded.flatten(1, 2)));
+            parts.push(Tensor::zeros([batch_size, rest], (&device, dtype)));
+        }
+        Tensor::cat(parts, 1)
+    }
+}
+
 /// What a run of a layer yields: outputs, last state, and the gradient of a fixed linear function of both with
 /// respect to the input, the first state and every parameter.
 pub struct Outcome {
@@ -606,6 +649,20 @@ macro_rules! for_each_layer {
                 .with_n_read_heads(2)
                 .with_shift_width(1)
         );
+        for (name, attention) in [
+            ("encoder and decoder", SourceAttention::None),
+            ("encoder and decoder, attention", SourceAttention::Softmax),
+            (
+                "encoder and decoder, fast weights",
+                SourceAttention::FastWeights,
+            ),
+        ] {
+            let [encoder, decoder] =
+                [0, 1].map(|_| LstmConfig::new(d_input, d_hidden).init(&device));
+            let config = EncoderDecoderConfig::new(3).with_attention(attention);
+            let layer = config.init(encoder, decoder, &device);
+            $check(name, common::randomized(layer, &mut rng, dtype));
+        }
         macro_rules! sab {
             ($name:literal, $config:expr, $cell:expr) => {
                 let cell = $cell.init(&device);

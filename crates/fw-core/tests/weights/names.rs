@@ -5,9 +5,9 @@ use burn::nn::{Linear, LinearConfig, LinearLayout};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use fw_core::weights::{Convention, Parameters, Portable, Weights, WeightsError};
 use fw_core::{
-    Answers, AssociativeLstmConfig, ControllerKind, DeltaNetConfig, ElmanConfig, FastWeightsConfig,
-    GruConfig, InitialWeights, LearnedStart, Lstm, LstmConfig, NtmConfig, Reads, SabConfig, Stack,
-    Surroundings,
+    Answers, AssociativeLstmConfig, ControllerKind, DeltaNetConfig, ElmanConfig,
+    EncoderDecoderConfig, FastWeightsConfig, GruConfig, InitialWeights, LearnedStart, Lstm,
+    LstmConfig, NtmConfig, Reads, SabConfig, SourceAttention, Stack, Surroundings,
 };
 
 use super::{assert_computes, assert_round_trip, file, lstm, open};
@@ -136,6 +136,24 @@ fn names_and_shapes_stay_what_they_are() {
     tell!(
         "DeltaNet, kimi",
         DeltaNetConfig::kimi(6, 2, 3).init(&device),
+        own,
+        pytorch
+    );
+
+    let config = EncoderDecoderConfig::new(4);
+    let both = |attention| {
+        let config = config.clone().with_attention(attention);
+        config.init(gru(), gru(), &device)
+    };
+    tell!(
+        "EncoderDecoder of Grus, attention",
+        both(SourceAttention::Softmax),
+        own,
+        pytorch
+    );
+    tell!(
+        "EncoderDecoder of Grus, fast weights",
+        both(SourceAttention::FastWeights),
         own,
         pytorch
     );

@@ -9,6 +9,7 @@ use crate::cli::output;
 use crate::cli::signals::end_with_input;
 use crate::cost::Case;
 use crate::device::DeviceName;
+use crate::plain::{from_json, to_json};
 use crate::report::CostReport;
 use crate::training::Environment;
 
@@ -56,10 +57,10 @@ impl CostArgs {
         let device = self.device.unwrap_or_else(DeviceName::default_of_build);
         if let Some(case) = &self.case {
             end_with_input();
-            let case: Case = serde_json::from_str(case)
+            let case: Case = from_json(case.as_bytes())
                 .map_err(|error| Error::usage(format!("--case {case} is no case ({error})")))?;
             let cost = case.measure(device)?;
-            let json = serde_json::to_string(&cost).expect("plain data can be written as JSON");
+            let json = to_json(&cost);
             return output::line(format_args!("{json}"));
         }
         device.open()?;

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Int, Tensor, TensorData};
 use clap::Args;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -12,8 +12,9 @@ use rand_chacha::ChaCha8Rng;
 use crate::cli::loaded::ModelArgs;
 use crate::device::DeviceName;
 use crate::error::require;
-use crate::models::{Model, WithModel};
-use crate::tasks::{Inputs, Split, Task};
+
+use crate::models::likeliest;
+use crate::tasks::{Inputs, Split};
 use crate::{CheckpointChoice, Error};
 
 /// Let a net that was trained on a text write more of it, symbol by symbol.
@@ -91,45 +92,25 @@ impl GenerateArgs {
                 "--prime has the character {stranger:?}; it must be made of those that the run was trained on: {known:?}"
             ))
         })?;
-        loaded.with_model(Written {
-            args: &self,
-            prime,
-            task,
-            device: &loaded.device,
-        })
-    }
-}
-
-/// Writes a text.
-struct Written<'a> {
-    args: &'a GenerateArgs,
-    prime: Vec<u32>,
-    task: &'a dyn Task,
-    device: &'a Device,
-}
-
-impl WithModel for Written<'_> {
-    type Output = ();
-
-    fn run<M: Model>(self, model: M) -> Result<(), Error> {
-        let mut rng = ChaCha8Rng::seed_from_u64(self.args.seed);
-        let mut tokens = self.prime;
+        let model = loaded.model()?;
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        let mut tokens = prime;
         let mut state = None;
         for &token in &tokens {
-            if !show(&self.task.token_bytes(token))? {
+            if !show(&task.token_bytes(token))? {
                 return Ok(());
             }
         }
-        for _ in 0..self.args.length {
+        for _ in 0..self.length {
             let n = tokens.len();
             let read: Vec<i32> = tokens.iter().map(|&token| token as i32).collect();
-            let read = Tensor::<2, Int>::from_data(TensorData::new(read, [1, n]), self.device);
+            let read = Tensor::<2, Int>::from_data(TensorData::new(read, [1, n]), &loaded.device);
             let (logits, last) = model.logits_from(Inputs::Tokens(read), state);
             state = Some(last);
             let logits = logits.narrow(1, n - 1, 1).try_into_vec_as::<f32>();
             let logits = logits.expect("a tensor that was computed can be read");
-            let token = chosen(&logits, self.args.temperature, &mut rng);
-            if !show(&self.task.token_bytes(token))? {
+            let token = chosen(&logits, self.temperature, &mut rng);
+            if !show(&task.token_bytes(token))? {
                 return Ok(());
             }
             tokens = vec![token];
@@ -150,14 +131,11 @@ fn show(bytes: &[u8]) -> Result<bool, Error> {
 
 /// A place drawn with the probabilities that `softmax(logits / temperature)` gives; the likeliest, at 0.
 fn chosen(logits: &[f32], temperature: f64, rng: &mut impl Rng) -> u32 {
-    let places = logits.iter().enumerate();
-    let (likeliest, most) = places
-        .max_by(|one, other| one.1.total_cmp(other.1))
-        .expect("there is a symbol to choose");
+    let (best, most) = likeliest(logits);
     if temperature == 0.0 {
-        return likeliest as u32;
+        return best;
     }
-    let weight = |logit: &f32| ((f64::from(*logit) - f64::from(*most)) / temperature).exp();
+    let weight = |logit: &f32| ((f64::from(*logit) - f64::from(most)) / temperature).exp();
     let total: f64 = logits.iter().map(weight).sum();
     let mut left = total * (rng.next_u32() as f64 / 4_294_967_296.0);
     for (place, logit) in logits.iter().enumerate() {
@@ -167,7 +145,7 @@ fn chosen(logits: &[f32], temperature: f64, rng: &mut impl Rng) -> u32 {
         }
     }
     // Rounding has left a rest.
-    likeliest as u32
+    best
 }
 
 #[cfg(test)]

@@ -5,9 +5,9 @@ use clap::Args;
 use crate::Error;
 use crate::cli::output;
 use crate::device::DeviceName;
-use crate::models::LayerConfig;
+use crate::models::KINDS;
 use crate::tasks::TaskConfig;
-use crate::training::{OptimizerConfig, PRETRAINED};
+use crate::training::{OptimizerKind, PRETRAINED};
 
 /// List the tasks, models, optimisers, pretrained nets and devices of this build.
 #[derive(Debug, Args)]
@@ -16,8 +16,9 @@ pub(super) struct ListArgs {}
 impl ListArgs {
     pub fn run(self) -> Result<(), Error> {
         print("tasks", TaskConfig::KINDS)?;
-        print("models", LayerConfig::KINDS)?;
-        print("optimizers", OptimizerConfig::KINDS)?;
+        let models = KINDS.iter().map(|kind| (kind.name(), kind.about()));
+        print("models", &models.collect::<Vec<_>>())?;
+        print("optimizers", OptimizerKind::KINDS)?;
         let nets = PRETRAINED.iter().map(|(name, about, _)| (*name, *about));
         print("pretrained nets", &nets.collect::<Vec<_>>())?;
         output::line(format_args!("devices"))?;

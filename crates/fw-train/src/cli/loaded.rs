@@ -8,7 +8,8 @@ use clap::Args;
 use crate::cli::output;
 use crate::device::DeviceName;
 use crate::experiment::Experiment;
-use crate::models::{Model, WithModel};
+use crate::models::Model;
+use crate::plain::to_table;
 use crate::tasks::Split;
 use crate::training::{SavedModel, Trained};
 use crate::{CheckpointChoice, Error, settings};
@@ -65,7 +66,7 @@ impl ModelArgs {
             output::note(&told);
         }
         let [before, now] = [&loaded.trained.experiment(&[])?, &loaded.experiment]
-            .map(|experiment| settings::table_of(&experiment.task));
+            .map(|experiment| to_table(&experiment.task));
         let of_splits = ["splits", "train", "validation", "test"];
         for change in settings::differences(&before, &now) {
             if of_splits.contains(&change.field.as_str()) {
@@ -121,22 +122,12 @@ impl ModelArgs {
 }
 
 impl Loaded {
-    /// Hands the trained model, without autodiff, to `action`.
-    pub fn with_model<A: WithModel>(&self, action: A) -> Result<A::Output, Error> {
-        struct LoadFirst<'a, A>(&'a SavedModel, A);
-        impl<A: WithModel> WithModel for LoadFirst<'_, A> {
-            type Output = A::Output;
-
-            fn run<M: Model>(self, model: M) -> Result<A::Output, Error> {
-                self.1.run(self.0.load_model(model)?)
-            }
-        }
+    /// The trained model, without autodiff.
+    pub fn model(&self) -> Result<Model, Error> {
         let task = self.experiment.task.task();
-        let action = LoadFirst(&self.saved, action);
         let seed = self.experiment.training.seed;
-        self.experiment
-            .model
-            .with_model(task, seed, &self.device, action)
+        let model = self.experiment.model.init(task, seed, &self.device)?;
+        self.saved.load_model(model)
     }
 }
 

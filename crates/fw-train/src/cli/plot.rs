@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::cli::loaded::{Loaded, ModelArgs, nothing_given};
+use crate::cli::loaded::{ModelArgs, nothing_given};
 use crate::cli::output;
 use crate::error::require;
-use crate::models::{Model, SampleTrace, WithModel};
+use crate::models::{SampleTrace, trace};
 use crate::report::{check_figure_name, draw_curves, draw_heat_maps};
 use crate::tasks::Split;
 use crate::training::RunFolder;
@@ -105,12 +105,12 @@ impl PlotArgs {
             return Ok(false);
         }
         let n_steps = run.experiment(&[])?.task.task().seq_length();
-        if n_steps > MOST_STEPS {
+        if n_steps > MOST_DRAWN_STEPS {
             tell!(
-                "a sample of {n_steps} steps is not drawn: at most {MOST_STEPS} can be told apart"
+                "a sample of {n_steps} steps is not drawn: at most {MOST_DRAWN_STEPS} can be told apart"
             );
         }
-        Ok(n_steps <= MOST_STEPS)
+        Ok(n_steps <= MOST_DRAWN_STEPS)
     }
 
     /// The net whose sample alone is drawn: a file, or one that comes with the program.
@@ -148,18 +148,16 @@ impl PlotArgs {
         let task = loaded.experiment.task.task();
         task.range(split, index, 1)?;
         let n_steps = task.sample(split, index).input.seq_length();
-        let rule = format!("have at most {MOST_STEPS} steps to be drawn; set the task to less");
+        let rule =
+            format!("have at most {MOST_DRAWN_STEPS} steps to be drawn; set the task to less");
         require(
-            n_steps <= MOST_STEPS,
+            n_steps <= MOST_DRAWN_STEPS,
             "sample",
             format!("{n_steps} steps long"),
             &rule,
         )?;
-        let trace = loaded.with_model(Trace {
-            loaded: &loaded,
-            split,
-            index,
-        })?;
+        let (model, device) = (loaded.model()?, &loaded.device);
+        let trace = SampleTrace::new(&model, trace, task, split, index, device);
         let title = format!(
             "{} on {}: sample {index} of the {} split, checkpoint of step {}",
             loaded.experiment.model.layer.kind(),
@@ -174,29 +172,10 @@ impl PlotArgs {
 }
 
 /// More cannot be told apart, and make a file of hundreds of megabytes.
-const MOST_STEPS: usize = 2000;
+const MOST_DRAWN_STEPS: usize = 2000;
 
 fn print(paths: &[PathBuf]) -> Result<(), Error> {
     paths
         .iter()
         .try_for_each(|path| output::line(format_args!("{}", path.display())))
-}
-
-/// What a trained model does on a sample.
-struct Trace<'a> {
-    loaded: &'a Loaded,
-    split: Split,
-    index: u64,
-}
-
-impl WithModel for Trace<'_> {
-    type Output = SampleTrace;
-
-    fn run<M: Model>(self, model: M) -> Result<SampleTrace, Error> {
-        let task = self.loaded.experiment.task.task();
-        let device = &self.loaded.device;
-        Ok(SampleTrace::new(
-            &model, task, self.split, self.index, device,
-        ))
-    }
 }

@@ -7,7 +7,7 @@ use clap::Args;
 use crate::Error;
 use crate::cli::loaded::ModelArgs;
 use crate::cli::output;
-use crate::models::{Model, WithModel};
+use crate::models::{Model, likeliest};
 use crate::tasks::{Answer, AnswerFormat, Input, NUMBER_TOLERANCE, Split, StepClass, Task};
 
 /// Show samples with the model's answer and how sure it is.
@@ -31,45 +31,36 @@ impl SampleArgs {
         let task = loaded.experiment.task.task();
         let split = self.model.split;
         let indices = task.range(split, self.first, self.number)?;
-        loaded.with_model(Show {
+        let show = Show {
+            model: loaded.model()?,
             task,
             split,
             indices,
             device: &loaded.device,
-        })
+        };
+        match task.format().answer {
+            AnswerFormat::Class { .. } => show.classes(),
+            AnswerFormat::Classes { .. } | AnswerFormat::Text { .. } => show.texts(),
+            AnswerFormat::Bits { .. } => show.vectors(),
+            AnswerFormat::Number => show.numbers(),
+        }
     }
 }
 
 struct Show<'a> {
+    model: Model,
     task: &'a dyn Task,
     split: Split,
     indices: std::ops::Range<u64>,
     device: &'a Device,
 }
 
-impl WithModel for Show<'_> {
-    type Output = ();
-
-    fn run<M: Model>(self, model: M) -> Result<(), Error> {
-        match self.task.format().answer {
-            AnswerFormat::Class { .. } => self.classes(&model),
-            AnswerFormat::Classes { .. } | AnswerFormat::Text { .. } => self.texts(&model),
-            AnswerFormat::Bits { .. } => self.vectors(&model),
-            AnswerFormat::Number => self.numbers(&model),
-        }
-    }
-}
-
 impl Show<'_> {
     /// What the model answers to each sample, a row of numbers for each step that it answers at.
-    fn answers<M: Model>(
-        &self,
-        model: &M,
-        apply: fn(Tensor<3>) -> Tensor<3>,
-    ) -> Vec<Vec<Vec<f32>>> {
+    fn answers(&self, apply: fn(Tensor<3>) -> Tensor<3>) -> Vec<Vec<Vec<f32>>> {
         let of_sample = |index| {
             let batch = self.task.batch(self.split, [index], self.device);
-            let answers = apply(model.logits(batch.inputs));
+            let answers = apply(self.model.logits(batch.inputs));
             let [_, _, d_output] = answers.dims();
             let numbers: Vec<f32> = answers
                 .try_into_vec_as()
@@ -81,8 +72,8 @@ impl Show<'_> {
     }
 
     /// A line for each sample.
-    fn classes<M: Model>(self, model: &M) -> Result<(), Error> {
-        let answers = self.answers(model, |logits| softmax(logits, 2));
+    fn classes(self) -> Result<(), Error> {
+        let answers = self.answers(|logits| softmax(logits, 2));
         let n = answers.len();
         let mut right = 0;
         for (index, answer) in self.indices.clone().zip(answers) {
@@ -109,8 +100,8 @@ impl Show<'_> {
     }
 
     /// What was read, what should be answered and what was, a character or a token a step.
-    fn texts<M: Model>(self, model: &M) -> Result<(), Error> {
-        let answers = self.answers(model, |logits| logits);
+    fn texts(self) -> Result<(), Error> {
+        let answers = self.answers(|logits| logits);
         let (mut right, mut counted) = (0, 0);
         for (index, answers) in self.indices.clone().zip(answers) {
             let sample = self.task.sample(self.split, index);
@@ -149,8 +140,8 @@ impl Show<'_> {
     }
 
     /// A line for each sample.
-    fn numbers<M: Model>(self, model: &M) -> Result<(), Error> {
-        let answers = self.answers(model, |answers| answers);
+    fn numbers(self) -> Result<(), Error> {
+        let answers = self.answers(|answers| answers);
         let n = answers.len();
         let mut within = 0;
         for (index, answer) in self.indices.clone().zip(answers) {
@@ -171,8 +162,8 @@ impl Show<'_> {
     }
 
     /// A picture of letters for each sample: a row for each number, a column for each step.
-    fn vectors<M: Model>(self, model: &M) -> Result<(), Error> {
-        let all_answers = self.answers(model, |logits| logits);
+    fn vectors(self) -> Result<(), Error> {
+        let all_answers = self.answers(|logits| logits);
         let n = all_answers.len();
         let mut perfect = 0;
         for (index, answers) in self.indices.clone().zip(all_answers) {
@@ -258,11 +249,4 @@ fn on_one_line(text: &str) -> String {
         other => other,
     });
     shown.collect()
-}
-
-/// The class with the largest number, and the number.
-fn likeliest(row: &[f32]) -> (u32, f32) {
-    let classes = (0..).zip(row.iter().copied());
-    let best = classes.max_by(|(_, one), (_, other)| one.total_cmp(other));
-    best.expect("there is a class to choose")
 }

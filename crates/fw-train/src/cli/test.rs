@@ -1,14 +1,14 @@
 //! `fw-train test`
 
-use burn::tensor::Device;
 use clap::Args;
 use serde::Serialize;
 
 use crate::Error;
 use crate::cli::loaded::{Loaded, ModelArgs};
 use crate::cli::output;
-use crate::models::{Model, WithModel};
-use crate::tasks::{Split, Task};
+use crate::plain::to_json;
+
+use crate::tasks::Split;
 use crate::training::{Evaluation, evaluate, evaluate_text};
 
 /// Measure a trained model's loss and error on a whole split.
@@ -84,12 +84,12 @@ impl TestArgs {
                 loaded.experiment.task.kind()
             )));
         }
-        let evaluation = loaded.with_model(Evaluate {
-            task,
-            split,
-            carry_state,
-            device: &loaded.device,
-        })?;
+        let (model, device) = (loaded.model()?, &loaded.device);
+        let of_text = match carry_state {
+            true => evaluate_text(&model, task, split, device),
+            false => None,
+        };
+        let evaluation = of_text.unwrap_or_else(|| evaluate(&model, task, split, device));
         let report = Report {
             set,
             split,
@@ -99,8 +99,7 @@ impl TestArgs {
             evaluation,
         };
         if self.json {
-            let json = serde_json::to_string(&report);
-            let json = json.expect("plain data can be written as JSON");
+            let json = to_json(&report);
             return output::line(format_args!("{json}"));
         }
         let set = report.set.map_or(String::new(), |set| format!("{set}: "));
@@ -141,25 +140,6 @@ fn sweep_assignments(sweep: &str) -> Result<Vec<String>, Error> {
         character == ',' && depth == 0 && quote.is_none()
     });
     Ok(split.map(|value| format!("{field}={value}")).collect())
-}
-
-struct Evaluate<'a> {
-    task: &'a dyn Task,
-    split: Split,
-    carry_state: bool,
-    device: &'a Device,
-}
-
-impl WithModel for Evaluate<'_> {
-    type Output = Evaluation;
-
-    fn run<M: Model>(self, model: M) -> Result<Evaluation, Error> {
-        let of_text = match self.carry_state {
-            true => evaluate_text(&model, self.task, self.split, self.device),
-            false => None,
-        };
-        Ok(of_text.unwrap_or_else(|| evaluate(&model, self.task, self.split, self.device)))
-    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,7 @@
 //! What a layer did at each step, for pictures.
 
 use burn::tensor::Tensor;
-use fw_core::{
-    AssociativeLstm, DeltaNet, Elman, FastWeights, Gru, Lstm, Ntm, Recurrent, RecurrentCell, Sab,
-    Stack,
-};
+use fw_core::{Recurrent, Stack};
 
 /// Numbers by row and step.
 #[derive(Clone, Debug)]
@@ -37,7 +34,7 @@ impl HeatMap {
 pub type MapPairs = Vec<[Option<HeatMap>; 2]>;
 
 /// A recurrent layer that can tell what it did.
-pub trait Layer: Recurrent {
+pub trait Layer: Recurrent<State: 'static> + 'static {
     /// What each step of one sample did, `[1, seq_length, d_input]`, from a state or else from the start; and the state after it.
     /// No maps, for a layer without a memory to look at.
     fn trace(&self, input: Tensor<3>, state: Option<Self::State>) -> (MapPairs, Self::State) {
@@ -45,11 +42,6 @@ pub trait Layer: Recurrent {
         (Vec::new(), state)
     }
 }
-
-impl Layer for Elman {}
-impl Layer for Lstm {}
-impl Layer for Gru {}
-impl Layer for AssociativeLstm {}
 
 /// Layer by layer.
 impl<R: Layer> Layer for Stack<R> {
@@ -77,106 +69,8 @@ impl<R: Layer> Layer for Stack<R> {
 /// What a row is, where each write that a layer has made is one: those of the first step come first.
 pub(super) const WRITES: &str = "write";
 
-impl Layer for DeltaNet {
-    /// What each head's memory holds of each write, two heads side by side; then how strong the writes are and what is left before them, where these are
-    /// learned.
-    fn trace(&self, input: Tensor<3>, state: Option<Self::State>) -> (MapPairs, Self::State) {
-        let trace = self.forward_traced(input, state);
-        let recall = trace.recall.swap_dims(1, 2); // [1, T, H, writes]
-        let recall = of_heads("how well each write is recalled", WRITES, recall);
-        let mut recall = recall.into_iter();
-        let mut pairs = Vec::new();
-        while let Some(map) = recall.next() {
-            pairs.push([Some(map), recall.next()]);
-        }
-        let [_, seq_length, n_heads] = trace.decay.dims();
-        let strength = self.b_proj.is_some().then(|| {
-            let n_rows = self.writes_per_step() * n_heads;
-            let title = match self.writes_per_step() {
-                1 => "write strength".to_owned(),
-                n => format!(
-                    "strengths of {n} writes, the heads of one below those of the one before"
-                ),
-            };
-            HeatMap::new(
-                title,
-                "head",
-                trace.write_strength.reshape([seq_length, n_rows]),
-            )
-        });
-        let decay = self.a_log.is_some().then(|| {
-            let title = "share of the memory left before a write";
-            HeatMap::new(title, "head", trace.decay.squeeze_dim(0))
-        });
-        if strength.is_some() || decay.is_some() {
-            pairs.push([strength, decay]);
-        }
-        (pairs, trace.state)
-    }
-}
-
-impl Layer for FastWeights {
-    fn trace(&self, input: Tensor<3>, state: Option<Self::State>) -> (MapPairs, Self::State) {
-        let trace = self.forward_traced(input, state);
-        let map = HeatMap::new(
-            "attention to earlier steps",
-            "step",
-            trace.attention.squeeze_dim(0),
-        );
-        (vec![[Some(map), None]], trace.state)
-    }
-}
-
-impl Layer for Ntm {
-    fn trace(&self, input: Tensor<3>, state: Option<Self::State>) -> (MapPairs, Self::State) {
-        let trace = self.forward_traced(input, state);
-        let [adds, writes, reads, looks] = [
-            ("adds", "number", trace.adds),
-            ("write weightings", "location", trace.write_weights),
-            ("reads", "number", trace.reads),
-            ("read weightings", "location", trace.read_weights),
-        ]
-        .map(|(title, rows, steps)| of_heads(title, rows, steps));
-        let mut pairs = pairs(adds, reads);
-        pairs.extend(self::pairs(writes, looks));
-        (pairs, trace.state)
-    }
-}
-
-impl<C: RecurrentCell> Layer for Sab<C> {
-    fn trace(&self, input: Tensor<3>, state: Option<Self::State>) -> (MapPairs, Self::State) {
-        let trace = self.forward_traced(input, state);
-        let seq_length = trace.output.dims()[1];
-        let mut attention = vec![vec![0.0; seq_length]; seq_length];
-        for (step, weights) in trace.attention_map(0).into_iter().enumerate() {
-            let stored = trace.stored_at.iter().zip(weights);
-            for (stored_at, weight) in stored.filter_map(|(at, weight)| Some(((*at)?, weight))) {
-                attention[stored_at][step] = weight;
-            }
-        }
-        let replay = trace.replay_map(0);
-        let reached = |origin: usize| {
-            let from_steps = replay
-                .iter()
-                .map(|reached| f32::from(u8::from(reached[origin])));
-            from_steps.collect()
-        };
-        let attention = HeatMap {
-            title: "recalled step, by the step that recalls it".to_owned(),
-            rows: "step",
-            values: attention,
-        };
-        let replay = HeatMap {
-            title: "replay: steps that learn from a step's output".to_owned(),
-            rows: "step",
-            values: (0..seq_length).map(reached).collect(),
-        };
-        (vec![[Some(attention), Some(replay)]], trace.state)
-    }
-}
-
 /// A map for each head, from `[1, seq_length, n_heads, rows]`.
-fn of_heads(title: &str, rows: &'static str, steps: Tensor<4>) -> Vec<HeatMap> {
+pub(super) fn of_heads(title: &str, rows: &'static str, steps: Tensor<4>) -> Vec<HeatMap> {
     let [_, _, n_heads, _] = steps.dims();
     (0..n_heads)
         .map(|head| {
@@ -191,7 +85,7 @@ fn of_heads(title: &str, rows: &'static str, steps: Tensor<4>) -> Vec<HeatMap> {
 }
 
 /// The first of each, the second of each, and so on to the end of the longer.
-fn pairs(left: Vec<HeatMap>, right: Vec<HeatMap>) -> MapPairs {
+pub(super) fn pairs(left: Vec<HeatMap>, right: Vec<HeatMap>) -> MapPairs {
     let (mut left, mut right) = (left.into_iter(), right.into_iter());
     let n_pairs = left.len().max(right.len());
     (0..n_pairs).map(|_| [left.next(), right.next()]).collect()

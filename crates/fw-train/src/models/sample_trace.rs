@@ -3,7 +3,7 @@
 use burn::tensor::Device;
 use burn::tensor::activation::{sigmoid, softmax};
 
-use crate::models::{HeatMap, Model};
+use crate::models::{HeatMap, Model, Tracer};
 use crate::tasks::{Answer, AnswerFormat, Input, InputFormat, Split, Task};
 
 /// What a model did on one sample.
@@ -25,8 +25,9 @@ pub struct SampleTrace {
 
 impl SampleTrace {
     /// Sample `index` of a split, and what a model does with it.
-    pub fn new<M: Model>(
-        model: &M,
+    pub fn new(
+        model: &Model,
+        trace: Tracer,
         task: &dyn Task,
         split: Split,
         index: u64,
@@ -91,7 +92,21 @@ impl SampleTrace {
                 AnswerFormat::Number => "number",
                 _ => "class",
             },
-            heat_maps: model.heat_maps(batch.inputs),
+            heat_maps: trace(&model.layer, &model.vectors(batch.inputs)),
         }
     }
+}
+
+/// The place of the largest number, and the number.
+pub(crate) fn likeliest(row: &[f32]) -> (u32, f32) {
+    let places = (0..).zip(row.iter().copied());
+    let best = places.max_by(|(_, one), (_, other)| one.total_cmp(other));
+    best.expect("there is something to choose")
+}
+
+/// `[steps][rows]` to `[rows][steps]`.
+pub(crate) fn transposed(steps: &[Vec<f32>]) -> Vec<Vec<f32>> {
+    let n_rows = steps.first().map_or(0, Vec::len);
+    let row = |row: usize| steps.iter().map(|step| step[row]).collect();
+    (0..n_rows).map(row).collect()
 }

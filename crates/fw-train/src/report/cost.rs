@@ -4,49 +4,51 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
 
+use maud::{Markup, PreEscaped, html};
+
 use crate::Error;
 use crate::cost::{Cost, exponent};
 use crate::files::write_atomically;
+use crate::plain::to_json_pretty;
 use crate::report::chart::{Axis, Chart, Look, Point, Series};
-use crate::report::comparison::page;
-use crate::report::figure::escaped;
-use crate::training::{Environment, pretty_json};
+use crate::report::page::{page, wide};
+use crate::training::Environment;
 
 /// What a sweep goes along.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Along {
+pub enum SweepAxis {
     /// Sequences of several lengths.
     Length,
     /// States of several sizes.
     StateSize,
 }
 
-impl Along {
+impl SweepAxis {
     fn of(self, cost: &Cost) -> f64 {
         match self {
-            Along::Length => cost.case.length as f64,
-            Along::StateSize => cost.state_size as f64,
+            SweepAxis::Length => cost.case.length as f64,
+            SweepAxis::StateSize => cost.state_size as f64,
         }
     }
 
     fn axis(self) -> &'static str {
         match self {
-            Along::Length => "steps of the sequence",
-            Along::StateSize => "state, numbers for each sample",
+            SweepAxis::Length => "steps of the sequence",
+            SweepAxis::StateSize => "state, numbers for each sample",
         }
     }
 
     fn title(self) -> &'static str {
         match self {
-            Along::Length => "by length",
-            Along::StateSize => "by the size of the state",
+            SweepAxis::Length => "by length",
+            SweepAxis::StateSize => "by the size of the state",
         }
     }
 
     fn name(self) -> &'static str {
         match self {
-            Along::Length => "length",
-            Along::StateSize => "state-size",
+            SweepAxis::Length => "length",
+            SweepAxis::StateSize => "state-size",
         }
     }
 }
@@ -62,9 +64,9 @@ pub struct CostReport<'a> {
 }
 
 /// A number of a cost.
-type Measure = (&'static str, &'static str, fn(&Cost) -> Option<f64>);
+type CostColumn = (&'static str, &'static str, fn(&Cost) -> Option<f64>);
 
-const MEASURES: [Measure; 2] = [
+const COST_COLUMNS: [CostColumn; 2] = [
     ("time", "time, ms", |cost| Some(cost.milliseconds)),
     ("memory", "memory, MiB", |cost| {
         Some(cost.memory? as f64 / 1_048_576.0)
@@ -88,22 +90,22 @@ impl CostReport<'_> {
             "by_length": self.by_length,
             "by_size": self.by_size,
         });
-        write_atomically(&folder.join("cost.json"), &pretty_json(&data))?;
+        write_atomically(&folder.join("cost.json"), &to_json_pretty(&data))?;
         write_atomically(&folder.join("cost.md"), self.markdown().as_bytes())?;
         write_atomically(&folder.join("cost.html"), self.html().as_bytes())
     }
 
-    fn sweeps(&self) -> [(Along, &[Cost]); 2] {
+    fn sweeps(&self) -> [(SweepAxis, &[Cost]); 2] {
         [
-            (Along::Length, self.by_length),
-            (Along::StateSize, self.by_size),
+            (SweepAxis::Length, self.by_length),
+            (SweepAxis::StateSize, self.by_size),
         ]
     }
 
     fn charts(&self) -> Vec<(String, Chart)> {
         let mut charts = Vec::new();
         for (along, costs) in self.sweeps() {
-            for (name, unit, value) in MEASURES {
+            for (name, unit, value) in COST_COLUMNS {
                 let series = by_model(costs).into_iter().enumerate();
                 let series = series.map(|(index, (model, costs))| Series {
                     label: Some(model.to_owned()),
@@ -132,10 +134,10 @@ impl CostReport<'_> {
     }
 
     /// A sweep's heading and its table.
-    fn table(&self, along: Along, costs: &[Cost]) -> (String, Vec<Vec<String>>) {
+    fn table(&self, along: SweepAxis, costs: &[Cost]) -> (String, Vec<Vec<String>>) {
         let fixed = costs.first().map_or(String::new(), |cost| match along {
-            Along::Length => format!("{} units", cost.case.width),
-            Along::StateSize => format!("{} steps", cost.case.length),
+            SweepAxis::Length => format!("{} units", cost.case.width),
+            SweepAxis::StateSize => format!("{} steps", cost.case.length),
         });
         let batch_size = costs.first().map_or(0, |cost| cost.case.batch_size);
         let title = format!(
@@ -145,13 +147,13 @@ impl CostReport<'_> {
         let mut columns = vec!["".to_owned()];
         let measured = by_model(costs);
         let place = |cost: &Cost| match along {
-            Along::Length => cost.case.length,
-            Along::StateSize => cost.case.width,
+            SweepAxis::Length => cost.case.length,
+            SweepAxis::StateSize => cost.case.width,
         };
         let places: BTreeSet<usize> = costs.iter().map(place).collect();
         columns.extend(places.iter().map(|place| match along {
-            Along::Length => format!("{place} steps"),
-            Along::StateSize => format!("{place} units"),
+            SweepAxis::Length => format!("{place} steps"),
+            SweepAxis::StateSize => format!("{place} units"),
         }));
         columns.extend(["exponent of time".to_owned(), "of memory".to_owned()]);
         let mut rows = vec![columns];
@@ -171,12 +173,12 @@ impl CostReport<'_> {
                     format!(", {:.0} MiB", bytes as f64 / 1_048_576.0)
                 });
                 let state = match along {
-                    Along::StateSize => format!(" ({} numbers)", cost.state_size),
-                    Along::Length => String::new(),
+                    SweepAxis::StateSize => format!(" ({} numbers)", cost.state_size),
+                    SweepAxis::Length => String::new(),
                 };
                 format!("{time}{memory}{state}")
             }));
-            for (_, _, value) in MEASURES {
+            for (_, _, value) in COST_COLUMNS {
                 let fit = exponent(&points(&costs, along, value));
                 row.push(fit.map_or("-".to_owned(), |fit| format!("{fit:.2}")));
             }
@@ -224,16 +226,16 @@ impl CostReport<'_> {
     }
 
     /// What the report has, one under the other: tables, and the charts below each.
-    fn sections(&self) -> Vec<Section> {
+    fn sections(&self) -> Vec<CostSection> {
         let mut charts = self.charts();
-        let mut sections: Vec<Section> = self
+        let mut sections: Vec<CostSection> = self
             .sweeps()
             .into_iter()
             .map(|(along, costs)| {
                 let (title, rows) = self.table(along, costs);
                 let own = |(name, _): &mut (String, Chart)| name.ends_with(along.name());
                 let charts = charts.extract_if(.., own).collect();
-                Section {
+                CostSection {
                     title,
                     rows,
                     charts,
@@ -241,7 +243,7 @@ impl CostReport<'_> {
             })
             .collect();
         let (title, rows) = self.table_of_steps();
-        sections.push(Section {
+        sections.push(CostSection {
             title,
             rows,
             charts: Vec::new(),
@@ -284,44 +286,51 @@ impl CostReport<'_> {
     }
 
     fn html(&self) -> String {
-        let mut body = String::new();
-        for section in self.sections() {
-            let _ = write!(
-                body,
-                r#"<section><h2>{0}</h2><div class="wide" tabindex="0" role="region" aria-label="{0}"><table>"#,
-                escaped(&section.title)
-            );
-            for (index, row) in section.rows.iter().enumerate() {
-                let cells = row.iter().enumerate().map(|(column, cell)| {
-                    let cell = escaped(cell);
-                    match (index, column) {
-                        (0, _) => format!(r#"<th scope="col">{cell}</th>"#),
-                        (_, 0) => format!(r#"<th scope="row">{cell}</th>"#),
-                        _ => format!("<td>{cell}</td>"),
+        let body = html! {
+            @for section in self.sections() {
+                section {
+                    h2 { (section.title) }
+                    (wide(&section.title, &section.table_html()))
+                    div.figures {
+                        @for (_, chart) in &section.charts {
+                            figure { (PreEscaped(chart.svg())) }
+                        }
                     }
-                });
-                let cells: String = cells.collect();
-                let _ = match index {
-                    0 => write!(body, "<thead><tr>{cells}</tr></thead><tbody>"),
-                    _ => write!(body, "<tr>{cells}</tr>"),
-                };
+                }
             }
-            body.push_str(r#"</tbody></table></div><div class="figures">"#);
-            for (_, chart) in &section.charts {
-                let _ = write!(body, "<figure>{}</figure>", chart.svg());
-            }
-            body.push_str("</div></section>");
-        }
-        let _ = write!(body, r#"<p class="legend">{}</p>"#, escaped(&self.legend()));
+            p.legend { (self.legend()) }
+        };
         page("Cost", &body)
     }
 }
 
 /// A table with its heading, and the charts below it by their names.
-struct Section {
+struct CostSection {
     title: String,
     rows: Vec<Vec<String>>,
     charts: Vec<(String, Chart)>,
+}
+
+impl CostSection {
+    fn table_html(&self) -> Markup {
+        let (header, rows) = self.rows.split_first().expect("a table has a header");
+        html! {
+            thead {
+                tr {
+                    @for cell in header { th scope="col" { (cell) } }
+                }
+            }
+            tbody {
+                @for row in rows {
+                    tr {
+                        @for (column, cell) in row.iter().enumerate() {
+                            @if column == 0 { th scope="row" { (cell) } } @else { td { (cell) } }
+                        }
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// By the model's kind.
@@ -333,7 +342,7 @@ fn by_model(costs: &[Cost]) -> BTreeMap<&str, Vec<&Cost>> {
     models
 }
 
-fn points(costs: &[&Cost], along: Along, value: fn(&Cost) -> Option<f64>) -> Vec<(f64, f64)> {
+fn points(costs: &[&Cost], along: SweepAxis, value: fn(&Cost) -> Option<f64>) -> Vec<(f64, f64)> {
     let points = costs.iter();
     points
         .filter_map(|cost| Some((along.of(cost), value(cost)?)))

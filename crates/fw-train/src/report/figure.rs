@@ -91,11 +91,3 @@ impl Figure {
         pixmap.encode_png().map_err(|error| error.to_string())
     }
 }
-
-/// Text inside SVG or HTML, attributes included.
-pub(super) fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
-}

@@ -4,8 +4,9 @@ use std::fmt::Write;
 use std::path::Path;
 
 use crate::Error;
-use crate::models::{HeatMap, SampleTrace};
-use crate::report::figure::{Figure, escaped};
+use crate::models::{HeatMap, SampleTrace, transposed};
+use crate::report::figure::Figure;
+use crate::report::page::escaped;
 
 const WIDTH: f64 = 1100.0;
 const MARGIN: f64 = 16.0;
@@ -30,12 +31,12 @@ struct Panel {
     gaps: Vec<usize>,
     /// The number of the first step.
     first_step: usize,
-    scale: Scale,
+    scale: ColourScale,
 }
 
 /// How a number becomes a colour.
 #[derive(Clone, Copy)]
-enum Scale {
+enum ColourScale {
     /// White at 0, blue at 1.
     Share,
     /// Blue above 0, orange below, white at 0; full at ± the number.
@@ -117,7 +118,7 @@ fn compared(trace: &SampleTrace) -> Vec<Option<Panel>> {
         Some(Panel {
             title: title.to_owned(),
             rows: trace.answer_rows,
-            scale: Scale::of(&values),
+            scale: ColourScale::of(&values),
             values,
             gaps: gaps.clone(),
             first_step: first + 1,
@@ -131,7 +132,7 @@ fn over_all_steps(trace: &SampleTrace) -> Vec<Option<Panel>> {
     let input = Panel {
         title: "input, all steps".to_owned(),
         rows: trace.input_rows,
-        scale: Scale::of(&input),
+        scale: ColourScale::of(&input),
         values: input,
         gaps: Vec::new(),
         first_step: 1,
@@ -143,7 +144,7 @@ fn over_all_steps(trace: &SampleTrace) -> Vec<Option<Panel>> {
         values: transposed(&answers),
         gaps: Vec::new(),
         first_step: 1,
-        scale: Scale::Share,
+        scale: ColourScale::Share,
     });
     vec![Some(input), answers]
 }
@@ -155,43 +156,37 @@ fn of_layer(map: &HeatMap) -> Panel {
         values: map.values.clone(),
         gaps: Vec::new(),
         first_step: 1,
-        scale: Scale::of(&map.values),
+        scale: ColourScale::of(&map.values),
     }
 }
 
-/// `[steps][rows]` to `[rows][steps]`.
-fn transposed(steps: &[Vec<f32>]) -> Vec<Vec<f32>> {
-    let n_rows = steps.first().map_or(0, |step| step.len());
-    (0..n_rows)
-        .map(|row| steps.iter().map(|step| step[row]).collect())
-        .collect()
-}
-
-impl Scale {
+impl ColourScale {
     /// The scale that fits the numbers.
-    fn of(values: &[Vec<f32>]) -> Scale {
+    fn of(values: &[Vec<f32>]) -> ColourScale {
         let all = || values.iter().flatten().copied().filter(|x| !x.is_nan());
         let within = all().all(|value| (0.0..=1.0 + 1e-6).contains(&value));
         match within {
-            true => Scale::Share,
-            false => Scale::Signed(all().fold(0.0, |most, value| value.abs().max(most))),
+            true => ColourScale::Share,
+            false => ColourScale::Signed(all().fold(0.0, |most, value| value.abs().max(most))),
         }
     }
 
     /// In words, for a panel's title.
     fn in_words(self) -> String {
         match self {
-            Scale::Share => "white 0, blue 1".to_owned(),
-            Scale::Signed(most) if most < 0.01 => format!("blue {most:.1e}, orange -{most:.1e}"),
-            Scale::Signed(most) => format!("blue {most:.2}, orange -{most:.2}"),
+            ColourScale::Share => "white 0, blue 1".to_owned(),
+            ColourScale::Signed(most) if most < 0.01 => {
+                format!("blue {most:.1e}, orange -{most:.1e}")
+            }
+            ColourScale::Signed(most) => format!("blue {most:.2}, orange -{most:.2}"),
         }
     }
 
     /// Sixteen steps of colour: as many as an eye tells apart, and neighbours alike can be drawn as one.
     fn color(self, value: f32) -> Option<String> {
         let (value, most) = match self {
-            Scale::Share => (value, 1.0),
-            Scale::Signed(most) => (value, most.max(f32::MIN_POSITIVE)),
+            ColourScale::Share => (value, 1.0),
+            ColourScale::Signed(most) => (value, most.max(f32::MIN_POSITIVE)),
         };
         let strength = (16.0 * (value.abs() / most).min(1.0)).round() / 16.0;
         if strength == 0.0 || value.is_nan() {
@@ -350,12 +345,12 @@ mod tests {
 
     #[test]
     fn neighbours_of_one_colour_are_one_rectangle() {
-        let color = |value| Scale::Signed(2.0).color(value);
+        let color = |value| ColourScale::Signed(2.0).color(value);
         let runs: Vec<_> = runs(&[0.0, 2.0, 2.0, -2.0, 0.0, 1.0], color).collect();
         let ends: Vec<_> = runs.iter().map(|(first, n, _)| (*first, *n)).collect();
         assert_eq!(ends, [(1, 2), (3, 1), (5, 1)]);
         assert_eq!(runs[0].2, "#003e80");
         assert_eq!(runs[1].2, "#c45400");
-        assert_eq!(Scale::Share.color(f32::NAN), None);
+        assert_eq!(ColourScale::Share.color(f32::NAN), None);
     }
 }

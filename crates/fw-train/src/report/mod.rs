@@ -6,8 +6,9 @@ mod cost;
 mod curves;
 mod figure;
 mod heat_maps;
+mod page;
 
-pub use comparison::{Comparison, Row, Run, Section};
+pub use comparison::{Comparison, Row, Run, TaskSection};
 pub use cost::CostReport;
 pub use curves::draw_curves;
 pub use figure::check_figure_name;

@@ -1,6 +1,7 @@
 //! The adding problem: say the sum of two marked numbers.
 
 use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -18,7 +19,7 @@ use crate::tasks::{Answer, AnswerFormat, Format, Input, InputFormat, Sample, Spl
 ///
 /// Two numbers in at each of `length` steps, one number out after the last. Always saying 1 has a squared error of 1/6 = 0.167;
 /// an answer that is off by more than 0.04 counts as an error.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Adding {
     /// Steps: 2 to 100,000. Default 200.

@@ -1,6 +1,7 @@
 //! Associative recall: which item came after this one?
 
 use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::generated::{
@@ -33,14 +34,14 @@ use crate::tasks::{Format, Optimum, Split, VectorSample};
 /// Items are drawn with replacement, as in the paper: where the item that is asked for stood twice, each of the items that came after it
 /// may be meant. With 18 bits in an item, as by default, that hardly happens; with few it is stated what the best net comes to, which says
 /// of each bit how often it follows.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AssociativeRecall {
-    /// Bits in a vector. Default 6.
+    /// Bits in a vector: 1 to 1,024. Default 6.
     pub bits: usize,
-    /// Vectors in an item. Default 3.
+    /// Vectors in an item: 1 to 100. Default 3.
     pub item_length: usize,
-    /// Items in a sequence, at least 2: a number, or `[least, most]`. Default `[2, 6]`.
+    /// Items in a sequence, at least 2: a number from 1 on, or `[least, most]`. Default `[2, 6]`.
     pub items: Range,
     /// The same for the validation split, which chooses the best checkpoint. Default: as `items`.
     #[serde(skip_serializing_if = "Option::is_none")]

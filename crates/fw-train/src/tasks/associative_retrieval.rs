@@ -2,11 +2,12 @@
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::error::require;
-use crate::settings::Section;
+use crate::settings::{Field, Section, fields};
 use crate::tasks::generated::below;
 use crate::tasks::{
     Answer, AnswerFormat, Format, Input, InputFormat, Sample, Split, Task, validate_samples,
@@ -26,21 +27,21 @@ use crate::tasks::{
 /// # Differences from the paper
 ///
 /// The paper does not say over which symbols the answer is a softmax; here it is the ten digits.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AssociativeRetrieval {
     /// Key-value pairs in a sequence: 1 to 26. Default 4, as in the paper (public code often has 3).
     pub pairs: usize,
-    /// Sequences in the training split. Default 100,000, as in the paper.
+    /// Sequences in the training split: 1 to 2^32. Default 100,000, as in the paper.
     pub train_samples: u64,
-    /// Sequences in the validation split. Default 10,000.
+    /// Sequences in the validation split: 1 to 2^32. Default 10,000.
     pub validation_samples: u64,
-    /// Sequences in the test split. Default 20,000.
+    /// Sequences in the test split: 1 to 2^32. Default 20,000.
     pub test_samples: u64,
     /// Whether training draws fresh sequences for ever instead of going over `train_samples` again and
     /// again. Default false.
     pub fresh: bool,
-    /// The data seed. Default 0.
+    /// The data seed, any number. Default 0.
     pub seed: u64,
 }
 
@@ -66,6 +67,10 @@ const QUESTION_MARK: u32 = N_LETTERS + N_DIGITS;
 const WORDS_PER_SAMPLE: u128 = 1024;
 
 impl AssociativeRetrieval {
+    pub(super) fn fields() -> Vec<Field> {
+        fields(&Self::default())
+    }
+
     pub(super) fn from_section(section: Section) -> Result<Self, Error> {
         let task: AssociativeRetrieval = section.parse()?;
         task.validate()?;

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::files::absolute;
-use crate::settings::Section;
+use crate::settings::{Field, Section, fields};
 use crate::tasks::data::{DataFile, Opened, read_once};
 use crate::tasks::images::{Images, Labelled, Reading, read, validate_step, with_compressed};
 use crate::tasks::{Format, Sample, Split, Task};
@@ -21,7 +22,7 @@ use crate::tasks::{Format, Sample, Split, Task};
 /// ```
 ///
 /// The last tenth of the training images validates.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SequentialCifar10 {
     /// The folder of the binary version's files, `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin`, each with or without
@@ -29,7 +30,7 @@ pub struct SequentialCifar10 {
     pub folder: PathBuf,
     /// Pixels that one step reads: a divisor of 1,024. Default 1; 32 reads rows.
     pub pixels_per_step: usize,
-    /// The data seed: the order in which training goes over the images. Default 0.
+    /// The data seed, any number: the order in which training goes over the images. Default 0.
     pub seed: u64,
     #[serde(skip)]
     reading: Reading,
@@ -54,6 +55,10 @@ const CHANNELS: usize = 3;
 const N_BATCHES: usize = 5;
 
 impl SequentialCifar10 {
+    pub(super) fn fields() -> Vec<Field> {
+        fields(&Self::default())
+    }
+
     pub(super) fn from_section(section: Section) -> Result<Self, Error> {
         let mut task: SequentialCifar10 = section.parse()?;
         validate_step("task.pixels_per_step", task.pixels_per_step, PIXELS)?;

@@ -1,6 +1,7 @@
 //! Copy: say a sequence again.
 
 use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::generated::{
@@ -22,12 +23,12 @@ use crate::tasks::{Format, Split, VectorSample};
 /// ```
 ///
 /// `bits + 1` numbers in, `bits` out, `2 length + 1` steps. Guessing costs `bits length` bits per sequence.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Copy {
-    /// Bits in a vector. Default 8.
+    /// Bits in a vector: 1 to 1,024. Default 8.
     pub bits: usize,
-    /// Vectors in a sequence: a number, or `[least, most]`. Default `[1, 20]`.
+    /// Vectors in a sequence: a number from 1 on, or `[least, most]`. Default `[1, 20]`.
     pub length: Range,
     /// The same for the validation split, which chooses the best checkpoint. Default: as `length`.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,6 +1,7 @@
 //! Copy memory: say symbols again after many blanks.
 
 use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -19,7 +20,7 @@ use crate::tasks::{Answer, AnswerFormat, Format, Input, InputFormat, Sample, Spl
 /// Symbols are drawn from 0 to 7 alike. The model reads `2 symbols + steps` tokens, of which `steps` stand between the last symbol
 /// and the first answer, and says a blank or a symbol at each. Blanks count for the loss, but not for the error: that is the share of
 /// wrong symbols. Guessing errs 7 times in 8 and costs ln 8 = 2.08 nats for each symbol.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CopyMemory {
     /// T, the steps between the last symbol and the first answer, 1 to 100,000: a number, or `[least, most]` for samples of unequal lengths,

@@ -4,11 +4,12 @@ use std::fmt::{Display, Formatter};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::error::require;
-use crate::settings::Section;
+use crate::settings::{Field, Section, fields};
 use crate::tasks::{
     AnswerFormat, Format, InputFormat, Optimum, Sample, Split, Task, validate_samples,
 };
@@ -25,14 +26,14 @@ pub struct Generated<G> {
 }
 
 /// The data seed and the sizes of the splits that are not endless.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Splits {
-    /// Sequences in the validation split. Default 200.
+    /// Sequences in the validation split: 1 to 2^32. Default 200.
     pub validation_samples: u64,
-    /// Sequences in the test split. Default 1,000.
+    /// Sequences in the test split: 1 to 2^32. Default 1,000.
     pub test_samples: u64,
-    /// The data seed. Default 0.
+    /// The data seed, any number. Default 0.
     pub seed: u64,
 }
 
@@ -44,10 +45,6 @@ impl Default for Splits {
             seed: 0,
         }
     }
-}
-
-impl Splits {
-    const FIELDS: &[&str] = &["validation_samples", "test_samples", "seed"];
 }
 
 /// Draws samples.
@@ -105,9 +102,9 @@ pub(super) const MAX_NUMBERS: usize = WORDS_PER_SAMPLE as usize / 2;
 impl<G: Generator> Generated<G> {
     pub(super) fn from_section(mut section: Section) -> Result<Self, Error>
     where
-        G: serde::de::DeserializeOwned,
+        G: serde::de::DeserializeOwned + JsonSchema,
     {
-        let splits: Splits = section.take_keys(Splits::FIELDS).parse()?;
+        let splits: Splits = section.take_fields::<Splits>().parse()?;
         validate_samples(&[
             ("task.validation_samples", splits.validation_samples),
             ("task.test_samples", splits.test_samples),
@@ -115,6 +112,14 @@ impl<G: Generator> Generated<G> {
         let generator: G = section.parse()?;
         generator.validate()?;
         Ok(Generated { generator, splits })
+    }
+
+    pub(super) fn fields() -> Vec<Field>
+    where
+        G: Default + Serialize + JsonSchema,
+    {
+        let splits = fields(&Splits::default());
+        fields(&G::default()).into_iter().chain(splits).collect()
     }
 
     /// Sample `index` of a split.
@@ -175,7 +180,7 @@ impl<G: Generator> Task for Generated<G> {
 }
 
 /// How long, or how many: exactly `n`, or drawn evenly from `[least, most]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Range {
     /// Always this.
@@ -279,7 +284,7 @@ pub(super) mod tests {
     use super::*;
     use crate::tasks::VectorSample;
 
-    pub fn task<G: Generator + serde::de::DeserializeOwned>(
+    pub fn task<G: Generator + serde::de::DeserializeOwned + JsonSchema>(
         settings: &str,
     ) -> Result<Generated<G>, String> {
         let mut document = format!("[task]\n{settings}").parse().expect("valid TOML");

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::files::absolute;
-use crate::settings::Section;
+use crate::settings::{Field, Section, fields};
 use crate::tasks::data::{DataFile, Opened, read_once};
 use crate::tasks::generated::below;
 use crate::tasks::images::{
@@ -27,18 +28,18 @@ use crate::tasks::{Format, Sample, Split, Task};
 /// checkpoint by, 1,000 to test; that is said whenever they are read. A folder that also has the training images
 /// (`train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, with or without `.gz`; one of the two is an error) is split as usual: the last
 /// twelfth of the training images validates, and the 10,000 test images test.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PixelMnist {
     /// The folder of the IDX files. Default `data`.
     pub folder: PathBuf,
     /// Whether pixels are read in one random order. Default false.
     pub permuted: bool,
-    /// The seed of that order. Default 0.
+    /// The seed of that order, any number. Default 0.
     pub permutation_seed: u64,
     /// Pixels that one step reads: a divisor of 784. Default 1; 28 reads rows.
     pub pixels_per_step: usize,
-    /// The data seed: the order in which training goes over the images. Default 0.
+    /// The data seed, any number: the order in which training goes over the images. Default 0.
     pub seed: u64,
     #[serde(skip)]
     reading: Reading,
@@ -64,6 +65,10 @@ const SIDE: usize = 28;
 const PIXELS: usize = SIDE * SIDE;
 
 impl PixelMnist {
+    pub(super) fn fields() -> Vec<Field> {
+        fields(&Self::default())
+    }
+
     pub(super) fn from_section(section: Section) -> Result<Self, Error> {
         let mut task: PixelMnist = section.parse()?;
         validate_step("task.pixels_per_step", task.pixels_per_step, PIXELS)?;

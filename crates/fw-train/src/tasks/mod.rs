@@ -23,7 +23,7 @@ use serde::Serialize;
 
 use crate::Error;
 use crate::error::require;
-use crate::settings::{Section, unknown_kind};
+use crate::settings::{Field, Section, names_of, unknown_kind};
 
 pub use adding::Adding;
 pub use associative_recall::AssociativeRecall;
@@ -265,7 +265,15 @@ macro_rules! tasks {
                 let kind = section.take_kind()?;
                 match kind.as_str() {
                     $($kind => Ok(TaskConfig::$variant(<$task>::from_section(section)?)),)*
-                    _ => Err(unknown_kind("task", &kind, Self::KINDS)),
+                    _ => Err(unknown_kind("task", &kind, &names_of(Self::KINDS))),
+                }
+            }
+
+            /// The settings of a kind, each with its default.
+            pub fn fields(kind: &str) -> Option<Vec<Field>> {
+                match kind {
+                    $($kind => Some(<$task>::fields()),)*
+                    _ => None,
                 }
             }
 

@@ -1,6 +1,7 @@
 //! Multi-query associative recall: look up the values of many keys.
 
 use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -24,7 +25,7 @@ use crate::tasks::{Answer, AnswerFormat, Format, Input, InputFormat, Sample, Spl
 ///
 /// Questions may stand at every step behind the pairs, not at every second; the tokens between are blanks unless asked for; the
 /// vocabulary is smaller (8,192 there), so that a recurrent net learns it within minutes. Key k is asked at a place of its own, as there.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MultiQueryRecall {
     /// Keys and values together, even: 4 to 65,536. Default 64.

@@ -1,6 +1,7 @@
 //! Dynamic n-grams: predict a source whose statistics are new each time.
 
 use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::generated::{Generator, Range, below, optimum_of_bits, unit, vectors_and_bits};
@@ -22,7 +23,7 @@ use crate::tasks::{Format, Optimum, Split, VectorSample};
 /// from Beta(½, ½); the first `order - 1` bits are 0 or 1 alike. The loss to compare with is that of the optimal
 /// estimator, which knows the prior: after `n_1` ones and `n_0` zeros in a context it predicts a 1 with probability
 /// `(n_1 + ½) / (n_0 + n_1 + 1)` (Murphy 2012; Graves et al. 2014, equation 10).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct NGrams {
     /// n: the next bit depends on the last n - 1. 2 to 16. Default 6.

@@ -1,6 +1,7 @@
 //! Priority sort: say vectors again in the order of their priorities.
 
 use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::generated::{
@@ -26,12 +27,12 @@ use crate::tasks::{Format, Split, VectorSample};
 /// ```
 ///
 /// `bits + 2` numbers in, `bits` out, `items + 1 + min(outputs, items)` steps. Guessing costs a bit for each bit asked for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PrioritySort {
-    /// Bits in a vector. Default 8.
+    /// Bits in a vector: 1 to 1,024. Default 8.
     pub bits: usize,
-    /// Vectors in a sequence: a number, or `[least, most]`. Default 20.
+    /// Vectors in a sequence: a number from 1 on, or `[least, most]`. Default 20.
     pub items: Range,
     /// How many of them are asked for, all where there are fewer: at least 1. Default 16.
     pub outputs: usize,

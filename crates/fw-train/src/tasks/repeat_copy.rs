@@ -1,6 +1,7 @@
 //! Repeat copy: say a sequence again, as often as asked.
 
 use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::generated::{
@@ -28,14 +29,14 @@ use crate::tasks::{Format, Split, VectorSample};
 /// `bits + 2` numbers in, `bits + 1` out, `length (repeats + 1) + 2` steps. The number of repeats is given as `(repeats -
 /// 5.5) / 2.87`, which has mean 0 and variance 1 over 1 to 10, whatever the range is set to: a test with more
 /// repeats must mean the same by it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RepeatCopy {
-    /// Bits in a vector. Default 8.
+    /// Bits in a vector: 1 to 1,024. Default 8.
     pub bits: usize,
-    /// Vectors in a sequence: a number, or `[least, most]`. Default `[1, 10]`.
+    /// Vectors in a sequence: a number from 1 on, or `[least, most]`. Default `[1, 10]`.
     pub length: Range,
-    /// How often it is said: a number, or `[least, most]`. Default `[1, 10]`.
+    /// How often it is said, at most 10,000 times: a number from 1 on, or `[least, most]`. Default `[1, 10]`.
     pub repeats: Range,
 }
 

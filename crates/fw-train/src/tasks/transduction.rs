@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::error::require;
 use crate::files::absolute;
-use crate::settings::Section;
+use crate::settings::{Field, Section, fields};
 use crate::tasks::data::{DataFile, Opened, read_once};
 use crate::tasks::generated::{below, random_numbers};
 use crate::tasks::text::{Source, bytes_of, files_of};
@@ -30,7 +31,7 @@ use crate::tasks::{
 /// A line is a window of `length` letters and blanks of a text in small letters; whatever else stands in it is a blank, several blanks are
 /// one. At each step of the answer the right letter before it is read (teacher forcing), so that a sequence without an error is one that
 /// would also be said rightly letter by letter. Train, validation and test are parts of the text that do not overlap.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Transduction {
     /// The text, UTF-8: a file, or a folder with three. Default `data/tinyshakespeare.txt`.
@@ -39,11 +40,11 @@ pub struct Transduction {
     pub transform: Transform,
     /// Letters in a line: 2 to 10,000. Default 20.
     pub length: usize,
-    /// Lines in the validation split. Default 500.
+    /// Lines in the validation split: 1 to 2^32. Default 500.
     pub validation_samples: u64,
-    /// Lines in the test split. Default 1,000.
+    /// Lines in the test split: 1 to 2^32. Default 1,000.
     pub test_samples: u64,
-    /// The data seed: which windows. Default 0.
+    /// The data seed, any number: which windows. Default 0.
     pub seed: u64,
     /// Characters of a file that train, validate and test, from its beginning on. Default: 90, 5 and 5 % of it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,7 +70,7 @@ struct Letters {
 }
 
 /// What is done with a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Transform {
     /// Said backwards.
@@ -156,6 +157,10 @@ impl Transform {
 }
 
 impl Transduction {
+    pub(super) fn fields() -> Vec<Field> {
+        fields(&Self::default())
+    }
+
     pub(super) fn from_section(section: Section) -> Result<Self, Error> {
         let mut task: Transduction = section.parse()?;
         let length = (2..=10_000).contains(&task.length);

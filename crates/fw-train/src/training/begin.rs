@@ -8,7 +8,8 @@ use crate::device::Devices;
 use crate::error::require;
 use crate::experiment::Experiment;
 use crate::files::{absolute, to_be_typed};
-use crate::models::{Layer, LayerConfig, Model, WithModel};
+use crate::models::Layer;
+use crate::plain::to_table;
 use crate::settings::{self, Change};
 use crate::tasks::{DataFile, Split};
 use crate::training::history::{self, BURN, Origin, VERSION};
@@ -16,8 +17,8 @@ use crate::training::optimizer::Schedule;
 use crate::training::order::Windows;
 use crate::training::record::{Environment, RunResult};
 use crate::training::run_folder::RunFolder;
-use crate::training::trained::{SavedModel, Trained};
-use crate::training::trainer::Session;
+use crate::training::trained::Trained;
+use crate::training::trainer::Trainer;
 use crate::{CheckpointChoice, Error};
 
 /// Trains a new run in a folder that does not exist yet.
@@ -30,9 +31,7 @@ pub fn train(
     devices: impl Into<Devices>,
 ) -> Result<RunResult, Error> {
     // Before anything is written.
-    if let LayerConfig::Own(own) = &experiment.model.layer {
-        return Err(own.only_in_its_program());
-    }
+    experiment.model.in_file(experiment.task.task())?;
     let run = create(path, experiment, devices.into(), None)?;
     run_to_end(&run, experiment)
 }
@@ -49,9 +48,7 @@ pub fn train_from(
     choice: CheckpointChoice,
 ) -> Result<RunResult, Error> {
     // Before anything is written.
-    if let LayerConfig::Own(own) = &experiment.model.layer {
-        return Err(own.only_in_its_program());
-    }
+    experiment.model.in_file(experiment.task.task())?;
     let from = Trained::open(other)?;
     let trained = from.experiment(&[])?;
     let refused = |field: &str, [there, here]: [&str; 2]| {
@@ -73,8 +70,7 @@ pub fn train_from(
     }
     let devices = devices.into();
     let saved = from.saved(choice)?;
-    let [before, now] =
-        [&trained, experiment].map(|experiment| settings::table_of(&experiment.model));
+    let [before, now] = [&trained, experiment].map(|experiment| to_table(&experiment.model));
     let different = settings::differences(&before, &now);
     let kinds = [&trained, experiment].map(|experiment| experiment.model.layer.kind());
     if kinds[0] != kinds[1] {
@@ -83,7 +79,7 @@ pub fn train_from(
     let device = &devices.open()?[0];
     let load = |experiment: &Experiment| {
         let (model, task) = (&experiment.model, experiment.task.task());
-        model.with_model(task, 0, device, Load(&saved))
+        saved.load_model(model.init(task, 0, device)?)
     };
     // A checkpoint that is damaged fits nothing.
     load(&trained)?;
@@ -102,21 +98,10 @@ pub fn train_from(
         run: absolute(other)?,
         step: saved.step(),
     };
-    let [before, now] = [&trained, experiment].map(settings::table_of);
+    let [before, now] = [&trained, experiment].map(to_table);
     let changed = settings::differences(&before, &now);
     let run = create(path, experiment, devices, Some((origin, changed)))?;
     run_to_end(&run, experiment)
-}
-
-/// Loads a checkpoint into a model, to see whether it fits.
-struct Load<'a>(&'a SavedModel);
-
-impl WithModel for Load<'_> {
-    type Output = ();
-
-    fn run<M: Model>(self, model: M) -> Result<(), Error> {
-        self.0.load_model(model).map(drop)
-    }
 }
 
 /// Goes on with a run that was stopped, from its newest checkpoint and on the same devices, with the same numbers as if
@@ -159,7 +144,7 @@ pub fn resume_with(path: &Path, with: &Resume) -> Result<RunResult, Error> {
     let run = RunFolder::open(path)?;
     let before = run.experiment(&[])?;
     let experiment = Experiment::from_document(run.document()?, &with.assignments)?;
-    let tables = [&before, &experiment].map(settings::table_of);
+    let tables = [&before, &experiment].map(to_table);
     let changed = settings::differences(&tables[0], &tables[1]);
     for change in &changed {
         let is_within = |field: &&&str| {
@@ -201,11 +186,11 @@ pub fn resume_with(path: &Path, with: &Resume) -> Result<RunResult, Error> {
         }
         return Ok(result);
     }
-    let mut session = Session::new(&run, &experiment)?;
+    let mut trainer = Trainer::new(&run, &experiment)?;
     let next = next_session(&run, &experiment, changed, with.allows_other_data)?;
     say_of_rates(&before, &experiment, next.step);
-    session.next = Some(next);
-    session.run_model()
+    trainer.next = Some(next);
+    trainer.run_model()
 }
 
 /// Says what becomes of a learning rate that follows the length of the training.
@@ -328,11 +313,11 @@ pub fn train_layer<R: Layer>(
         return Ok(result);
     }
     let _lock = run.lock()?;
-    let mut session = Session::new(&run, experiment)?;
+    let mut trainer = Trainer::new(&run, experiment)?;
     if !is_new {
-        session.next = Some(next_session(&run, experiment, Vec::new(), false)?);
+        trainer.next = Some(next_session(&run, experiment, Vec::new(), false)?);
     }
-    session.run_layer(init)
+    trainer.run_layer(init)
 }
 
 fn create(
@@ -366,5 +351,5 @@ fn create(
 
 fn run_to_end(run: &RunFolder, experiment: &Experiment) -> Result<RunResult, Error> {
     let _lock = run.lock()?;
-    Session::new(run, experiment)?.run_model()
+    Trainer::new(run, experiment)?.run_model()
 }

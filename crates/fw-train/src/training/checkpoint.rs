@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::files::{readable_by_others, sync_folder};
+use crate::plain::{from_json, to_json_pretty};
 use crate::training::evaluate::Evaluation;
 use crate::training::kept_state;
 
@@ -200,7 +201,7 @@ impl Checkpoint {
     fn load_contents(&self) -> Result<Contents, Error> {
         let path = self.path.join(PROGRESS);
         let bytes = fs::read(&path).map_err(Error::file("read", &path))?;
-        serde_json::from_slice(&bytes).map_err(|error| self.broken(PROGRESS, error))
+        from_json(&bytes).map_err(|error| self.broken(PROGRESS, error))
     }
 
     /// An error where a file is not what was written; else whether that is known.
@@ -259,7 +260,7 @@ fn write_folder<M: Module>(
     for &name in &names {
         contents.crc32.insert(name.to_owned(), crc32(&file(name))?);
     }
-    fs::write(file(PROGRESS), serde_json::to_vec_pretty(&contents)?)?;
+    fs::write(file(PROGRESS), to_json_pretty(&contents))?;
     names.push(PROGRESS);
     for name in names {
         File::open(file(name))?.sync_all()?;

@@ -77,12 +77,12 @@ pub(crate) fn loss_number(loss: f64) -> String {
 /// Samples in one forward pass of an evaluation: fewer of long sequences, since outputs, and a model's memory, grow with
 /// the steps of all of them.
 fn batch_size(task: &dyn Task) -> u64 {
-    const MOST_STEPS: usize = 50_000;
-    (MOST_STEPS / task.seq_length()).clamp(1, 1000) as u64
+    const STEPS_AT_ONCE: usize = 50_000;
+    (STEPS_AT_ONCE / task.seq_length()).clamp(1, 1000) as u64
 }
 
 /// Evaluates a model, without autodiff, on every sample of a split (the first 10,000 of an endless one).
-pub fn evaluate<M: Model>(model: &M, task: &dyn Task, split: Split, device: &Device) -> Evaluation {
+pub fn evaluate(model: &Model, task: &dyn Task, split: Split, device: &Device) -> Evaluation {
     let n_samples = task.n_samples(split).unwrap_or(10_000);
     let (format, step) = (task.format(), batch_size(task));
     let mut totals = Numbers::default();
@@ -117,8 +117,8 @@ pub fn evaluate<M: Model>(model: &M, task: &dyn Task, split: Split, device: &Dev
 ///
 /// It takes as long as that many steps of one sequence take: a split of millions of symbols some minutes, and longer where what a layer
 /// recalls grows with the text. Asked to [stop](crate::training::stop_flag), it goes on to its end.
-pub fn evaluate_text<M: Model>(
-    model: &M,
+pub fn evaluate_text(
+    model: &Model,
     task: &dyn Task,
     split: Split,
     device: &Device,
@@ -128,8 +128,8 @@ pub fn evaluate_text<M: Model>(
     evaluate_windows(model, task, split, device, WINDOW)
 }
 
-fn evaluate_windows<M: Model>(
-    model: &M,
+fn evaluate_windows(
+    model: &Model,
     task: &dyn Task,
     split: Split,
     device: &Device,
@@ -160,32 +160,10 @@ fn evaluate_windows<M: Model>(
 mod tests {
     use super::*;
     use crate::Experiment;
-    use crate::models::WithModel;
 
     /// The state goes on from window to window, whatever they are: cut anywhere, a text has the same loss.
     #[test]
     fn a_text_is_measured_alike_however_it_is_cut() {
-        struct Cut<'a>(&'a dyn Task);
-        impl WithModel for Cut<'_> {
-            type Output = ();
-
-            fn run<M: Model>(self, model: M) -> Result<(), crate::Error> {
-                let device = Device::flex();
-                let loss = |window| {
-                    let of_text = evaluate_windows(&model, self.0, Split::Test, &device, window);
-                    of_text.expect("a text").loss
-                };
-                let whole = loss(1000);
-                for window in [1, 7, 64] {
-                    let off = (loss(window) - whole).abs();
-                    assert!(off < 1e-5 * whole, "{window}: {off} of {whole}");
-                }
-                // Without what was before, it is another loss.
-                let apart = evaluate(&model, self.0, Split::Test, &device).loss;
-                assert!((apart - whole).abs() > 1e-4, "{apart} {whole}");
-                Ok(())
-            }
-        }
         let path = crate::tasks::tests::repository_data().join("tinyshakespeare.txt");
         for model in [
             "kind = 'lstm'\nd_hidden = 6\nn_layers = 2",
@@ -202,9 +180,20 @@ mod tests {
             let experiment = experiment.expect("an experiment");
             let task = experiment.task.task();
             task.open().expect("a text");
-            let model = experiment.model;
-            let cut = model.with_model(task, 3, &Device::flex(), Cut(task));
-            cut.expect("a model");
+            let device = Device::flex();
+            let model = experiment.model.init(task, 3, &device).expect("a model");
+            let loss = |window| {
+                let of_text = evaluate_windows(&model, task, Split::Test, &device, window);
+                of_text.expect("a text").loss
+            };
+            let whole = loss(1000);
+            for window in [1, 7, 64] {
+                let off = (loss(window) - whole).abs();
+                assert!(off < 1e-5 * whole, "{window}: {off} of {whole}");
+            }
+            // Without what was before, it is another loss.
+            let apart = evaluate(&model, task, Split::Test, &device).loss;
+            assert!((apart - whole).abs() > 1e-4, "{apart} {whole}");
         }
     }
 

@@ -3,7 +3,7 @@
 use std::f64::consts::LN_2;
 
 use burn::tensor::activation::{log_sigmoid, log_softmax};
-use burn::tensor::{Bool, Int, Tensor};
+use burn::tensor::{Int, Tensor};
 
 use crate::tasks::{AnswerFormat, Format, NUMBER_TOLERANCE, Targets};
 
@@ -120,7 +120,9 @@ fn measure_numbers(answers: Tensor<3>, numbers: Tensor<1>) -> Measure {
 /// From logits, not from probabilities: in single precision `1 - σ(x)` is 0 from 17 on, and its gradient with it.
 fn measure_bits(logits: Tensor<3>, bits: Tensor<3>, mask: Tensor<3>, n_bits: usize) -> Measure {
     let [batch_size, ..] = logits.dims();
-    let wrong = wrong_bits(logits.clone().inner(), bits.clone().inner());
+    let (said, right) = (logits.clone().inner(), bits.clone().inner());
+    // Where the likelier bit is not the right one.
+    let wrong = said.greater_elem(0.0).not_equal(right.greater_elem(0.5));
     let wrong = wrong.float() * mask.clone().inner();
     let imperfect = wrong.clone().max_dim(1).max_dim(2).sum();
 
@@ -139,11 +141,6 @@ fn measure_bits(logits: Tensor<3>, bits: Tensor<3>, mask: Tensor<3>, n_bits: usi
             },
         },
     }
-}
-
-/// Where the likelier bit is not the right one.
-fn wrong_bits(logits: Tensor<3>, bits: Tensor<3>) -> Tensor<3, Bool> {
-    logits.greater_elem(0.0).not_equal(bits.greater_elem(0.5))
 }
 
 impl Totals {

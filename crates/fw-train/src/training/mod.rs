@@ -3,6 +3,8 @@
 mod begin;
 mod checkpoint;
 mod clip;
+mod clock;
+mod curriculum;
 mod evaluate;
 mod history;
 mod kept_state;
@@ -21,10 +23,12 @@ mod team;
 mod threshold;
 mod trained;
 mod trainer;
+mod update_loop;
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Formatter};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -39,10 +43,12 @@ pub use evaluate::{Evaluation, evaluate, evaluate_text};
 pub use history::{Origin, Session};
 pub(crate) use measure::measure;
 pub(crate) use memory::{memory_now, peak_memory, reset_peak_memory};
-pub use optimizer::{OptimizerConfig, OptimizerKind, Schedule};
+pub use optimizer::{
+    Adam, AdamW, CommonSettings, OptimizerConfig, OptimizerKind, RmsProp, Schedule, Sgd,
+};
 pub use record::{Environment, Record, RecordSplit, RunResult, SliceResult};
 pub use run_folder::RunFolder;
-pub(crate) use run_folder::{pretty_json, without_tests};
+pub(crate) use run_folder::without_tests;
 pub use samples::{KeptMap, KeptSample};
 pub(crate) use stop::is_stop_asked_for;
 pub use stop::stop_flag;
@@ -50,14 +56,14 @@ pub use threshold::Threshold;
 pub use trained::{NetFile, PRETRAINED, SavedModel, Trained, export};
 
 /// The `[training]` section of an experiment.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainingConfig {
-    /// Parameter updates. Default 30,000.
+    /// Parameter updates, at least 1. Default 30,000.
     pub steps: usize,
-    /// Sequences in each update. Default 128.
+    /// Sequences in each update: 1 to 1,000,000. Default 128.
     pub batch_size: usize,
-    /// The model seed: start values of the parameters. Default 0.
+    /// The model seed, any number: start values of the parameters. Default 0.
     pub seed: u64,
     /// Steps between two training records (mean loss and error since the last one). Default 100.
     pub log_every: usize,
@@ -79,12 +85,13 @@ pub struct TrainingConfig {
 /// Easier tasks to begin with: a setting of the task grows, value by value, whenever the validation split of the task with
 /// the present value is mastered; the last value is the task's own. Only then does the best checkpoint count, and may
 /// `early_stop` end the training.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Curriculum {
     /// The name of the task's setting.
     pub setting: String,
     /// The values before the task's own, in order; at least one.
+    #[schemars(with = "Vec<serde_json::Value>")]
     pub values: Vec<toml::Value>,
     /// When a value is mastered: looked at after each evaluation on its validation split.
     pub until: Threshold,
@@ -118,10 +125,11 @@ impl Curriculum {
 
 /// The `[test]` section of an experiment: values of the task's settings, such as `length = [20, 60, 120]`. The best
 /// checkpoint is also tested on the task with each of them, one setting at a time.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct TestConfig {
     /// By the setting's name.
+    #[schemars(with = "BTreeMap<String, Vec<serde_json::Value>>")]
     pub sweep: BTreeMap<String, Vec<toml::Value>>,
 }
 
@@ -134,7 +142,7 @@ impl TestConfig {
 
 /// A `[[goal]]` of an experiment: what the trained net, its best checkpoint, is to reach on the test split. Nothing depends on it but
 /// what `train` says at the end, and the table of a report that says how many seeds have reached it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Goal {
     /// At most this error or loss.
@@ -142,6 +150,7 @@ pub struct Goal {
     /// A value of a setting of `[test]`, such as `{ length = 120 }`: it is then the task with that value that is looked at. Default: the
     /// task itself.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub at: BTreeMap<String, toml::Value>,
 }
 
@@ -177,7 +186,7 @@ impl Display for Goal {
 }
 
 /// When to stop before the last step, looked at after each evaluation.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum EarlyStop {
     /// Run all steps.

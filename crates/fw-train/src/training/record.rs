@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use toml::Value;
 
 use crate::device::Devices;
+use crate::plain::to_json;
 use crate::training::checkpoint::{Progress, is_zero};
 use crate::training::evaluate::Evaluation;
 use crate::training::history::{BURN, VERSION, now};
@@ -154,7 +155,7 @@ pub struct SliceResult {
 impl Record {
     /// As a line of `metrics.jsonl`.
     pub(super) fn line(&self) -> String {
-        let json = serde_json::to_string(self).expect("a record can be written as JSON");
+        let json = to_json(self);
         json + "\n"
     }
 

@@ -2,7 +2,7 @@
 
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor};
-use fw_core::{RecurrentState, StateData};
+use fw_core::{AnyState, RecurrentState, StateData};
 
 use crate::experiment::Experiment;
 use crate::models::Model;
@@ -42,9 +42,9 @@ impl Share {
 
 /// A copy of the model on one device. All copies of a model begin alike and make the same updates, so that they stay alike as
 /// far as their devices compute alike.
-pub(super) struct Replica<'a, M: Model> {
+pub(super) struct Replica<'a> {
     /// Always there but for the moment in which the optimiser has it: an update in place needs the only copy.
-    model: Option<M>,
+    model: Option<Model>,
     pub optimizer: ModuleOptimizer,
     experiment: &'a Experiment,
     /// With autodiff.
@@ -55,13 +55,13 @@ pub(super) struct Replica<'a, M: Model> {
     /// Sums since the last record, kept on the device so that no step waits for it.
     totals: Option<Totals>,
     /// What the next window of the text goes on from, where the state is carried.
-    state: Option<M::State>,
+    state: Option<AnyState>,
 }
 
-impl<'a, M: Model> Replica<'a, M> {
+impl<'a> Replica<'a> {
     /// A model on `device`, which has autodiff.
     pub fn new(
-        model: M,
+        model: Model,
         optimizer: ModuleOptimizer,
         experiment: &'a Experiment,
         device: &Device,
@@ -80,7 +80,7 @@ impl<'a, M: Model> Replica<'a, M> {
     }
 
     /// Goes on from a state, or from none.
-    pub fn with_state(self, state: Option<M::State>) -> Self {
+    pub fn with_state(self, state: Option<AnyState>) -> Self {
         Replica { state, ..self }
     }
 
@@ -90,7 +90,7 @@ impl<'a, M: Model> Replica<'a, M> {
     }
 
     /// The model as it is now.
-    pub fn model(&self) -> &M {
+    pub fn model(&self) -> &Model {
         self.model.as_ref().expect(NO_UPDATE)
     }
 

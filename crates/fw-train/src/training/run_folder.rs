@@ -4,11 +4,11 @@ use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
 use toml::{Table, Value};
 
 use crate::experiment::Experiment;
 use crate::files::{parent, readable_by_others, sync_folder, to_be_typed, write_atomically};
+use crate::plain::{from_json, to_json, to_json_pretty, to_table};
 use crate::tasks::DataFile;
 use crate::training::checkpoint::{Checkpoint, Progress};
 use crate::training::history::Session;
@@ -70,7 +70,7 @@ impl RunFolder {
         let run = RunFolder {
             path: unfinished.path().to_owned(),
         };
-        write_atomically(&run.file(ENVIRONMENT), &pretty_json(environment))?;
+        write_atomically(&run.file(ENVIRONMENT), &to_json_pretty(environment))?;
         write_atomically(&run.file(METRICS), b"")?;
         run.write_history(&[first])?;
         write_atomically(&run.file(CONFIG), experiment.to_toml().as_bytes())?;
@@ -139,7 +139,7 @@ impl RunFolder {
     /// file is missing or damaged: it is for people, and nobody is kept from going on.
     pub fn history(&self) -> Vec<Session> {
         let bytes = fs::read(self.file(HISTORY)).unwrap_or_default();
-        serde_json::from_slice(&bytes).unwrap_or_default()
+        from_json(&bytes).unwrap_or_default()
     }
 
     /// Takes a file that cannot be read out of the way, and says so; what was in it stays, and what was put aside before.
@@ -162,7 +162,7 @@ impl RunFolder {
     }
 
     fn write_history(&self, history: &[Session]) -> Result<(), Error> {
-        write_atomically(&self.file(HISTORY), &pretty_json(&history))
+        write_atomically(&self.file(HISTORY), &to_json_pretty(&history))
     }
 
     /// Begins another session: of a run that had ended its result is kept in the history, so that nothing is lost, and then taken away
@@ -227,7 +227,7 @@ impl RunFolder {
         if made == *experiment {
             return Ok(());
         }
-        let [made, wanted] = [&made, experiment].map(settings::table_of);
+        let [made, wanted] = [&made, experiment].map(to_table);
         let Some((field, [made, wanted])) = settings::difference(&made, &wanted) else {
             return Ok(());
         };
@@ -255,7 +255,7 @@ impl RunFolder {
     /// Where and when it was made.
     pub fn environment(&self) -> Result<Environment, Error> {
         let bytes = self.read(ENVIRONMENT)?;
-        serde_json::from_slice(&bytes)
+        from_json(&bytes)
             .map_err(|error| Error::run(&self.path, format!("{ENVIRONMENT} is damaged ({error})")))
     }
 
@@ -309,7 +309,7 @@ impl RunFolder {
         let lines: Vec<&[u8]> = whole.split(|&byte| byte == b'\n').collect();
         let mut metrics = Metrics::default();
         for (number, line) in (1..).zip(&lines) {
-            match serde_json::from_slice(line) {
+            match from_json(line) {
                 Ok(record) => metrics.records.push(record),
                 Err(_) if number == lines.len() => {}
                 Err(_) => metrics.damaged.push((number, line.to_vec())),
@@ -372,14 +372,20 @@ impl RunFolder {
         })
     }
 
+    /// Whether it began with start values of its own, not with the weights of another run.
+    pub(super) fn is_fresh(&self) -> bool {
+        let first = self.history().into_iter().next();
+        first.is_none_or(|session| session.from.is_none())
+    }
+
     /// Writes `result.json`.
     pub(super) fn write_result(&self, result: &RunResult) -> Result<(), Error> {
-        write_atomically(&self.file(RESULT), &pretty_json(result))
+        write_atomically(&self.file(RESULT), &to_json_pretty(result))
     }
 
     /// Writes `samples.json`.
     pub(super) fn write_samples(&self, samples: &[KeptSample]) -> Result<(), Error> {
-        let json = serde_json::to_vec(samples).expect("plain data can be written as JSON");
+        let json = to_json(&samples).into_bytes();
         write_atomically(&self.file(SAMPLES), &json)
     }
 
@@ -390,7 +396,7 @@ impl RunFolder {
             return Ok(Vec::new());
         }
         let bytes = self.read(SAMPLES)?;
-        serde_json::from_slice(&bytes)
+        from_json(&bytes)
             .map_err(|error| Error::run(&self.path, format!("{SAMPLES} is damaged ({error})")))
     }
 
@@ -400,7 +406,7 @@ impl RunFolder {
             return Ok(None);
         }
         let bytes = self.read(RESULT)?;
-        serde_json::from_slice(&bytes)
+        from_json(&bytes)
             .map(Some)
             .map_err(|error| Error::run(&self.path, format!("{RESULT} is damaged ({error})")))
     }
@@ -485,10 +491,4 @@ impl MetricsLog {
             .sync_data()
             .map_err(Error::file("write", &self.path))
     }
-}
-
-pub(crate) fn pretty_json(value: &impl Serialize) -> Vec<u8> {
-    let mut json = serde_json::to_vec_pretty(value).expect("plain data can be written as JSON");
-    json.push(b'\n');
-    json
 }

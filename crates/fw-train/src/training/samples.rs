@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::models::{HeatMap, Model, SampleTrace};
+use crate::models::{HeatMap, Model, SampleTrace, Tracer, likeliest, transposed};
 use crate::tasks::{AnswerFormat, Input, Split, Task};
 
 /// One sample as `samples.json` has it.
@@ -43,15 +43,16 @@ pub struct KeptMap {
 }
 
 /// More steps are not kept: too wide to be looked at.
-const MOST_STEPS: usize = 500;
+const MOST_KEPT_STEPS: usize = 500;
 /// Samples that are kept, if they are small.
 const MOST_SAMPLES: u64 = 6;
 /// Characters of all maps of all samples together.
 const MOST_TEXT: usize = 500_000;
 
 /// The first samples of the test split: as many as there is room for, none if one is too long.
-pub(super) fn keep_samples<M: Model>(
-    model: &M,
+pub(super) fn keep_samples(
+    model: &Model,
+    trace: Tracer,
     task: &dyn Task,
     device: &Device,
 ) -> Vec<KeptSample> {
@@ -59,10 +60,10 @@ pub(super) fn keep_samples<M: Model>(
     let mut room = MOST_TEXT;
     let n_samples = task.n_samples(Split::Test).unwrap_or(MOST_SAMPLES);
     for index in 0..n_samples.min(MOST_SAMPLES) {
-        if task.sample(Split::Test, index).input.seq_length() > MOST_STEPS {
+        if task.sample(Split::Test, index).input.seq_length() > MOST_KEPT_STEPS {
             break;
         }
-        let trace = SampleTrace::new(model, task, Split::Test, index, device);
+        let trace = SampleTrace::new(model, trace, task, Split::Test, index, device);
         let sample = KeptSample::new(task, index, trace);
         let size: usize = sample.maps.iter().map(|map| map.values.len()).sum();
         if size > room {
@@ -83,7 +84,7 @@ impl KeptSample {
         let text = |row: &Vec<f32>| match task.format().answer {
             AnswerFormat::Bits { .. } => None,
             AnswerFormat::Number => Some(format!("{:.3}", row[0])),
-            _ => Some(task.class_text(likeliest(row))),
+            _ => Some(task.class_text(likeliest(row).0)),
         };
         let asked = |(answer, target): (&Option<Vec<f32>>, &Option<Vec<f32>>)| {
             target.as_ref()?;
@@ -156,19 +157,6 @@ impl KeptMap {
             values: STANDARD.encode(bytes),
         }
     }
-}
-
-fn likeliest(row: &[f32]) -> u32 {
-    let places = row.iter().enumerate();
-    let best = places.max_by(|one, other| one.1.total_cmp(other.1));
-    best.map_or(0, |(place, _)| place as u32)
-}
-
-/// `[steps][rows]` to `[rows][steps]`.
-fn transposed(steps: &[Vec<f32>]) -> Vec<Vec<f32>> {
-    let n_rows = steps.first().map_or(0, Vec::len);
-    let row = |row: usize| steps.iter().map(|step| step[row]).collect();
-    (0..n_rows).map(row).collect()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::Scope;
 
-use burn::module::{ModuleMapper, Param};
+use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::distributed::{DistributedConfig, DistributedContext, ReduceOperation};
 use burn::tensor::{Device, Tensor};
 
@@ -19,7 +19,7 @@ pub(super) fn sum_gradients(devices: &[Device]) -> DistributedContext {
 }
 
 /// A model whose gradients Burn sums over all devices within the backward pass.
-pub(super) fn with_summed_gradients<M: Model>(model: M) -> M {
+pub(super) fn with_summed_gradients(model: Model) -> Model {
     struct Mark;
     impl ModuleMapper for Mark {
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
@@ -44,8 +44,8 @@ pub(super) struct Logged {
 
 /// The replicas of a model. That of the first device is with the caller, each of the others in a thread of its own, which ends
 /// when this is dropped. The backward passes wait for one another, since Burn sums the gradients within them.
-pub(super) struct Team<'a, M: Model> {
-    pub leader: Replica<'a, M>,
+pub(super) struct Team<'a> {
+    pub leader: Replica<'a>,
     helpers: Vec<Helper>,
     _guard: Option<EndTogether>,
 }
@@ -62,15 +62,11 @@ struct Helper {
 /// Why nobody waits for a replica that is gone.
 const TOGETHER: &str = "a replica that fails ends the program";
 
-impl<'a, M: Model> Team<'a, M> {
+impl<'a> Team<'a> {
     /// Starts a thread for every replica but the first.
-    pub fn start<'scope>(
-        scope: &'scope Scope<'scope, '_>,
-        mut replicas: Vec<Replica<'a, M>>,
-    ) -> Self
+    pub fn start<'scope>(scope: &'scope Scope<'scope, '_>, mut replicas: Vec<Replica<'a>>) -> Self
     where
         'a: 'scope,
-        M: 'scope,
     {
         let leader = replicas.remove(0);
         let helpers = replicas.into_iter().map(|mut replica| {
@@ -145,12 +141,10 @@ impl Drop for EndTogether {
 mod tests {
     use std::cell::RefCell;
 
-    use burn::module::{Module, ModuleVisitor, Param};
+    use burn::module::ModuleVisitor;
 
     use super::*;
-    use crate::Error;
     use crate::experiment::Experiment;
-    use crate::models::WithModel;
     use crate::tasks::{Split, Targets};
     use crate::training::replica::Share;
 
@@ -180,16 +174,12 @@ mod tests {
         is_logged: true,
     };
 
-    fn with_model<T>(check: impl WithModel<Output = T>) -> T {
-        let experiment = experiment();
-        let device = Device::flex().autodiff();
-        let result = experiment
-            .model
-            .with_model(experiment.task.task(), 0, &device, check);
-        result.expect("a model")
+    fn model(experiment: &Experiment, device: &Device) -> Model {
+        let model = experiment.model.init(experiment.task.task(), 0, device);
+        model.expect("a model")
     }
 
-    fn numbers<M: Module>(model: &M) -> Vec<f32> {
+    fn numbers(model: &Model) -> Vec<f32> {
         struct All(Vec<f32>);
         impl ModuleVisitor for All {
             fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -204,85 +194,71 @@ mod tests {
 
     #[test]
     fn the_gradients_of_all_shares_sum_to_that_of_the_batch() {
-        struct Changes;
-        impl WithModel for Changes {
-            type Output = ();
-            fn run<M: Model>(self, model: M) -> Result<(), Error> {
-                let experiment = experiment();
-                let device = Device::flex().autodiff();
-                let before = numbers(&model);
-                let change = |share, answers_of_all: &dyn Fn(usize) -> usize| {
-                    let (model, optimizer) = (model.clone(), experiment.optimizer.init());
-                    let mut replica = Replica::new(model, optimizer, &experiment, &device, share);
-                    replica.update(FIRST, answers_of_all);
-                    let after = numbers(replica.model());
-                    let changes = after.iter().zip(&before);
-                    changes.map(|(after, before)| after - before).collect()
-                };
-                let share = |index, number| Share { index, number };
-                let whole: Vec<f32> = change(share(0, 1), &|_| unreachable!("it is alone"));
-                let batch = experiment.task.task().batch(Split::Train, 0..5, &device);
-                let Targets::Bits { n_bits, .. } = batch.targets else {
-                    unreachable!("copy asks for bits")
-                };
-                let seen = RefCell::new(Vec::new());
-                let parts: [Vec<f32>; 3] = [0, 1, 2].map(|index| {
-                    change(share(index, 3), &|own| {
-                        seen.borrow_mut().push(own);
-                        n_bits
-                    })
-                });
-                let seen = seen.into_inner();
-                assert_eq!(seen.iter().sum::<usize>(), n_bits);
-                assert!(seen[0] != seen[1], "{seen:?} would not test the weights");
-                assert!(whole.iter().any(|change| change.abs() > 0.01));
-                for (place, whole) in whole.iter().enumerate() {
-                    let sum: f32 = parts.iter().map(|part| part[place]).sum();
-                    assert!((sum - whole).abs() < 1e-6, "{place}: {sum} for {whole}");
-                }
-                Ok(())
-            }
+        let experiment = experiment();
+        let device = Device::flex().autodiff();
+        let model = model(&experiment, &device);
+        let before = numbers(&model);
+        let change = |share, answers_of_all: &dyn Fn(usize) -> usize| {
+            let (model, optimizer) = (model.clone(), experiment.optimizer.init());
+            let mut replica = Replica::new(model, optimizer, &experiment, &device, share);
+            replica.update(FIRST, answers_of_all);
+            let after = numbers(replica.model());
+            let changes = after.iter().zip(&before);
+            changes.map(|(after, before)| after - before).collect()
+        };
+        let share = |index, number| Share { index, number };
+        let whole: Vec<f32> = change(share(0, 1), &|_| unreachable!("it is alone"));
+        let batch = experiment.task.task().batch(Split::Train, 0..5, &device);
+        let Targets::Bits { n_bits, .. } = batch.targets else {
+            unreachable!("copy asks for bits")
+        };
+        let seen = RefCell::new(Vec::new());
+        let parts: [Vec<f32>; 3] = [0, 1, 2].map(|index| {
+            change(share(index, 3), &|own| {
+                seen.borrow_mut().push(own);
+                n_bits
+            })
+        });
+        let seen = seen.into_inner();
+        assert_eq!(seen.iter().sum::<usize>(), n_bits);
+        assert!(seen[0] != seen[1], "{seen:?} would not test the weights");
+        assert!(whole.iter().any(|change| change.abs() > 0.01));
+        for (place, whole) in whole.iter().enumerate() {
+            let sum: f32 = parts.iter().map(|part| part[place]).sum();
+            assert!((sum - whole).abs() < 1e-6, "{place}: {sum} for {whole}");
         }
-        with_model(Changes);
     }
 
     #[test]
     fn a_record_tells_of_all_shares() {
-        struct Totals;
-        impl WithModel for Totals {
-            type Output = ();
-            fn run<M: Model>(self, model: M) -> Result<(), Error> {
-                let experiment = experiment();
-                let told = |number: usize| {
-                    let device = Device::flex().autodiff();
-                    let replicas = (0..number).map(|index| {
-                        let (model, optimizer) = (model.clone(), experiment.optimizer.init());
-                        let share = Share { index, number };
-                        Replica::new(model, optimizer, &experiment, &device, share)
-                    });
-                    let replicas = replicas.collect();
-                    std::thread::scope(|scope| {
-                        let mut team = Team::start(scope, replicas);
-                        let logged = team.update(FIRST).expect("a record follows");
-                        let quiet = Update {
-                            is_logged: false,
-                            step: 2,
-                            ..FIRST
-                        };
-                        assert!(team.update(quiet).is_none());
-                        logged.totals.means(experiment.task.task().format())
-                    })
+        let experiment = experiment();
+        let told = |number: usize| {
+            let device = Device::flex().autodiff();
+            let model = model(&experiment, &device);
+            let replicas = (0..number).map(|index| {
+                let (model, optimizer) = (model.clone(), experiment.optimizer.init());
+                let share = Share { index, number };
+                Replica::new(model, optimizer, &experiment, &device, share)
+            });
+            let replicas = replicas.collect();
+            std::thread::scope(|scope| {
+                let mut team = Team::start(scope, replicas);
+                let logged = team.update(FIRST).expect("a record follows");
+                let quiet = Update {
+                    is_logged: false,
+                    step: 2,
+                    ..FIRST
                 };
-                let alone = told(1);
-                for number in [2, 3, 5] {
-                    let several = told(number);
-                    assert!((several.loss - alone.loss).abs() < 1e-4 * alone.loss);
-                    assert_eq!(several.error, alone.error);
-                    assert_eq!(several.perfect, alone.perfect);
-                }
-                Ok(())
-            }
+                assert!(team.update(quiet).is_none());
+                logged.totals.means(experiment.task.task().format())
+            })
+        };
+        let alone = told(1);
+        for number in [2, 3, 5] {
+            let several = told(number);
+            assert!((several.loss - alone.loss).abs() < 1e-4 * alone.loss);
+            assert_eq!(several.error, alone.error);
+            assert_eq!(several.perfect, alone.perfect);
         }
-        with_model(Totals);
     }
 }

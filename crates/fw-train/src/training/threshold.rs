@@ -3,6 +3,7 @@
 use std::fmt::{Display, Formatter};
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -12,7 +13,7 @@ use crate::training::Evaluation;
 
 /// A value that is to be reached: `error=0.05` or `loss=0.1` where it is typed, `{ error = 0.05 }` or `{ loss = 0.1 }` in an
 /// experiment.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Threshold {
     /// Once the error, a share from 0 to 1, is this low.

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use burn::module::Module;
 use fw_core::weights::{Convention, Weights, WeightsError, load_own, own_weights};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -11,7 +10,8 @@ use toml::Table;
 
 use crate::device::DeviceName;
 use crate::experiment::Experiment;
-use crate::models::{Model, WithModel};
+use crate::models::Model;
+use crate::plain::{from_json, to_json};
 use crate::tasks::{DataFile, hex};
 use crate::training::checkpoint::Checkpoint;
 use crate::training::evaluate::Evaluation;
@@ -224,7 +224,7 @@ impl SavedModel {
     ///
     /// # Errors
     /// If they are of another net, or cannot be read.
-    pub fn load_model<M: Module>(&self, model: M) -> Result<M, Error> {
+    pub fn load_model(&self, model: Model) -> Result<Model, Error> {
         match self {
             SavedModel::Checkpoint(checkpoint) => checkpoint.load_model(model),
             SavedModel::File(file) => {
@@ -255,7 +255,7 @@ impl NetFile {
         });
         let document = told(EXPERIMENT)?.parse::<Table>();
         let document = document.map_err(|error| failed(format!("{error}{by_newer}")))?;
-        let about: About = serde_json::from_str(told(TRAINED)?)
+        let about: About = from_json(told(TRAINED)?.as_bytes())
             .map_err(|error| failed(format!("{error}{by_newer}")))?;
         let weights = match weights.convention()? {
             Convention::Own => weights,
@@ -297,21 +297,12 @@ pub fn export(
     choice: CheckpointChoice,
     convention: Convention,
 ) -> Result<Weights, Error> {
-    struct Collect<'a>(&'a SavedModel);
-    impl WithModel for Collect<'_> {
-        type Output = Weights;
-
-        fn run<M: Model>(self, model: M) -> Result<Weights, Error> {
-            Ok(own_weights(&self.0.load_model(model)?)?)
-        }
-    }
     let experiment = trained.experiment(&[])?;
     let saved = trained.saved(choice)?;
     let device = DeviceName::default_of_build().open()?;
     let task = experiment.task.task();
-    let own = experiment
-        .model
-        .with_model(task, 0, &device, Collect(&saved))?;
+    let model = experiment.model.init(task, 0, &device)?;
+    let own = own_weights(&saved.load_model(model)?)?;
     let (validation, data) = match trained {
         Trained::Run(run) => {
             let best = run.checkpoint(choice)?.load_progress()?.best;
@@ -322,25 +313,17 @@ pub fn export(
         Trained::File(file) => (file.about.validation, file.about.data.clone()),
     };
     let sha256 = digest(&own)?;
-    let weights = match (experiment.model.in_file(task), convention) {
-        (Some(config), Convention::Own) => own.described_by(&config),
-        (Some(config), _) => {
-            let renamed = own.described_by(&config).under(convention, &device);
-            renamed.map_err(|error| match error {
+    let own = own.described_by(&experiment.model.in_file(task)?);
+    let weights = match convention {
+        Convention::Own => own,
+        _ => own
+            .under(convention, &device)
+            .map_err(|error| match error {
                 WeightsError::Unsupported { .. } => {
                     Error::usage(format!("{error}. Leave out --for"))
                 }
                 error => error.into(),
-            })?
-        }
-        (None, Convention::Own) => own,
-        (None, _) => {
-            return Err(Error::usage(format!(
-                "{} is of model.kind {}, which nobody else has names for; write it without --for",
-                trained.path().display(),
-                experiment.model.layer.kind()
-            )));
-        }
+            })?,
     };
     let about = About {
         version: VERSION.to_owned(),
@@ -351,7 +334,7 @@ pub fn export(
         data: data.into_iter().map(DataFile::without_folder).collect(),
         sha256,
     };
-    let about = serde_json::to_string(&about).expect("plain data can be written as JSON");
+    let about = to_json(&about);
     Ok(weights
         .with_metadata(EXPERIMENT, experiment.to_toml())
         .with_metadata(TRAINED, about))

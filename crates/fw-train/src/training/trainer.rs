@@ -1,101 +1,103 @@
-//! The training loop.
+//! One call of `train` or `resume`: from where it begins to the result.
 
-use std::thread::{self, Scope};
-use std::time::Instant;
+use std::thread;
 
+use burn::module::Module;
 use burn::optim::ModuleOptimizer;
 use burn::tensor::Device;
-use fw_core::RecurrentState;
+use fw_core::{AnyLayer, AnyState, Recurrent};
 
 use crate::experiment::Experiment;
-use crate::files::to_be_typed;
-use crate::models::{Layer, Model, WithModel};
-use crate::tasks::{Format, Split, Task};
-use crate::training::checkpoint::{Best, Checkpoint, Progress};
+use crate::models::{self, Layer, Model, Tracer};
+use crate::tasks::{Split, Task};
+use crate::training::checkpoint::{Checkpoint, Progress};
 use crate::training::evaluate::{Evaluation, evaluate, evaluate_text};
 use crate::training::history;
-use crate::training::memory::{peak_memory, reset_peak_memory};
 use crate::training::parameters::{first_non_finite_parameter, learned_parameters};
-use crate::training::progress::ProgressDisplay;
-use crate::training::record::{Record, RecordSplit, RunResult, SliceResult};
-use crate::training::replica::{Replica, Share, Update};
+use crate::training::record::{RunResult, SliceResult};
+use crate::training::replica::{Replica, Share};
 use crate::training::run_folder::RunFolder;
 use crate::training::samples::keep_samples;
-use crate::training::stop::is_stop_asked_for;
-use crate::training::team::{Logged, Team, sum_gradients, with_summed_gradients};
+use crate::training::team::{Team, sum_gradients, with_summed_gradients};
 use crate::training::trained::SavedModel;
-use crate::training::{Curriculum, EarlyStop};
+use crate::training::update_loop::UpdateLoop;
 use crate::{CheckpointChoice, Error};
 
 /// Where a training begins.
-struct Start<M: Model> {
-    model: M,
+struct Start {
+    model: Model,
     optimizer: ModuleOptimizer,
     /// What the next window of a text goes on from.
-    state: Option<M::State>,
+    state: Option<AnyState>,
     progress: Progress,
 }
 
 /// One call of `train` or `resume`.
-pub(super) struct Session<'a> {
-    run: &'a RunFolder,
-    experiment: &'a Experiment,
-    task: &'a dyn Task,
+pub(super) struct Trainer<'a> {
+    pub run: &'a RunFolder,
+    pub experiment: &'a Experiment,
+    pub task: &'a dyn Task,
     /// Those that the run was begun on, with autodiff.
     devices: Vec<Device>,
-    is_on_cpu: bool,
+    pub is_on_cpu: bool,
+    /// What tells what the layer did.
+    trace: Tracer,
     /// What is written down of it, of a run that was there before.
-    pub(super) next: Option<history::Session>,
+    pub next: Option<history::Session>,
 }
 
-/// Trains a model to its end, or until it has to begin anew with another: nothing comes out then.
-impl WithModel for &Session<'_> {
-    type Output = Option<RunResult>;
-
-    fn run<M: Model>(self, model: M) -> Result<Option<RunResult>, Error> {
-        let several = self.devices.len() > 1;
-        let _summing = several.then(|| sum_gradients(&self.devices));
-        thread::scope(|scope| self.train(scope, model))
-    }
-}
-
-impl<'a> Session<'a> {
-    /// Trains the model of the experiment to its end.
-    pub(super) fn run_model(self) -> Result<RunResult, Error> {
-        let model = &self.experiment.model;
-        self.until_finished(|session, seed| {
-            model.with_model(session.task, seed, &session.devices[0], session)
+impl<'a> Trainer<'a> {
+    /// Of a run that is there, on the devices that it was begun on.
+    pub fn new(run: &'a RunFolder, experiment: &'a Experiment) -> Result<Self, Error> {
+        let devices = run.environment()?.devices;
+        let opened = devices.open()?.into_iter();
+        Ok(Trainer {
+            run,
+            experiment,
+            task: experiment.task.task(),
+            devices: opened.map(Device::autodiff).collect(),
+            is_on_cpu: devices.kind.is_cpu(),
+            trace: models::trace,
+            next: None,
         })
     }
 
+    /// Trains the model of the experiment to its end.
+    pub fn run_model(self) -> Result<RunResult, Error> {
+        let model = &self.experiment.model;
+        self.until_finished(|trainer, seed| model.init(trainer.task, seed, &trainer.devices[0]))
+    }
+
     /// The same around a layer of the caller's own.
-    pub(super) fn run_layer<R: Layer>(
-        self,
+    pub fn run_layer<R: Layer>(
+        mut self,
         init: impl Fn(usize, &Device) -> R,
     ) -> Result<RunResult, Error> {
+        self.trace = |layer, input| models::trace_as::<R>(layer, input).unwrap_or_default();
         let model = &self.experiment.model;
-        self.until_finished(|session, seed| {
-            model.with_own_layer(session.task, seed, &session.devices[0], &init, session)
+        self.until_finished(|trainer, seed| {
+            let device = &trainer.devices[0];
+            model.with_layer(trainer.task, seed, device, |d_input, device| {
+                Ok(AnyLayer::new(init(d_input, device)))
+            })
         })
     }
 
     /// Trains as often as it begins anew, each time with a model of another seed.
     fn until_finished(
         mut self,
-        train: impl Fn(&Self, u64) -> Result<Option<RunResult>, Error>,
+        init: impl Fn(&Self, u64) -> Result<Model, Error>,
     ) -> Result<RunResult, Error> {
         loop {
             let restarts = match self.run.has_checkpoint()? {
                 true => {
-                    self.run
-                        .checkpoint(CheckpointChoice::Last)?
-                        .load_progress()?
-                        .restarts
+                    let checkpoint = self.run.checkpoint(CheckpointChoice::Last)?;
+                    checkpoint.load_progress()?.restarts
                 }
                 false => 0,
             };
             let seed = self.experiment.training.seed_of_start(restarts);
-            if let Some(result) = train(&self, seed)? {
+            if let Some(result) = self.train(init(&self, seed)?)? {
                 return Ok(result);
             }
             // It is written down.
@@ -103,163 +105,28 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn train<'scope, M: Model + 'scope>(
-        &self,
-        scope: &'scope Scope<'scope, '_>,
-        model: M,
-    ) -> Result<Option<RunResult>, Error>
-    where
-        'a: 'scope,
-    {
-        let config = &self.experiment.training;
-        let Start {
-            model,
-            optimizer,
-            state,
-            mut progress,
-        } = self.start(model)?;
+    /// Trains a model to its end, or until it has to begin anew with another: nothing comes out then.
+    fn train(&self, model: Model) -> Result<Option<RunResult>, Error> {
+        let several = self.devices.len() > 1;
+        let _summing = several.then(|| sum_gradients(&self.devices));
+        let start = self.start(model)?;
         // All that it goes on from could be read: only now is anything of a run changed that was there.
         if let Some(next) = &self.next {
             self.run
                 .continue_with(self.experiment, next.clone(), false)?;
         }
-        let mut team = Team::start(scope, self.replicas(model, optimizer, state));
-        let mut log = self.run.metrics_after(&progress)?;
-        let has_curriculum = !self.experiment.easier.is_empty();
-        let mut display = ProgressDisplay::new(&progress, config, self.task.format());
-        let earlier = progress.seconds;
-        let started = Instant::now();
-        let mut latest = (f64::NAN, f64::NAN);
-        // Time that the last checkpoint took, which it could not hold itself.
-        let mut writing = 0.0;
-        reset_peak_memory();
-        if progress.step > 0 && progress.step < config.steps && self.should_stop(&progress) {
-            display.tell(&format!(
-                "training.early_stop is met after step {}: nothing more is trained (--set training.early_stop=never goes on)",
-                progress.step
-            ));
-        }
-
-        while progress.step < config.steps && !self.should_stop(&progress) {
-            let step = progress.step + 1;
-            let is_last = step == config.steps;
-            let scheduled = self.experiment.optimizer.learning_rate(step, config.steps);
-            let rate = scheduled * config.rate_factor(progress.stage);
-            let logged = team.update(Update {
-                step,
-                stage: progress.stage,
-                rate,
-                is_logged: is_last || step.is_multiple_of(config.log_every),
-            });
-            let model = team.leader.model();
-            progress.step = step;
-            progress.begins_anew = false;
-            let is_recorded = logged.is_some();
-            let evaluates = is_last || step.is_multiple_of(config.evaluate_every);
-
-            if let Some(Logged { norm, totals }) = logged {
-                progress.seconds = earlier + started.elapsed().as_secs_f64();
-                let means = totals.means(self.task.format());
-                latest = (means.loss, means.error);
-                let norm = f64::from(norm.into_scalar::<f32>());
-                self.check_finite(step, "loss", means.loss, model)?;
-                self.check_finite(step, "gradient", norm, model)?;
-                log.write(&Record {
-                    step,
-                    split: RecordSplit::Train,
-                    stage: has_curriculum.then_some(progress.stage),
-                    loss: means.loss,
-                    counted_loss: means.counted_loss,
-                    error: means.error,
-                    perfect: means.perfect,
-                    optimal: None,
-                    gradient_norm: Some(norm),
-                    learning_rate: Some(rate),
-                    seconds: progress.seconds,
-                })?;
-                display.trained(step, latest);
-            }
-            if evaluates {
-                let evaluating = Instant::now();
-                progress.peak_memory = progress.peak_memory.max(self.peak_memory());
-                let task = self.task_now(&progress);
-                let evaluation = self.evaluate(model, task, Split::Validation);
-                self.check_finite(step, "validation loss", evaluation.loss, model)?;
-                progress.seconds = earlier + started.elapsed().as_secs_f64();
-                progress.evaluation_seconds += writing + evaluating.elapsed().as_secs_f64();
-                let written = Instant::now();
-                if self.is_at_last_stage(&progress) {
-                    progress.take_in(evaluation, self.task.format());
-                }
-                let stage = has_curriculum.then_some(progress.stage);
-                log.write(&Record::validation(&progress, stage, evaluation))?;
-                log.sync()?;
-                display.evaluated(&progress, evaluation, latest);
-                if self.has_mastered(&progress, evaluation) {
-                    progress.stage += 1;
-                    progress.stage_begun_at = step;
-                    // After the last step for a run that is trained further.
-                    if !is_last {
-                        display.began_stage(&progress, self.experiment);
-                    }
-                } else if self.is_late_at_first_stage(&progress) {
-                    display.stuck(&progress, evaluation, self.experiment);
-                }
-                if self.has_failed(&progress) {
-                    if !is_last {
-                        display.begins_anew(&progress, self.experiment);
-                    }
-                    progress.begin_anew();
-                }
-                self.write_checkpoint(&team, &progress)?;
-                // After the last step for a run that is trained further.
-                if progress.begins_anew && !is_last {
-                    display.finish();
-                    return Ok(None);
-                }
-                writing = written.elapsed().as_secs_f64();
-                // Evaluations take larger batches: what is told is what training takes.
-                reset_peak_memory();
-            }
-            if is_stop_asked_for() {
-                display.stopping();
-            }
-            // Only here, since a checkpoint in the middle of a record's window could not be resumed exactly.
-            if display.is_stopping() && is_recorded && !is_last {
-                display.finish();
-                if !evaluates {
-                    progress.evaluation_seconds += writing;
-                    progress.peak_memory = progress.peak_memory.max(self.peak_memory());
-                    log.sync()?;
-                    self.write_checkpoint(&team, &progress)?;
-                }
-                return Err(Error::Stopped(format!(
-                    "stopped after step {step} of {}; fw-train train --resume {} goes on from there",
-                    config.steps,
-                    to_be_typed(self.run.path())
-                )));
-            }
-        }
-        display.finish();
-        self.finish(team.leader.model(), &progress).map(Some)
-    }
-
-    /// Of a run that is there, on the devices that it was begun on.
-    pub(super) fn new(run: &'a RunFolder, experiment: &'a Experiment) -> Result<Self, Error> {
-        let devices = run.environment()?.devices;
-        let opened = devices.open()?.into_iter();
-        Ok(Session {
-            run,
-            experiment,
-            task: experiment.task.task(),
-            devices: opened.map(Device::autodiff).collect(),
-            is_on_cpu: devices.kind.is_cpu(),
-            next: None,
+        thread::scope(|scope| {
+            let replicas = self.replicas(start.model, start.optimizer, start.state);
+            let team = Team::start(scope, replicas);
+            let ended = UpdateLoop::new(self, team, start.progress)?.run()?;
+            ended
+                .map(|(model, progress)| self.finish(&model, &progress))
+                .transpose()
         })
     }
 
     /// Evaluates a model where it is trained; with several devices, on the first.
-    fn evaluate<M: Model>(&self, model: &M, task: &dyn Task, split: Split) -> Evaluation {
+    pub fn evaluate(&self, model: &Model, task: &dyn Task, split: Split) -> Evaluation {
         let (model, device) = (model.valid(), self.devices[0].clone().inner());
         let of_text = match self.experiment.training.carry_state {
             true => evaluate_text(&model, task, split, &device),
@@ -268,34 +135,12 @@ impl<'a> Session<'a> {
         of_text.unwrap_or_else(|| evaluate(&model, task, split, &device))
     }
 
-    fn write_checkpoint<M: Model>(&self, team: &Team<M>, progress: &Progress) -> Result<(), Error> {
-        Checkpoint::write(
-            &self.run.checkpoints(),
-            team.leader.model(),
-            &team.leader.optimizer,
-            team.leader.state().as_ref(),
-            progress,
-        )
-    }
-
     /// Where to begin: the newest checkpoint, or the weights of another run, or the fresh model.
-    fn start<M: Model>(&self, model: M) -> Result<Start<M>, Error> {
+    fn start(&self, model: Model) -> Result<Start, Error> {
         let optimizer = self.experiment.optimizer.init();
         Checkpoint::remove_unfinished(&self.run.checkpoints())?;
         if Checkpoint::all(&self.run.checkpoints())?.is_empty() {
-            let progress = Progress {
-                step: 0,
-                seconds: 0.0,
-                evaluation_seconds: 0.0,
-                peak_memory: None,
-                stage: 0,
-                restarts: 0,
-                stage_begun_at: 0,
-                begins_anew: false,
-                best: None,
-                evaluations_without_improvement: 0,
-                data: self.digests(),
-            };
+            let progress = Progress::none(self.digests());
             let first = self.run.history().into_iter().next();
             let origin = first.and_then(|session| session.from);
             let model = match origin {
@@ -319,7 +164,7 @@ impl<'a> Session<'a> {
         let checkpoint = self.run.checkpoint(CheckpointChoice::Last)?;
         let mut progress = checkpoint.load_progress()?;
         let state = checkpoint.load_state()?.map(|data| {
-            let state = M::State::from_data(data, &self.devices[0]);
+            let state = model.layer.state_from_data(data, &self.devices[0]);
             state.map_err(|error| Error::run(self.run.path(), error.to_string()))
         });
         let mut state = state.transpose()?;
@@ -364,12 +209,12 @@ impl<'a> Session<'a> {
     }
 
     /// A copy of the model for each device, with its share of every batch.
-    fn replicas<M: Model>(
+    fn replicas(
         &self,
-        model: M,
+        model: Model,
         optimizer: ModuleOptimizer,
-        state: Option<M::State>,
-    ) -> Vec<Replica<'a, M>> {
+        state: Option<AnyState>,
+    ) -> Vec<Replica<'a>> {
         let number = self.devices.len();
         let replica = |index, model, device| {
             let share = Share { index, number };
@@ -386,72 +231,13 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// The task of the stage that training is in.
-    fn task_now(&self, progress: &Progress) -> &dyn Task {
-        self.experiment.task_of_stage(progress.stage).task()
-    }
-
-    /// Whether training is at the task itself.
-    fn is_at_last_stage(&self, progress: &Progress) -> bool {
-        progress.stage == self.experiment.easier.len()
-    }
-
-    /// Whether the next task of the curriculum comes.
-    fn has_mastered(&self, progress: &Progress, evaluation: Evaluation) -> bool {
-        let curriculum = self.experiment.training.curriculum.as_ref();
-        !self.is_at_last_stage(progress)
-            && curriculum.is_some_and(|curriculum| {
-                curriculum
-                    .until
-                    .is_reached_by(evaluation.error, evaluation.loss)
-            })
-    }
-
-    /// Whether this is the first evaluation after [`Curriculum::LATE`] of the updates, and the first task is not mastered.
-    fn is_late_at_first_stage(&self, progress: &Progress) -> bool {
-        let config = &self.experiment.training;
-        let late = (Curriculum::LATE * config.steps as f64).ceil() as usize;
-        let is_first = (late..late + config.evaluate_every).contains(&progress.step);
-        config.curriculum.is_some() && progress.stage == 0 && is_first
-    }
-
-    /// Whether training is to begin anew, since it has not mastered an easier task in time.
-    fn has_failed(&self, progress: &Progress) -> bool {
-        let curriculum = self.experiment.training.curriculum.as_ref();
-        let after = curriculum.and_then(|curriculum| curriculum.restart_after);
-        let updates = progress.step - progress.stage_begun_at;
-        let is_due = after.is_some_and(|after| updates >= after);
-        let is_fresh = || {
-            let first = self.run.history().into_iter().next();
-            first.is_none_or(|session| session.from.is_none())
-        };
-        !self.is_at_last_stage(progress) && is_due && is_fresh()
-    }
-
-    /// What this process held at most; nothing, where tensors lie on a device of their own.
-    fn peak_memory(&self) -> Option<u64> {
-        peak_memory().filter(|_| self.is_on_cpu)
-    }
-
-    fn should_stop(&self, progress: &Progress) -> bool {
-        if !self.is_at_last_stage(progress) {
-            return false;
-        }
-        let best = progress.best.map(|best| best.evaluation);
-        match self.experiment.training.early_stop {
-            EarlyStop::Never => false,
-            EarlyStop::Error(error) => best.is_some_and(|best| best.error <= error),
-            EarlyStop::Loss(loss) => best.is_some_and(|best| best.loss <= loss),
-            EarlyStop::Patience(patience) => progress.evaluations_without_improvement >= patience,
-        }
-    }
-
-    fn check_finite<M: Model>(
+    /// An error unless a number is finite: training has diverged.
+    pub fn check_finite(
         &self,
         step: usize,
         what: &'static str,
         value: f64,
-        model: &M,
+        model: &Model,
     ) -> Result<(), Error> {
         if value.is_finite() {
             return Ok(());
@@ -473,7 +259,7 @@ impl<'a> Session<'a> {
     }
 
     /// Tests the best checkpoint and writes the result.
-    fn finish<M: Model>(&self, model: &M, progress: &Progress) -> Result<RunResult, Error> {
+    fn finish(&self, model: &Model, progress: &Progress) -> Result<RunResult, Error> {
         let checkpoint = match self.run.best_of(progress)? {
             Some(checkpoint) => checkpoint,
             None => self.run.checkpoint(CheckpointChoice::Last)?,
@@ -493,7 +279,12 @@ impl<'a> Session<'a> {
             evaluation: on(slice.task.task(), Split::Test),
         });
         let slices = slices.collect();
-        let samples = keep_samples(&model.valid(), self.task, &self.devices[0].clone().inner());
+        let samples = keep_samples(
+            &model.valid(),
+            self.trace,
+            self.task,
+            &self.devices[0].clone().inner(),
+        );
         self.run.write_samples(&samples)?;
         let result = RunResult {
             test,
@@ -508,7 +299,7 @@ impl<'a> Session<'a> {
             ),
             peak_memory: progress.peak_memory,
             parameters: learned_parameters(&model),
-            state_size: model.state_size(self.task.seq_length()),
+            state_size: model.layer.state_size(self.task.seq_length()),
             task: self.experiment.task.kind().to_owned(),
             model: self.experiment.model.layer.kind().to_owned(),
             d_hidden: self.experiment.model.layer.d_hidden(),
@@ -516,42 +307,5 @@ impl<'a> Session<'a> {
         };
         self.run.write_result(&result)?;
         Ok(result)
-    }
-}
-
-impl Progress {
-    /// From the next update on.
-    fn begin_anew(&mut self) {
-        self.restarts += 1;
-        self.stage = 0;
-        self.stage_begun_at = self.step;
-        self.begins_anew = true;
-    }
-
-    /// The next evaluation is the best.
-    fn forget_best(&mut self) {
-        self.best = None;
-        self.evaluations_without_improvement = 0;
-    }
-
-    /// Takes in an evaluation made now. Where classes are answered, the better one has the lower error, and of two equal errors the
-    /// lower loss; elsewhere the other way round, since an error of 0 is not the end.
-    fn take_in(&mut self, evaluation: Evaluation, format: Format) {
-        let rank = |evaluation: Evaluation| match format.is_ranked_by_error() {
-            true => (evaluation.error, evaluation.loss),
-            false => (evaluation.loss, evaluation.error),
-        };
-        let better = self
-            .best
-            .is_none_or(|best| rank(evaluation) < rank(best.evaluation));
-        if better {
-            self.best = Some(Best {
-                step: self.step,
-                evaluation,
-            });
-            self.evaluations_without_improvement = 0;
-        } else {
-            self.evaluations_without_improvement += 1;
-        }
     }
 }

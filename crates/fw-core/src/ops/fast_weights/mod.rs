@@ -84,6 +84,7 @@ use super::{Activation, ExecutionPath, Sequence, Spans, project, scan};
 
 /// When the fast weights are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum WrittenState {
     /// With the step's final state, after it was computed: `A_t = λ A_{t-1} + η h_t h_tᵀ` (the paper).
@@ -96,6 +97,7 @@ pub enum WrittenState {
 
 /// How the fast memory is kept: from step to step, and in the state after a sequence. All forms give the same numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum MemoryForm {
     /// The cheaper one: the history while it is no longer than `d_hidden` steps, else the matrix.

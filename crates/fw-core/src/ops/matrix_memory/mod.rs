@@ -75,6 +75,7 @@ use super::{ExecutionPath, Spans, cut};
 
 /// What a write adds to the memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum WriteRule {
     /// What the memory lacks of the value: `e = v - Sᵀ k`.

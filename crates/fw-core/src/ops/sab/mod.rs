@@ -63,6 +63,7 @@ pub(crate) use stored::{MemoryStore, Recalling};
 
 /// How a memory is scored against the present state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Score {
     /// `vᵀ tanh(W_h ĥ + W_m m)` (the paper's multilayer perceptron).
@@ -77,6 +78,7 @@ pub enum Score {
 
 /// How the best scores become weights. While there are no more than `top_k` memories, all are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Sparsifier {
     /// Softmax over the selected scores.
@@ -93,6 +95,7 @@ pub enum Sparsifier {
 
 /// How what is recalled enters the state that the cell goes on from, and that is stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Combination {
     /// `h_t = (ĥ_t + s_t) / 2`: with weights that sum to 1 it keeps the range of ĥ.

@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use crate::report::chart::scale::{Scale, tick_text};
+use crate::report::chart::scale::{AxisScale, tick_text};
 use crate::report::chart::{Axis, Chart, DASHES, Point, Series, Stroke};
-use crate::report::figure::escaped;
+use crate::report::page::escaped;
 
 const WIDTH: f64 = 460.0;
 const HEIGHT: f64 = 300.0;
@@ -47,13 +47,13 @@ impl Chart {
         let legend = self.legend();
         let height = self.height();
         let points = || self.series.iter().flat_map(|series| &series.points);
-        let x = Scale::of(
+        let x = AxisScale::of(
             &self.x,
             points().map(|point| point.x),
             [LEFT + 6.0, WIDTH - RIGHT],
         );
         let spreads = points().flat_map(|point| [point.y, point.spread[0], point.spread[1]]);
-        let y = Scale::of(&self.y, spreads, [HEIGHT - BOTTOM - 4.0, TOP + 4.0]);
+        let y = AxisScale::of(&self.y, spreads, [HEIGHT - BOTTOM - 4.0, TOP + 4.0]);
 
         let mut svg = String::new();
         // What is written to a string cannot fail.
@@ -85,7 +85,7 @@ impl Chart {
         svg
     }
 
-    fn draw_axes(&self, svg: &mut String, x: &Scale, y: &Scale) {
+    fn draw_axes(&self, svg: &mut String, x: &AxisScale, y: &AxisScale) {
         let (bottom, right) = (HEIGHT - BOTTOM, WIDTH - RIGHT);
         for &tick in &y.ticks {
             let at = y.place(tick);
@@ -168,7 +168,14 @@ impl Series {
         }
     }
 
-    fn draw(&self, svg: &mut String, points: &[&Point], y_axis: &Axis, x: &Scale, y: &Scale) {
+    fn draw(
+        &self,
+        svg: &mut String,
+        points: &[&Point],
+        y_axis: &Axis,
+        x: &AxisScale,
+        y: &AxisScale,
+    ) {
         let color = self.look.class();
         let at =
             |point: &Point, value: f64| format!("{:.1} {:.1}", x.place(point.x), y.place(value));

@@ -3,7 +3,7 @@
 use crate::report::chart::Axis;
 
 /// From numbers to places on an axis.
-pub(super) struct Scale {
+pub(super) struct AxisScale {
     is_log: bool,
     /// Of the axis, or their logarithms.
     ends: [f64; 2],
@@ -12,7 +12,7 @@ pub(super) struct Scale {
     pub ticks: Vec<f64>,
 }
 
-impl Scale {
+impl AxisScale {
     pub fn of(axis: &Axis, values: impl Iterator<Item = f64>, at: [f64; 2]) -> Self {
         let shown = values.chain(axis.shows.iter().copied());
         let [mut low, mut high] = shown
@@ -41,7 +41,7 @@ impl Scale {
         // Half a tick more makes room for a mark on the end.
         let first = ticks.first().map_or(low, |&tick| tick.min(low));
         let last = ticks.last().map_or(high, |&tick| tick.max(high));
-        Scale {
+        AxisScale {
             is_log: axis.is_log,
             ends: match axis.is_log {
                 true => [reach(low), reach(high)],

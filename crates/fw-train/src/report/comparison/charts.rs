@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::report::chart::{Axis, Chart, Look, Point, Series};
 use crate::report::comparison::numbers::Summary;
-use crate::report::comparison::{Comparison, Row, Run, Section};
+use crate::report::comparison::{Comparison, Row, Run, TaskSection};
 use crate::training::{Record, SliceResult};
 
 /// Points of a curve: as many as can be told apart.
@@ -22,7 +22,7 @@ impl Comparison {
     }
 }
 
-impl Section {
+impl TaskSection {
     pub(super) fn figure_name(&self, index: usize, chart: String) -> String {
         format!("{}-{chart}", index + 1)
     }
@@ -36,9 +36,9 @@ impl Section {
         );
         charts.extend(self.by_slice());
         for (name, along) in [
-            ("steps", Along::Steps),
-            ("sequences", Along::Sequences),
-            ("seconds", Along::Seconds),
+            ("steps", CurveAxis::Steps),
+            ("sequences", CurveAxis::Sequences),
+            ("seconds", CurveAxis::Seconds),
         ] {
             charts.push((format!("curve-{name}"), self.curves(along)));
         }
@@ -180,7 +180,7 @@ impl Section {
     }
 
     /// Validation score while training: the mean over seeds, and from the worst to the best of them.
-    fn curves(&self, along: Along) -> Chart {
+    fn curves(&self, along: CurveAxis) -> Chart {
         let looks = self.looks();
         let series = self.rows.iter().zip(looks).map(|(row, look)| {
             let curves: Vec<Vec<(f64, f64)>> = row
@@ -205,14 +205,14 @@ impl Section {
     }
 
     /// Validation scores of a run, from where its curriculum has reached the task itself.
-    fn curve(&self, run: &Run, along: Along) -> Vec<(f64, f64)> {
+    fn curve(&self, run: &Run, along: CurveAxis) -> Vec<(f64, f64)> {
         let batch_size = run.experiment.training.batch_size as f64;
         let score = |record: &Record| self.judged(record.error, record.loss);
         let records = run.validation_records();
         let x = |record: &Record| match along {
-            Along::Steps => record.step as f64,
-            Along::Sequences => record.step as f64 * batch_size,
-            Along::Seconds => record.seconds,
+            CurveAxis::Steps => record.step as f64,
+            CurveAxis::Sequences => record.step as f64 * batch_size,
+            CurveAxis::Seconds => record.seconds,
         };
         records.map(|record| (x(record), score(record))).collect()
     }
@@ -244,25 +244,25 @@ impl Section {
 
 /// What the x axis of a curve counts.
 #[derive(Clone, Copy)]
-enum Along {
+enum CurveAxis {
     Steps,
     Sequences,
     Seconds,
 }
 
-impl Along {
+impl CurveAxis {
     fn name(self) -> &'static str {
         match self {
-            Along::Steps => "updates",
-            Along::Sequences => "sequences seen",
-            Along::Seconds => "seconds",
+            CurveAxis::Steps => "updates",
+            CurveAxis::Sequences => "sequences seen",
+            CurveAxis::Seconds => "seconds",
         }
     }
 }
 
 /// What the model is called besides its size.
 fn kind(row: &Row) -> String {
-    row.any().experiment.model.layer.name()
+    row.any().experiment.model.layer.title()
 }
 
 /// The value of a slice, if it is a whole number.

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::report::comparison::{Row, Run, Section, numbers};
+use crate::plain::to_table;
+use crate::report::comparison::{Row, Run, TaskSection, numbers};
 use crate::training::Threshold;
 use crate::{Error, settings};
 
@@ -88,15 +89,15 @@ pub(super) fn rows(runs: Vec<Run>, notes: &mut Vec<String>) -> Vec<Row> {
 }
 
 /// A section for each task.
-pub(super) fn sections(rows: Vec<Row>, threshold: Option<Threshold>) -> Vec<Section> {
-    let mut sections: Vec<Section> = Vec::new();
+pub(super) fn sections(rows: Vec<Row>, threshold: Option<Threshold>) -> Vec<TaskSection> {
+    let mut sections: Vec<TaskSection> = Vec::new();
     for row in rows {
         let task = &row.any().experiment.task;
         let known = sections.iter().position(|section| section.task == *task);
         let section = match known {
             Some(index) => &mut sections[index],
             None => {
-                sections.push(Section {
+                sections.push(TaskSection {
                     title: String::new(),
                     task: task.clone(),
                     notes: Vec::new(),
@@ -110,7 +111,7 @@ pub(super) fn sections(rows: Vec<Row>, threshold: Option<Threshold>) -> Vec<Sect
     }
     let settings: Vec<toml::Table> = sections
         .iter()
-        .map(|section| settings::table_of(&section.task))
+        .map(|section| to_table(&section.task))
         .collect();
     for (index, section) in sections.iter_mut().enumerate() {
         tell_apart(&mut section.rows);
@@ -179,12 +180,12 @@ fn title(tasks: &[toml::Table], index: usize) -> String {
 }
 
 /// What has to be said of a section besides its tables.
-fn section_notes(section: &Section) -> Vec<String> {
+fn section_notes(section: &TaskSection) -> Vec<String> {
     let notes = [missing_seeds, unfinished, budgets, curricula, origins];
     notes.iter().filter_map(|note| note(section)).collect()
 }
 
-fn missing_seeds(section: &Section) -> Option<String> {
+fn missing_seeds(section: &TaskSection) -> Option<String> {
     let finished = || section.rows.iter().filter(|row| !row.runs.is_empty());
     let most = finished().max_by_key(|row| row.runs.len())?;
     let seeds = |row: &Row| numbers::list(&row.seeds());
@@ -197,7 +198,7 @@ fn missing_seeds(section: &Section) -> Option<String> {
     Some(format!("Not every row has the seeds {most}: {others}."))
 }
 
-fn unfinished(section: &Section) -> Option<String> {
+fn unfinished(section: &TaskSection) -> Option<String> {
     let runs = section.rows.iter().flat_map(|row| &row.unfinished);
     let runs = runs.map(|run| {
         let step = run.records.last().map_or(0, |record| record.step);
@@ -208,7 +209,7 @@ fn unfinished(section: &Section) -> Option<String> {
     Some(format!("Not finished, and counted nowhere: {runs}."))
 }
 
-fn budgets(section: &Section) -> Option<String> {
+fn budgets(section: &TaskSection) -> Option<String> {
     let mut budgets: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for row in &section.rows {
         let training = &row.any().experiment.training;
@@ -224,7 +225,7 @@ fn budgets(section: &Section) -> Option<String> {
     ))
 }
 
-fn origins(section: &Section) -> Option<String> {
+fn origins(section: &TaskSection) -> Option<String> {
     let rows = section.rows.iter().filter_map(|row| {
         let (_, origin) = row.any().made_by.split_once(", from ")?;
         Some(format!("{} (of {origin})", row.name))
@@ -235,7 +236,7 @@ fn origins(section: &Section) -> Option<String> {
     ))
 }
 
-fn curricula(section: &Section) -> Option<String> {
+fn curricula(section: &TaskSection) -> Option<String> {
     let has_one = |row: &&Row| row.any().experiment.training.curriculum.is_some();
     let rows = section.rows.iter().filter(has_one);
     let rows = together(rows.map(|row| row.name.clone()), ", ")?;

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use crate::report::comparison::table::Table;
-use crate::report::comparison::{Comparison, Row, Section};
+use crate::report::comparison::table::ResultTable;
+use crate::report::comparison::{Comparison, Row, TaskSection};
 use crate::training::Environment;
 
 impl Comparison {
@@ -43,7 +43,7 @@ impl Comparison {
     }
 }
 
-impl Section {
+impl TaskSection {
     /// Where and when the runs were made.
     pub(super) fn made(&self) -> String {
         let environments = || self.rows.iter().map(|row| &row.any().environment);
@@ -100,8 +100,8 @@ impl Section {
     }
 }
 
-impl Table {
-    fn markdown(&self, section: &Section) -> String {
+impl ResultTable {
+    fn markdown(&self, section: &TaskSection) -> String {
         let mut text = format!("| {} |\n|---|", self.columns.join(" | "));
         text.push_str(&"---:|".repeat(self.columns.len() - 1));
         text.push('\n');

@@ -13,19 +13,17 @@ use std::path::{Path, PathBuf};
 use crate::Error;
 use crate::experiment::Experiment;
 use crate::files::{name_of_run, write_atomically};
-use crate::settings;
+use crate::plain::to_table;
 use crate::tasks::{Format, TaskConfig};
 use crate::training::{
     Environment, KeptSample, Record, RecordSplit, RunFolder, RunResult, Session, Threshold,
 };
 
-pub(super) use html::page;
-
 /// Runs beside each other: a section for each task, in it a row for each experiment, in it a run for each seed.
 #[derive(Clone, Debug)]
 pub struct Comparison {
     /// In the order of the tasks' names.
-    pub sections: Vec<Section>,
+    pub sections: Vec<TaskSection>,
     /// What a reader has to know besides.
     pub notes: Vec<String>,
     /// Runs that could not be read, and why.
@@ -34,7 +32,7 @@ pub struct Comparison {
 
 /// The runs on one task.
 #[derive(Clone, Debug)]
-pub struct Section {
+pub struct TaskSection {
     /// The task, with the settings in which it differs from the others of its kind.
     pub title: String,
     /// The task.
@@ -135,7 +133,7 @@ impl Run {
     fn settings(&self) -> toml::Table {
         let mut experiment = self.experiment.clone();
         experiment.training.seed = 0;
-        let mut table = settings::table_of(&experiment);
+        let mut table = to_table(&experiment);
         if let Some(toml::Value::Table(task)) = table.get_mut("task")
             && !self.data.is_empty()
         {
@@ -205,7 +203,7 @@ impl Row {
     }
 }
 
-impl Section {
+impl TaskSection {
     fn format(&self) -> Format {
         self.task.task().format()
     }

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
+use crate::plain::to_json_pretty;
 use crate::report::comparison::numbers::Summary;
-use crate::report::comparison::{Comparison, Row, Run, Section};
-use crate::training::pretty_json;
+use crate::report::comparison::{Comparison, Row, Run, TaskSection};
 
 impl Comparison {
     /// `results.json`: sections, rows, runs.
@@ -26,18 +26,22 @@ impl Comparison {
             "skipped": self.skipped,
             "sections": sections.collect::<Vec<Value>>(),
         });
-        String::from_utf8(pretty_json(&all)).expect("JSON is UTF-8")
+        String::from_utf8(to_json_pretty(&all)).expect("JSON is UTF-8")
     }
 
     /// `results.csv`: a line for each run that has ended.
     pub(super) fn csv(&self) -> String {
-        let mut lines = vec![HEADER.join(",")];
+        let mut csv = csv::Writer::from_writer(Vec::new());
+        let mut write = |fields: &[String]| csv.write_record(fields).expect("memory takes all");
+        write(&HEADER.map(str::to_owned));
         for section in &self.sections {
             for row in &section.rows {
-                lines.extend(row.runs.iter().filter_map(|run| run.csv(section, row)));
+                let ended = row.runs.iter().filter_map(|run| run.csv(section, row));
+                ended.for_each(|fields| write(&fields));
             }
         }
-        lines.join("\n") + "\n"
+        let csv = csv.into_inner().expect("memory takes all");
+        String::from_utf8(csv).expect("all fields are UTF-8")
     }
 }
 
@@ -69,7 +73,7 @@ const HEADER: [&str; 24] = [
 ];
 
 impl Row {
-    fn json(&self, section: &Section) -> Value {
+    fn json(&self, section: &TaskSection) -> Value {
         let scores: Vec<f64> = self
             .results()
             .map(|result| section.score(&result.test))
@@ -102,12 +106,12 @@ impl Row {
 }
 
 impl Run {
-    fn csv(&self, section: &Section, row: &Row) -> Option<String> {
+    fn csv(&self, section: &TaskSection, row: &Row) -> Option<[String; HEADER.len()]> {
         let result = self.result.as_ref()?;
         let environment = &self.environment;
         let or_empty = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
         let threshold = section.threshold();
-        let fields: [String; HEADER.len()] = [
+        Some([
             section.title.clone(),
             row.name.clone(),
             result.model.clone(),
@@ -132,15 +136,6 @@ impl Run {
             or_empty(result.milliseconds_per_step),
             or_empty(result.peak_memory.map(|bytes| bytes as f64)),
             or_empty(threshold.and_then(|threshold| Some(self.step_to(threshold)? as f64))),
-        ];
-        Some(fields.map(|field| quoted(&field)).join(","))
-    }
-}
-
-/// A field of a CSV file, in quotes where it needs them.
-fn quoted(field: &str) -> String {
-    match field.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", field.replace('"', "\"\"")),
-        false => field.to_owned(),
+        ])
     }
 }

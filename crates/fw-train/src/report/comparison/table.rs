@@ -3,11 +3,11 @@
 use crate::report::comparison::numbers::{
     Summary, best, count, duration, median, percent, range, short,
 };
-use crate::report::comparison::{Row, Section};
+use crate::report::comparison::{Row, TaskSection};
 use crate::training::{Evaluation, Goal, RunResult, SliceResult, Threshold, loss_number};
 
 /// A table: a name, then cells, for each row.
-pub(super) struct Table {
+pub(super) struct ResultTable {
     /// Above each column.
     pub columns: Vec<String>,
     /// As many cells as there are columns but the first; the row's place in its section.
@@ -25,7 +25,7 @@ pub(super) struct Cell {
 
 const NONE: &str = "-";
 
-impl Section {
+impl TaskSection {
     /// What a run is judged by, of which lower is better.
     pub(super) fn score(&self, evaluation: &Evaluation) -> f64 {
         self.judged(evaluation.error, evaluation.loss)
@@ -64,7 +64,7 @@ impl Section {
     }
 
     /// Results, sizes and costs.
-    pub(super) fn table(&self) -> Table {
+    pub(super) fn table(&self) -> ResultTable {
         let format = self.format();
         let by_error = format.is_ranked_by_error();
         let has = |value: fn(&RunResult) -> Option<f64>| {
@@ -183,7 +183,7 @@ impl Section {
                 loss_number(optimal.mean)
             ));
         }
-        Table {
+        ResultTable {
             columns,
             rows,
             legend,
@@ -191,7 +191,7 @@ impl Section {
     }
 
     /// Goals of the experiments, and how many seeds have reached them; nothing, where no row has one.
-    pub(super) fn goal_table(&self) -> Option<Table> {
+    pub(super) fn goal_table(&self) -> Option<ResultTable> {
         let rows = self.rows.iter().enumerate().flat_map(|(index, row)| {
             let goals = row.any().experiment.goals.iter();
             goals.map(move |goal| (index, self.goal_cells(row, goal)))
@@ -207,7 +207,7 @@ impl Section {
             "each seed",
         ];
         let has_goals = !rows.is_empty();
-        has_goals.then(|| Table {
+        has_goals.then(|| ResultTable {
             columns: columns.map(str::to_owned).to_vec(),
             rows,
             legend: vec![
@@ -239,7 +239,7 @@ impl Section {
     }
 
     /// For each setting that rows were tested along: its name, its values, and the score at each.
-    pub(super) fn slice_tables(&self) -> Vec<(String, Table)> {
+    pub(super) fn slice_tables(&self) -> Vec<(String, ResultTable)> {
         let all = || {
             self.rows
                 .iter()
@@ -289,7 +289,7 @@ impl Section {
                 (index, cells.collect())
             });
             let name = setting.replace('_', " ");
-            let table = Table {
+            let table = ResultTable {
                 rows: rows.collect(),
                 columns: std::iter::once(name.clone()).chain(values).collect(),
                 legend: vec![format!(

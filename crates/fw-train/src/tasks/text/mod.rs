@@ -5,12 +5,13 @@ mod source;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::error::require;
 use crate::files::absolute;
-use crate::settings::Section;
+use crate::settings::{Field, Section, fields};
 use crate::tasks::data::{DataFile, Opened};
 use crate::tasks::generated::{below, random_numbers};
 use crate::tasks::{
@@ -37,7 +38,7 @@ use source::{characters_of, stranger};
 /// the one that has the word `train` or `training` in its name, `valid`, `validation`, `val` or `dev`, and `test` or `testing` (as the
 /// Penn Treebank comes: `ptb.train.txt`); hidden files are none of them. Where there are several, `train`, `validation` and `test` name
 /// them. A byte order mark at the beginning of a text is no part of it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CharacterLanguage {
     /// The text: a file, or a folder with three. Default `data/tinyshakespeare.txt`.
@@ -59,7 +60,7 @@ pub struct CharacterLanguage {
     pub test: Option<PathBuf>,
     /// Symbols in a sequence: 1 to 100,000. Default 100.
     pub length: usize,
-    /// The data seed: where training's windows lie. Default 0.
+    /// The data seed, any number: where training's windows lie. Default 0.
     pub seed: u64,
     /// The characters that there are, each once; a token is a place among them. Default: those of the text. A run writes them down, so
     /// that it reads another text with its own. Bytes have none: a token is the byte.
@@ -91,6 +92,10 @@ impl Default for CharacterLanguage {
 }
 
 impl CharacterLanguage {
+    pub(super) fn fields() -> Vec<Field> {
+        fields(&Self::default())
+    }
+
     pub(super) fn from_section(section: Section) -> Result<Self, Error> {
         let mut task: CharacterLanguage = section.parse()?;
         let length = (1..=100_000).contains(&task.length);

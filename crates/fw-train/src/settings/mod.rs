@@ -1,10 +1,17 @@
 //! Reading settings from TOML with errors that name the section and the field.
 
+mod field;
+
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::Error;
+use crate::plain::{self, Unreadable};
+
+pub use field::Field;
+pub(crate) use field::{fields, has_field, schema};
 
 /// One section of an experiment, such as `[model]`.
 #[derive(Clone)]
@@ -42,12 +49,12 @@ impl Section {
         }
     }
 
-    /// Takes the given keys into a section of their own, under the same name.
-    pub fn take_keys(&mut self, keys: &[&str]) -> Section {
+    /// Takes the fields of a type into a section of their own, under the same name.
+    pub fn take_fields<T: JsonSchema>(&mut self) -> Section {
         let mut table = Table::new();
-        for &key in keys {
-            if let Some(value) = self.table.remove(key) {
-                table.insert(key.to_owned(), value);
+        for field in field::names(&field::schema::<T>()) {
+            if let Some(value) = self.table.remove(&field) {
+                table.insert(field, value);
             }
         }
         Section {
@@ -82,77 +89,71 @@ impl Section {
     }
 
     /// The section as a value; unknown fields and wrong types are errors.
-    pub fn parse<T: DeserializeOwned>(self) -> Result<T, Error> {
-        let error = match T::deserialize(self.table.clone()) {
-            Ok(value) => return Ok(value),
-            Err(error) => error.to_string(),
-        };
-        let name = self.name;
-        let message = error.trim().replace('\n', " ");
-        if let Some((field, rule)) = self.culprit::<T>(&message) {
-            let value = &self.table[&field];
-            return Err(Error::usage(format!(
-                "{name}.{field} is {value}; it must be {rule}"
-            )));
-        }
-        Err(Error::usage(format!("in [{name}]: {message}")))
+    pub fn parse<T: DeserializeOwned + JsonSchema>(self) -> Result<T, Error> {
+        parse(self.name, self.table)
     }
 
-    /// The field without which the section could be read, and what it must be; nothing, if its name is what is wrong.
-    fn culprit<T: DeserializeOwned>(&self, message: &str) -> Option<(String, String)> {
-        if message.starts_with("unknown field") {
-            return None;
-        }
-        let parses = |table: Table| T::deserialize(table).map(drop);
-        let field = self.table.keys().find(|&field| {
-            let mut rest = self.table.clone();
-            rest.remove(field);
-            parses(rest).is_ok()
-        })?;
-        let with = |value: &str| {
-            let value = Value::String(value.to_owned());
-            parses(self.with(field, value).table).map_err(|error| error.to_string())
-        };
-        // One of several forms: what no form is called by is answered with the names of all.
-        let answer = with("").err().unwrap_or_default();
-        if answer.starts_with("unknown variant") {
-            let (_, names) = answer.split_once("expected")?;
-            // The names stand in backquotes, the field's own comes last.
-            let mut names: Vec<&str> = names.split('`').skip(1).step_by(2).collect();
-            names.retain(|name| name != field);
-            let forms = names.iter().map(|name| match with(name) {
-                Ok(()) => format!("\"{name}\""),
-                Err(_) => format!("{{ {name} = .. }}"),
-            });
-            return Some((field.clone(), any_of(&forms.collect::<Vec<_>>())));
-        }
-        let (_, expected) = message.rsplit_once("expected ")?;
-        let expected = expected.split(" in `").next().unwrap_or(expected);
-        let rule = match expected {
-            "usize" | "u64" | "u32" | "u16" | "u8" => "a whole number, not negative",
-            "f64" | "f32" => "a number",
-            "a boolean" => "true or false",
-            "a string" => "text in quotes",
-            "a sequence" => "a list, such as [1, 2]",
-            _ if expected.starts_with("struct ") => "a section of its own: { .. }",
-            _ if expected.starts_with("a ") => expected,
-            _ => return None,
-        };
-        Some((field.clone(), rule.to_owned()))
+    /// Its name, and all that it says.
+    pub fn into_parts(self) -> (&'static str, Table) {
+        (self.name, self.table)
     }
 }
 
-/// `a, b or c`
-fn any_of(names: &[String]) -> String {
-    match names {
-        [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
-        _ => names.concat(),
+/// A section's table as a value.
+pub(crate) fn parse<T: DeserializeOwned + JsonSchema>(
+    section: &str,
+    table: Table,
+) -> Result<T, Error> {
+    let schema = schema::<T>();
+    let names = field::names(&schema);
+    // Of a map anything is a field.
+    if !names.is_empty() {
+        only_known(section, &table, names.iter().map(String::as_str))?;
     }
+    plain::from_table(table.clone()).map_err(|error| unreadable(section, &table, &schema, error))
 }
 
-/// A section's value as a table, every default written out.
-pub(crate) fn table_of(section: &impl Serialize) -> Table {
-    Table::try_from(section).expect("a section can be written as TOML")
+/// The error for a section that cannot be read.
+fn unreadable(
+    section: &str,
+    table: &Table,
+    schema: &serde_json::Value,
+    error: Unreadable,
+) -> Error {
+    // The field of the section; what is within it can be one of several forms.
+    let value = error
+        .field
+        .and_then(|field| Some((table.get(&field)?, field)));
+    let Some((value, field)) = value else {
+        return Error::usage(format!("in [{section}]: {}", error.problem));
+    };
+    let of_map = &schema["additionalProperties"];
+    let of_field = schema["properties"].get(&field).unwrap_or(of_map);
+    // A section within the section says what is wrong with it.
+    if value.is_table() && field::is_section(of_field) {
+        return Error::usage(format!("in [{section}.{field}]: {}", error.problem));
+    }
+    let rule = field::values(of_field);
+    Error::usage(format!("{section}.{field} is {value}; it must be {rule}"))
+}
+
+/// An error unless all that a section says is the name of a field.
+pub(crate) fn only_known<'a>(
+    section: &str,
+    table: &Table,
+    names: impl Iterator<Item = &'a str> + Clone,
+) -> Result<(), Error> {
+    let is_known = |field: &&String| names.clone().any(|name| name == **field);
+    let Some(unknown) = table.keys().find(|field| !is_known(field)) else {
+        return Ok(());
+    };
+    let mut known: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+    known.sort();
+    known.dedup();
+    Err(Error::usage(format!(
+        "in [{section}]: unknown field `{unknown}`, expected one of {}",
+        known.join(", ")
+    )))
 }
 
 /// A setting that is not as it was.
@@ -197,12 +198,16 @@ pub(crate) fn difference(one: &Table, other: &Table) -> Option<(String, [String;
 }
 
 /// The error for a `kind` that nothing is called by.
-pub(crate) fn unknown_kind(section: &str, kind: &str, kinds: &[(&str, &str)]) -> Error {
-    let names: Vec<&str> = kinds.iter().map(|(name, _)| *name).collect();
+pub(crate) fn unknown_kind(section: &str, kind: &str, names: &[&str]) -> Error {
     Error::usage(format!(
         "{section}.kind is \"{kind}\"; it must be one of: {}",
         names.join(", ")
     ))
+}
+
+/// The names of kinds that are listed with a line about each.
+pub(crate) fn names_of<'a>(kinds: &[(&'a str, &str)]) -> Vec<&'a str> {
+    kinds.iter().map(|(name, _)| *name).collect()
 }
 
 /// Sets `section.field` to a value written as in TOML; what is not TOML is taken as text. Another `kind` begins its section

@@ -1,14 +1,94 @@
 //! The optimiser: which one, with which settings, and its learning rate by step.
 
+mod adam;
+mod rms_prop;
+mod sgd;
+
+use burn::optim::ModuleOptimizer;
 use burn::optim::decay::WeightDecayConfig;
-use burn::optim::momentum::MomentumConfig;
-use burn::optim::{AdamConfig, AdamWConfig, ModuleOptimizer, RmsPropConfig, SgdConfig};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::error::require;
-use crate::settings::{Section, unknown_kind};
+use crate::settings::{Field, Section, fields, names_of, unknown_kind};
 use crate::training::clip::Clip;
+
+pub use adam::{Adam, AdamW};
+pub use rms_prop::RmsProp;
+pub use sgd::Sgd;
+
+/// An optimiser with its settings.
+trait Optimizer {
+    /// Checks every field.
+    fn validate(&self) -> Result<(), Error>;
+
+    /// The optimiser, with no state yet.
+    fn init(&self, weight_decay: f64) -> ModuleOptimizer;
+}
+
+/// Declares the optimisers: their kinds on the command line and a line about each.
+macro_rules! optimizers {
+    ($($variant:ident($optimizer:ty), $kind:literal, $about:literal;)*) => {
+        /// The optimiser of an experiment, by kind.
+        #[derive(Clone, Debug, PartialEq, Serialize)]
+        #[serde(tag = "kind")]
+        pub enum OptimizerKind {
+            $(#[doc = $about] #[serde(rename = $kind)] $variant($optimizer),)*
+        }
+
+        impl OptimizerKind {
+            /// Each kind's name and a line about it.
+            pub const KINDS: &[(&str, &str)] = &[$(($kind, $about),)*];
+
+            fn from_section(kind: &str, section: Section) -> Result<Self, Error> {
+                match kind {
+                    $($kind => Ok(OptimizerKind::$variant(section.parse()?)),)*
+                    _ => Err(unknown_kind("optimizer", kind, &names_of(Self::KINDS))),
+                }
+            }
+
+            /// The settings of a kind, each with its default: its own, and those that every optimiser has.
+            pub fn fields(kind: &str) -> Option<Vec<Field>> {
+                let own = match kind {
+                    $($kind => fields(&<$optimizer>::default()),)*
+                    _ => return None,
+                };
+                let common = fields(&CommonSettings::default());
+                Some(own.into_iter().chain(common).collect())
+            }
+
+            fn optimizer(&self) -> &dyn Optimizer {
+                match self {
+                    $(OptimizerKind::$variant(optimizer) => optimizer,)*
+                }
+            }
+        }
+    };
+}
+
+optimizers! {
+    Adam(Adam), "adam", "Kingma, Ba 2015";
+    AdamW(AdamW), "adam-w", "Adam with decoupled weight decay: Loshchilov, Hutter 2019";
+    RmsProp(RmsProp), "rms-prop", "Hinton 2012, with momentum";
+    Sgd(Sgd), "sgd", "stochastic gradient descent with momentum";
+}
+
+/// Weight decay as an L2 penalty, if there is any.
+fn penalty(weight_decay: f64) -> Option<WeightDecayConfig> {
+    (weight_decay > 0.0).then_some(WeightDecayConfig {
+        penalty: weight_decay as f32,
+    })
+}
+
+fn require_share(field: &str, value: f64) -> Result<(), Error> {
+    require((0.0..1.0).contains(&value), field, value, "lie in [0, 1)")
+}
+
+fn require_positive(field: &str, value: f32) -> Result<(), Error> {
+    let is_positive = value.is_finite() && value > 0.0;
+    require(is_positive, field, value, "be a number above 0")
+}
 
 /// The `[optimizer]` section of an experiment.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -22,7 +102,7 @@ pub struct OptimizerConfig {
 }
 
 /// Settings that every optimiser has.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CommonSettings {
     /// The learning rate before any schedule: above 0. Default 0.001.
@@ -53,99 +133,8 @@ impl Default for CommonSettings {
     }
 }
 
-impl CommonSettings {
-    const FIELDS: &[&str] = &[
-        "learning_rate",
-        "warmup_steps",
-        "schedule",
-        "decay_steps",
-        "clip",
-        "weight_decay",
-    ];
-}
-
-/// An optimiser with its own settings.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum OptimizerKind {
-    /// Kingma, Ba 2015.
-    Adam(AdamSettings),
-    /// Loshchilov, Hutter 2019: Adam whose weight decay does not pass through its moments.
-    AdamW(AdamSettings),
-    /// Hinton 2012, with momentum.
-    RmsProp(RmsPropSettings),
-    /// Stochastic gradient descent, with momentum if it is above 0.
-    Sgd(SgdSettings),
-}
-
-/// Settings of Adam and AdamW.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct AdamSettings {
-    /// Decay of the gradient's mean. Default 0.9.
-    pub beta_1: f32,
-    /// Decay of the squared gradient's mean. Default 0.999.
-    pub beta_2: f32,
-    /// What keeps the division finite. Default 1e-8, as in the paper.
-    pub epsilon: f32,
-}
-
-impl Default for AdamSettings {
-    fn default() -> Self {
-        AdamSettings {
-            beta_1: 0.9,
-            beta_2: 0.999,
-            epsilon: 1e-8,
-        }
-    }
-}
-
-/// Settings of RMSProp.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct RmsPropSettings {
-    /// Decay of the squared gradient's mean. Default 0.95.
-    pub alpha: f32,
-    /// Default 0.9.
-    pub momentum: f32,
-    /// What keeps the division finite. Default 1e-8.
-    pub epsilon: f32,
-    /// Whether the gradient's mean is subtracted from its square's (Graves 2013). Default false.
-    pub centered: bool,
-}
-
-impl Default for RmsPropSettings {
-    fn default() -> Self {
-        RmsPropSettings {
-            alpha: 0.95,
-            momentum: 0.9,
-            epsilon: 1e-8,
-            centered: false,
-        }
-    }
-}
-
-/// Settings of stochastic gradient descent.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct SgdSettings {
-    /// Default 0.9; 0 is plain gradient descent.
-    pub momentum: f64,
-    /// Whether the momentum is Nesterov's. Default false.
-    pub nesterov: bool,
-}
-
-impl Default for SgdSettings {
-    fn default() -> Self {
-        SgdSettings {
-            momentum: 0.9,
-            nesterov: false,
-        }
-    }
-}
-
 /// The learning rate's course over the last `decay_steps`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Schedule {
     /// It stays.
@@ -156,68 +145,12 @@ pub enum Schedule {
     Cosine(f64),
 }
 
-impl OptimizerKind {
-    fn validate(&self) -> Result<(), Error> {
-        let share = |field: &str, value: f64| {
-            require((0.0..1.0).contains(&value), field, value, "lie in [0, 1)")
-        };
-        let positive = |field: &str, value: f32| {
-            require(
-                value.is_finite() && value > 0.0,
-                field,
-                value,
-                "be a number above 0",
-            )
-        };
-        match self {
-            OptimizerKind::Adam(settings) | OptimizerKind::AdamW(settings) => {
-                share("optimizer.beta_1", settings.beta_1.into())?;
-                share("optimizer.beta_2", settings.beta_2.into())?;
-                positive("optimizer.epsilon", settings.epsilon)
-            }
-            OptimizerKind::RmsProp(settings) => {
-                share("optimizer.alpha", settings.alpha.into())?;
-                share("optimizer.momentum", settings.momentum.into())?;
-                positive("optimizer.epsilon", settings.epsilon)
-            }
-            OptimizerKind::Sgd(settings) => {
-                share("optimizer.momentum", settings.momentum)?;
-                let has_momentum = settings.momentum > 0.0;
-                let rule = "be false when optimizer.momentum is 0";
-                require(
-                    has_momentum || !settings.nesterov,
-                    "optimizer.nesterov",
-                    true,
-                    rule,
-                )
-            }
-        }
-    }
-}
-
 impl OptimizerConfig {
-    /// Each kind's name and a line about it.
-    pub const KINDS: &[(&str, &str)] = &[
-        ("adam", "Kingma, Ba 2015"),
-        (
-            "adam-w",
-            "Adam with decoupled weight decay: Loshchilov, Hutter 2019",
-        ),
-        ("rms-prop", "Hinton 2012, with momentum"),
-        ("sgd", "stochastic gradient descent with momentum"),
-    ];
-
     pub(crate) fn from_section(mut section: Section) -> Result<Self, Error> {
         let kind = section.take_kind()?;
-        let common: CommonSettings = section.take_keys(CommonSettings::FIELDS).parse()?;
-        let kind = match kind.as_str() {
-            "adam" => OptimizerKind::Adam(section.parse()?),
-            "adam-w" => OptimizerKind::AdamW(section.parse()?),
-            "rms-prop" => OptimizerKind::RmsProp(section.parse()?),
-            "sgd" => OptimizerKind::Sgd(section.parse()?),
-            _ => return Err(unknown_kind("optimizer", &kind, Self::KINDS)),
-        };
-        kind.validate()?;
+        let common: CommonSettings = section.take_fields::<CommonSettings>().parse()?;
+        let kind = OptimizerKind::from_section(&kind, section)?;
+        kind.optimizer().validate()?;
         let above_zero = |value: f64| value.is_finite() && value > 0.0;
         let rate = common.learning_rate;
         let rule = "be a number above 0";
@@ -248,40 +181,7 @@ impl OptimizerConfig {
 
     /// The optimiser, with no state yet.
     pub fn init(&self) -> ModuleOptimizer {
-        let decay = (self.common.weight_decay > 0.0).then_some(WeightDecayConfig {
-            penalty: self.common.weight_decay as f32,
-        });
-        match &self.kind {
-            OptimizerKind::Adam(settings) => AdamConfig::new()
-                .with_beta_1(settings.beta_1)
-                .with_beta_2(settings.beta_2)
-                .with_epsilon(settings.epsilon)
-                .with_weight_decay(decay)
-                .init(),
-            OptimizerKind::AdamW(settings) => AdamWConfig::new()
-                .with_beta_1(settings.beta_1)
-                .with_beta_2(settings.beta_2)
-                .with_epsilon(settings.epsilon)
-                .with_weight_decay(self.common.weight_decay as f32)
-                .init(),
-            OptimizerKind::RmsProp(settings) => RmsPropConfig::new()
-                .with_alpha(settings.alpha)
-                .with_momentum(settings.momentum)
-                .with_epsilon(settings.epsilon)
-                .with_centered(settings.centered)
-                .with_weight_decay(decay)
-                .init(),
-            OptimizerKind::Sgd(settings) => {
-                let momentum = MomentumConfig::new()
-                    .with_momentum(settings.momentum)
-                    .with_dampening(0.0)
-                    .with_nesterov(settings.nesterov);
-                SgdConfig::new()
-                    .with_momentum((settings.momentum > 0.0).then_some(momentum))
-                    .with_weight_decay(decay)
-                    .init()
-            }
-        }
+        self.kind.optimizer().init(self.common.weight_decay)
     }
 
     /// The learning rate of update `step`, counted from 1, of `steps`.

@@ -1,20 +1,18 @@
-//! A recurrent layer that reads a sequence and answers at its steps, or after the last one.
+//! What stands around the recurrent layer, as settings.
 
-use burn::tensor::{Device, Tensor};
-use fw_core::{Answers, Reads, Recurrent, SequenceModel, Surroundings};
+use fw_core::{Answers, Reads, Surroundings};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::error::require;
-use crate::models::heat_map::MapPairs;
-use crate::models::require_width;
-use crate::models::{Layer, Model};
-use crate::settings::Section;
-use crate::tasks::{AnswerFormat, Format, InputFormat, Inputs};
+use crate::models::kinds::require_width;
+use crate::settings::{Field, Section, fields};
+use crate::tasks::{AnswerFormat, Format, InputFormat};
 
 /// What stands before and after the recurrent layer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct SequenceModelConfig {
+pub struct AroundSettings {
     /// How tokens are read; nothing, where the task has vectors, which the layer reads as they are.
     #[serde(flatten)]
     pub embedding: Option<EmbeddingSettings>,
@@ -33,23 +31,41 @@ pub struct EmbeddingSettings {
     pub embedding_std: f64,
 }
 
-impl SequenceModelConfig {
+/// What can be said of it; what is not has a default that depends on the task.
+#[derive(Default, Serialize, Deserialize, JsonSchema)]
+struct Fields {
+    /// Width of the embedding of a token, followed by a ReLU: 0 to 65,536; 0 leaves it out, and the layer reads one-hot vectors. Where it is not
+    /// set: 100 where one class is answered for a sequence, as in Ba et al. 2016, else 0. Only where tokens are read.
+    d_embedding: Option<usize>,
+    /// Standard deviation of the embedding's start values, which are normal: above 0. Where it is not set: 1. Only where tokens are read.
+    embedding_std: Option<f64>,
+    /// Width of the ReLU layer between the recurrent layer and the answer: 0 to 65,536; 0 leaves it out. Where it is not set: 100 where one class is
+    /// answered for a sequence of tokens, as in Ba et al. 2016, else 0.
+    d_head: Option<usize>,
+}
+
+/// The same where vectors are read.
+#[derive(Deserialize, JsonSchema)]
+struct Head {
+    d_head: Option<usize>,
+}
+
+impl AroundSettings {
+    /// What can be set.
+    pub fn fields() -> Vec<Field> {
+        fields(&Fields::default())
+    }
+
     /// Takes the fields out of a section, with the defaults of a task's format.
     pub(super) fn take(section: &mut Section, format: Format) -> Result<Self, Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Fields {
-            d_embedding: Option<usize>,
-            embedding_std: Option<f64>,
-            d_head: Option<usize>,
-        }
         let reads_tokens = matches!(format.input, InputFormat::Tokens { .. });
-        let of_tokens: &[&str] = match reads_tokens {
-            true => &["d_embedding", "embedding_std"],
-            false => &[],
+        let fields: Fields = match reads_tokens {
+            true => section.take_fields::<Fields>().parse()?,
+            false => Fields {
+                d_head: section.take_fields::<Head>().parse::<Head>()?.d_head,
+                ..Fields::default()
+            },
         };
-        let fields = section.take_keys(&[of_tokens, &["d_head"]].concat());
-        let fields: Fields = fields.parse()?;
         for (field, width) in [
             ("model.d_embedding", fields.d_embedding),
             ("model.d_head", fields.d_head),
@@ -61,7 +77,7 @@ impl SequenceModelConfig {
         let std = fields.embedding_std.unwrap_or(1.0);
         let positive = std.is_finite() && std > 0.0;
         require(positive, "model.embedding_std", std, "be a number above 0")?;
-        Ok(SequenceModelConfig {
+        Ok(AroundSettings {
             embedding: reads_tokens.then(|| EmbeddingSettings {
                 d_embedding: fields.d_embedding.unwrap_or(default),
                 embedding_std: std,
@@ -93,38 +109,5 @@ impl SequenceModelConfig {
                 false => Answers::EveryStep,
             },
         }
-    }
-
-    /// The width that the recurrent layer has to read.
-    pub fn d_layer_input(&self, format: Format) -> usize {
-        self.surroundings(format).d_layer_input()
-    }
-
-    /// The model around a layer. Its parameters are drawn here, from the random numbers that `device.seed` begins.
-    pub fn init<R: Recurrent>(
-        &self,
-        format: Format,
-        layer: R,
-        device: &Device,
-    ) -> SequenceModel<R> {
-        let model = self.surroundings(format).init(layer, device);
-        super::draw_parameters(&model);
-        model
-    }
-}
-
-impl<R: Layer> Model for SequenceModel<R> {
-    type State = R::State;
-
-    fn logits_from(&self, inputs: Inputs, state: Option<R::State>) -> (Tensor<3>, R::State) {
-        SequenceModel::logits_from(self, inputs, state)
-    }
-
-    fn state_size(&self, seq_length: usize) -> usize {
-        self.layer.state_size(seq_length)
-    }
-
-    fn heat_maps(&self, inputs: Inputs) -> MapPairs {
-        self.layer.trace(self.vectors(inputs), None).0
     }
 }

@@ -1,0 +1,75 @@
+//! Neural Turing Machines: with an LSTM as their controller, and with a feed-forward net.
+
+use burn::tensor::Tensor;
+use fw_core::{AnyLayer, ControllerKind, LayerConfig, Ntm, NtmConfig};
+
+use super::{Given, Kind, Settings, trace_as};
+use crate::Error;
+use crate::models::heat_map::{Layer, MapPairs, of_heads, pairs};
+
+pub(super) struct NtmLstm;
+pub(super) struct NtmFf;
+
+fn base(d_input: usize, controller: ControllerKind) -> NtmConfig {
+    NtmConfig::new(d_input, 100).with_controller(controller)
+}
+
+impl Kind for NtmLstm {
+    fn name(&self) -> &'static str {
+        "ntm-lstm"
+    }
+
+    fn about(&self) -> &'static str {
+        "Neural Turing Machine with an LSTM as its controller (Graves et al. 2014)"
+    }
+
+    fn settings(&self) -> Settings {
+        let settings = Settings::of(&base(1, ControllerKind::Lstm));
+        settings.without(&["controller", "activation"])
+    }
+
+    fn layer(&self, given: &Given) -> Result<LayerConfig, Error> {
+        let base = base(given.d_input, ControllerKind::Lstm);
+        Ok(LayerConfig::Ntm(given.over(&base, &[])?))
+    }
+
+    fn trace(&self, layer: &AnyLayer, input: &Tensor<3>) -> Option<MapPairs> {
+        trace_as::<Ntm>(layer, input)
+    }
+}
+
+impl Kind for NtmFf {
+    fn name(&self) -> &'static str {
+        "ntm-ff"
+    }
+
+    fn about(&self) -> &'static str {
+        "Neural Turing Machine with a feed-forward controller (Graves et al. 2014)"
+    }
+
+    fn settings(&self) -> Settings {
+        let settings = Settings::of(&base(1, ControllerKind::FeedForward));
+        settings.without(&["controller", "forget_bias", "initial_controller"])
+    }
+
+    fn layer(&self, given: &Given) -> Result<LayerConfig, Error> {
+        let base = base(given.d_input, ControllerKind::FeedForward);
+        Ok(LayerConfig::Ntm(given.over(&base, &[])?))
+    }
+}
+
+impl Layer for Ntm {
+    fn trace(&self, input: Tensor<3>, state: Option<Self::State>) -> (MapPairs, Self::State) {
+        let trace = self.forward_traced(input, state);
+        let [adds, writes, reads, looks] = [
+            ("adds", "number", trace.adds),
+            ("write weightings", "location", trace.write_weights),
+            ("reads", "number", trace.reads),
+            ("read weightings", "location", trace.read_weights),
+        ]
+        .map(|(title, rows, steps)| of_heads(title, rows, steps));
+        let mut maps = pairs(adds, reads);
+        maps.extend(pairs(writes, looks));
+        (maps, trace.state)
+    }
+}
