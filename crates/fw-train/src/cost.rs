@@ -32,6 +32,65 @@ pub struct Case {
     pub batch_size: usize,
 }
 
+/// What a report measures: models of one width on sequences of several lengths, and of several widths on sequences of one length.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sweeps {
+    /// Of one width.
+    pub by_length: Vec<Case>,
+    /// Of one length.
+    pub by_size: Vec<Case>,
+}
+
+impl Sweeps {
+    /// The lengths are measured at the first width, and the widths at the first length of at least 128, or else at the first. All are sorted, and none comes
+    /// twice.
+    ///
+    /// # Errors
+    /// If there is no width or no length, or a case cannot be measured.
+    pub fn new(
+        models: &[String],
+        widths: &[usize],
+        lengths: &[usize],
+        batch_size: usize,
+    ) -> Result<Self, Error> {
+        let (Some(&width), Some(&first)) = (widths.first(), lengths.first()) else {
+            return Err(Error::usage("--widths and --lengths need a number each"));
+        };
+        let length = lengths.iter().copied().find(|&length| length >= 128);
+        let length = length.unwrap_or(first);
+        let of_all = |sizes: &[[usize; 2]]| {
+            let models = sorted(models).into_iter();
+            let cases = models.flat_map(|model| {
+                let sizes = sizes.iter();
+                let case = move |&[width, length]: &[usize; 2]| Case {
+                    model: model.clone(),
+                    width,
+                    length,
+                    batch_size,
+                };
+                sizes.map(case).collect::<Vec<Case>>()
+            });
+            cases.collect::<Vec<Case>>()
+        };
+        let lengths: Vec<_> = sorted(lengths).into_iter().map(|of| [width, of]).collect();
+        let widths: Vec<_> = sorted(widths).into_iter().map(|of| [of, length]).collect();
+        let sweeps = Sweeps {
+            by_length: of_all(&lengths),
+            by_size: of_all(&widths),
+        };
+        let cases = sweeps.by_length.iter().chain(&sweeps.by_size);
+        cases.clone().try_for_each(Case::validate)?;
+        Ok(sweeps)
+    }
+}
+
+fn sorted<T: Clone + Ord>(all: &[T]) -> Vec<T> {
+    let mut all = all.to_vec();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
 /// What it costs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
@@ -240,6 +299,29 @@ mod tests {
         // A constant is left behind in the lower half.
         assert!((points(|x| x + 10.0) - 1.0).abs() < 0.1);
         assert_eq!(exponent(&[(1.0, 2.0)]), None);
+    }
+
+    #[test]
+    fn a_sweep_goes_over_sizes_in_order_and_none_comes_twice() {
+        let models = ["lstm", "gru", "lstm"].map(str::to_owned);
+        let sweeps = Sweeps::new(&models, &[16, 8], &[256, 32, 128, 32], 2).expect("sweeps");
+        let told = |cases: &[Case]| -> Vec<String> {
+            let cases = cases.iter();
+            let told = cases.map(|case| format!("{} {} {}", case.model, case.width, case.length));
+            told.collect()
+        };
+        let lengths = [32, 128, 256];
+        let of = |model: &str| lengths.map(|length| format!("{model} 16 {length}"));
+        assert_eq!(told(&sweeps.by_length), [of("gru"), of("lstm")].concat());
+        assert_eq!(
+            told(&sweeps.by_size),
+            ["gru 8 256", "gru 16 256", "lstm 8 256", "lstm 16 256"]
+        );
+        let error = Sweeps::new(&models, &[], &[32], 2).expect_err("no width");
+        assert_eq!(
+            error.to_string(),
+            "--widths and --lengths need a number each"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Files that are there whole or not at all.
 
 use std::fs::File;
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -14,11 +14,12 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> Result<(), Error> {
 }
 
 /// Writes a file that is not there yet; one that is stays as it is, and is an error.
+#[cfg(feature = "cli")]
 pub fn write_new(path: &Path, content: &[u8]) -> Result<(), Error> {
     let file = written(path, content).map_err(Error::file("write", path))?;
     match file.persist_noclobber(path) {
         Ok(_) => sync_folder(parent(path)).map_err(Error::file("write", path)),
-        Err(failed) if failed.error.kind() == ErrorKind::AlreadyExists => {
+        Err(failed) if failed.error.kind() == std::io::ErrorKind::AlreadyExists => {
             Err(Error::usage(format!(
                 "{} exists; nothing was overwritten. Choose another --out",
                 path.display()

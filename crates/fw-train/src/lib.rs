@@ -11,7 +11,7 @@
 //! | [`compare`] | many trainings at once |
 //! | [`cost`] | time and memory of a forward and a backward pass |
 //! | [`report`] | figures, and a report of many runs |
-//! | [`cli`] | what was typed |
+//! | `cli` | what was typed: with the feature `cli`, which is on unless default features are left out |
 #![deny(missing_docs)]
 
 /// Prints a line on standard error, whose reader may have gone: what is only told must not end what is done.
@@ -22,6 +22,8 @@ macro_rules! tell {
     }};
 }
 
+mod bars;
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod compare;
 pub mod cost;
@@ -42,7 +44,8 @@ pub use experiment::Experiment;
 pub use settings::Change;
 
 /// Which checkpoint of a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum CheckpointChoice {
     /// The one that did best on the validation split: lowest error where classes are answered, else lowest loss.
     #[default]

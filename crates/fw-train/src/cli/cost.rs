@@ -7,7 +7,7 @@ use clap::Args;
 use crate::Error;
 use crate::cli::output;
 use crate::cli::signals::end_with_input;
-use crate::cost::Case;
+use crate::cost::{Case, Sweeps};
 use crate::device::DeviceName;
 use crate::plain::{from_json, to_json};
 use crate::report::CostReport;
@@ -64,43 +64,9 @@ impl CostArgs {
             return output::line(format_args!("{json}"));
         }
         device.open()?;
-        let (Some(&width), Some(&first)) = (self.widths.first(), self.lengths.first()) else {
-            return Err(Error::usage("--widths and --lengths need a number each"));
-        };
-        let length = self.lengths.iter().copied().find(|&length| length >= 128);
-        let length = length.unwrap_or(first);
-        let sorted = |numbers: &[usize]| {
-            let mut numbers = numbers.to_vec();
-            numbers.sort_unstable();
-            numbers.dedup();
-            numbers
-        };
-        let (lengths, widths) = (sorted(&self.lengths), sorted(&self.widths));
-        let mut models = self.models.clone();
-        models.sort_unstable();
-        models.dedup();
-        let case = |model: &String, width, length| Case {
-            model: model.clone(),
-            width,
-            length,
-            batch_size: usize::from(self.batch_size),
-        };
-        let cases = |of: &dyn Fn(&String) -> Vec<Case>| -> Vec<Case> {
-            models.iter().flat_map(of).collect()
-        };
-        let by_length = cases(&|model| {
-            let lengths = lengths.iter();
-            lengths.map(|&length| case(model, width, length)).collect()
-        });
-        let by_size = cases(&|model| {
-            let widths = widths.iter();
-            widths.map(|&width| case(model, width, length)).collect()
-        });
         // What is refused is refused before minutes are spent.
-        by_length
-            .iter()
-            .chain(&by_size)
-            .try_for_each(Case::validate)?;
+        let batch_size = usize::from(self.batch_size);
+        let sweeps = Sweeps::new(&self.models, &self.widths, &self.lengths, batch_size)?;
         let program = std::env::current_exe();
         let program = program.map_err(Error::file("find", "this program".as_ref()))?;
         let mut n_failed = 0;
@@ -127,7 +93,7 @@ impl CostArgs {
             }
             costs
         };
-        let (by_length, by_size) = (measured(&by_length), measured(&by_size));
+        let (by_length, by_size) = (measured(&sweeps.by_length), measured(&sweeps.by_size));
         let report = CostReport {
             by_length: &by_length,
             by_size: &by_size,

@@ -68,7 +68,9 @@ enum Command {
         after_help = "Examples:\n  fw-train export runs/default-seed0 --out retrieval.safetensors\n  fw-train export runs/lstm-seed0 --out lstm.safetensors --for pytorch"
     )]
     Export(export::ExportArgs),
-    #[command(after_help = "Examples:\n  fw-train list")]
+    #[command(
+        after_help = "Examples:\n  fw-train list\n  fw-train list fast-weights\n  fw-train list copy-memory"
+    )]
     List(list::ListArgs),
     #[command(
         after_help = "Examples:\n  fw-train data associative-retrieval --split test -n 1000 --out test.jsonl\n  fw-train data copy -n 100 --out copy.safetensors --set task.length=10"

@@ -1,11 +1,9 @@
 //! What a person sees while many models train.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-
+use crate::bars::{Bar, Bars, in_words};
 use crate::compare::{Plan, PlannedRun, RunState};
 
 /// How often bars are drawn, and plain lines written.
@@ -23,30 +21,21 @@ pub(super) struct Display {
     last_shown: Instant,
 }
 
-struct Bars {
-    all: MultiProgress,
-    total: ProgressBar,
-    of_jobs: Vec<ProgressBar>,
-}
-
 impl Display {
     pub fn new(plan: &Plan, jobs: usize) -> Self {
         let finished = plan.count(RunState::Finished);
-        let bars = std::io::stderr().is_terminal().then(|| {
-            let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
-            let bar = |template: &str, length: usize| {
-                let bar = all.add(ProgressBar::new(length as u64));
-                bar.set_style(ProgressStyle::with_template(template).expect("a valid template"));
-                bar
-            };
-            Bars {
-                total: bar("{bar:24} {pos}/{len} runs  {msg}", plan.runs.len()),
-                of_jobs: (0..jobs)
-                    .map(|_| bar("  {bar:22} {pos}/{len} updates  {msg}", 1))
-                    .collect(),
-                all,
-            }
-        });
+        // That of all runs, then those of the runs that are training.
+        let mut bars = vec![Bar {
+            template: "{bar:24} {pos}/{len} runs  {msg}",
+            length: plan.runs.len(),
+            position: finished,
+        }];
+        bars.extend((0..jobs).map(|_| Bar {
+            template: "  {bar:22} {pos}/{len} updates  {msg}",
+            length: 1,
+            position: 0,
+        }));
+        let bars = Bars::on_terminal(&bars);
         Display {
             bars,
             n_runs: plan.runs.len(),
@@ -69,8 +58,7 @@ impl Display {
             ),
         };
         match &self.bars {
-            // A bar that cannot be drawn is no reason to stop.
-            Some(bars) => drop(bars.all.println(text)),
+            Some(bars) => bars.println(&text),
             None => tell!("{text}"),
         }
     }
@@ -79,7 +67,7 @@ impl Display {
     pub fn stopping(&self) {
         let text = "stopping after the next records; Ctrl-C again stops at once";
         match &self.bars {
-            Some(bars) => drop(bars.all.println(text)),
+            Some(bars) => bars.println(text),
             None => tell!("{text}"),
         }
     }
@@ -103,24 +91,18 @@ impl Display {
             self.rates.insert(run.name.clone(), *rate);
         }
         let left = self.time_left(&running, waiting);
-        let left = left.map_or(String::new(), |left| {
-            format!("{} left", HumanDuration(left))
-        });
+        let left = left.map_or(String::new(), |left| format!("{} left", in_words(left)));
         match &self.bars {
             Some(bars) => {
-                bars.total.set_position(self.n_ended as u64);
-                bars.total.set_message(left);
-                for (index, bar) in bars.of_jobs.iter().enumerate() {
+                bars.set(0, self.n_ended, left);
+                for index in 0..self.jobs {
                     match running.get(index) {
                         Some((run, step, rate)) => {
-                            bar.set_length(run.steps as u64);
-                            bar.set_position(*step as u64);
-                            bar.set_message(format!("{} seed {}  {rate:.0}/s", run.name, run.seed));
+                            let message = format!("{} seed {}  {rate:.0}/s", run.name, run.seed);
+                            bars.set_length(1 + index, run.steps);
+                            bars.set(1 + index, *step, message);
                         }
-                        None => {
-                            bar.set_position(0);
-                            bar.set_message("idle");
-                        }
+                        None => bars.set(1 + index, 0, "idle".to_owned()),
                     }
                 }
             }
@@ -141,7 +123,7 @@ impl Display {
 
     pub fn finish(&self) {
         if let Some(bars) = &self.bars {
-            drop(bars.all.clear());
+            bars.clear();
         }
     }
 

@@ -40,13 +40,26 @@ fn fields_with(schema: Json, defaults: Table) -> Vec<Field> {
         .into_iter()
         .flatten()
         .map(|(name, schema)| Field {
-            default: defaults.get(&name).cloned(),
+            default: defaults
+                .get(&name)
+                .map(|default| as_written(&schema, default)),
             values: values(&schema),
             meaning: meaning(&schema),
             name,
             schema,
         });
     fields.collect()
+}
+
+/// A number of single precision as it was written: 0.9, not 0.8999999761581421.
+fn as_written(schema: &Json, value: &Value) -> Value {
+    match value {
+        Value::Float(number) if schema["format"] == "float" => {
+            let written = (*number as f32).to_string();
+            written.parse().map_or(value.clone(), Value::Float)
+        }
+        _ => value.clone(),
+    }
 }
 
 /// A type's schema, with every part where it is used.
@@ -148,7 +161,7 @@ fn meaning(schema: &Json) -> String {
         plain.push_str(&rest[..start]);
         rest = &rest[start + 1..];
         let Some(end) = rest.find("`]") else { break };
-        plain.push_str(&rest[..=end]);
+        plain.push_str(&of_code(&rest[1..end]));
         rest = &rest[end + 2..];
         if rest.starts_with('(') {
             rest = rest.split_once(')').map_or("", |(_, after)| after);
@@ -156,6 +169,23 @@ fn meaning(schema: &Json) -> String {
     }
     plain.push_str(rest);
     plain
+}
+
+/// What is code, in quotes; a variant of a choice as settings have it: `MemoryForm::Auto` is `"auto"`.
+fn of_code(code: &str) -> String {
+    let is_name = |name: &str| name.starts_with(char::is_uppercase);
+    let variant = code.rsplit_once("::");
+    let Some((_, variant)) = variant.filter(|(of, variant)| is_name(of) && is_name(variant)) else {
+        return format!("`{code}`");
+    };
+    let mut name = String::new();
+    for letter in variant.chars() {
+        if letter.is_uppercase() && !name.is_empty() {
+            name.push('-');
+        }
+        name.extend(letter.to_lowercase());
+    }
+    format!("{name:?}")
 }
 
 /// A whole number where a number is asked for is that number.
@@ -193,12 +223,7 @@ pub(crate) mod tests {
     /// How documentation may write a value.
     fn spellings(value: &Value) -> Vec<String> {
         match value {
-            Value::String(name) => vec![
-                name.clone(),
-                format!("{value}"),
-                // As the variant is called in Rust.
-                name.split('-').collect(),
-            ],
+            Value::String(name) => vec![name.clone()],
             Value::Integer(number) => {
                 let digits = number.to_string();
                 let mut grouped = String::new();
@@ -230,12 +255,8 @@ pub(crate) mod tests {
         let told = field.meaning.split_once("Default ");
         match (&field.default, told) {
             (Some(default), Some((_, told))) => {
-                let told = told.trim_start_matches('`').to_lowercase();
-                let name = told.split_once("::").map_or("", |(_, variant)| variant);
-                let is_told = |spelling: String| {
-                    let spelling = spelling.to_lowercase();
-                    told.starts_with(&spelling) || name.starts_with(&spelling)
-                };
+                let told = told.trim_start_matches(['`', '"']);
+                let is_told = |spelling: String| told.starts_with(&spelling);
                 if !spellings(default).into_iter().any(is_told) {
                     return Some(format!("the default is {default}"));
                 }
@@ -293,7 +314,7 @@ pub(crate) mod tests {
         for (kind, _) in OptimizerKind::KINDS {
             check(kind, &OptimizerKind::fields(kind).expect("a kind"));
         }
-        check("training", &fields(&TrainingConfig::default()));
+        check("training", &TrainingConfig::fields());
         assert!(n_fields > 150, "{n_fields}");
         assert!(faults.is_empty(), "{}", faults.join("\n"));
     }
@@ -302,8 +323,8 @@ pub(crate) mod tests {
     fn documentation_becomes_plain_text() {
         let text = |description: &str| meaning(&serde_json::json!({ "description": description }));
         assert_eq!(
-            text("How. Default [`Path::Auto`]: see\n[`new`](Self::new), in [0, 1]."),
-            "How. Default `Path::Auto`: see `new`, in [0, 1]."
+            text("How. Default [`Path::ForAll`]: see\n[`new`](Self::new), in [0, 1]."),
+            "How. Default \"for-all\": see `new`, in [0, 1]."
         );
     }
 }

@@ -48,7 +48,8 @@ pub use text::{CharacterLanguage, Symbols};
 pub use transduction::{Transduction, Transform};
 
 /// Which part of a task's data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum Split {
     /// What the model learns from.
@@ -216,7 +217,10 @@ impl dyn Task + '_ {
     }
 
     /// `number` indices of a split from `first` on.
-    pub(crate) fn range(
+    ///
+    /// # Errors
+    /// If the split has fewer samples.
+    pub fn range(
         &self,
         split: Split,
         first: u64,

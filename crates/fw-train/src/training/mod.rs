@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::error::require;
-use crate::settings::Section;
+use crate::settings::{Field, Section, fields};
 
 pub use begin::{Resume, resume, resume_with, train, train_from, train_layer};
 pub use checkpoint::{Best, Checkpoint, Progress};
@@ -48,6 +48,7 @@ pub use optimizer::{
 };
 pub use record::{Environment, Record, RecordSplit, RunResult, SliceResult};
 pub use run_folder::RunFolder;
+#[cfg(feature = "cli")]
 pub(crate) use run_folder::without_tests;
 pub use samples::{KeptMap, KeptSample};
 pub(crate) use stop::is_stop_asked_for;
@@ -215,6 +216,11 @@ impl Default for TrainingConfig {
 }
 
 impl TrainingConfig {
+    /// The fields, each with its default.
+    pub fn fields() -> Vec<Field> {
+        fields(&TrainingConfig::default())
+    }
+
     /// The seed of the start values after so many restarts.
     fn seed_of_start(&self, restarts: usize) -> u64 {
         /// Odd and far from regular: seeds near each other stay apart.

@@ -1,10 +1,8 @@
 //! What a person sees while a model trains.
 
-use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
-
+use crate::bars::{Bar, Bars, in_words};
 use crate::experiment::Experiment;
 use crate::tasks::Format;
 use crate::training::checkpoint::{Best, Progress};
@@ -16,7 +14,7 @@ const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A progress bar on a terminal, plain lines elsewhere; both on standard error.
 pub struct ProgressDisplay {
-    bar: Option<ProgressBar>,
+    bar: Option<Bars>,
     steps: usize,
     batch_size: usize,
     first_step: usize,
@@ -30,15 +28,11 @@ pub struct ProgressDisplay {
 impl ProgressDisplay {
     pub fn new(progress: &Progress, config: &TrainingConfig, format: Format) -> Self {
         let (steps, batch_size) = (config.steps, config.batch_size);
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let bar =
-                ProgressBar::with_draw_target(Some(steps as u64), ProgressDrawTarget::stderr());
-            let template = "{bar:24} {pos}/{len} steps  {per_sec}  {msg}  {eta} left";
-            bar.set_style(ProgressStyle::with_template(template).expect("a valid template"));
-            bar.set_position(progress.step as u64);
-            bar.reset_eta();
-            bar
-        });
+        let bar = Bars::on_terminal(&[Bar {
+            template: "{bar:24} {pos}/{len} steps  {per_sec}  {msg}  {eta} left",
+            length: steps,
+            position: progress.step,
+        }]);
         ProgressDisplay {
             bar,
             steps,
@@ -55,10 +49,7 @@ impl ProgressDisplay {
     /// After a training record.
     pub fn trained(&mut self, step: usize, train: (f64, f64)) {
         match &self.bar {
-            Some(bar) => {
-                bar.set_position(step as u64);
-                bar.set_message(self.summary(train));
-            }
+            Some(bar) => bar.set(0, step, self.summary(train)),
             None if self.last_line.elapsed() >= LINE_INTERVAL => self.line(step, train),
             None => {}
         }
@@ -68,7 +59,7 @@ impl ProgressDisplay {
     pub fn evaluated(&mut self, progress: &Progress, evaluation: Evaluation, train: (f64, f64)) {
         self.best = progress.best;
         match &self.bar {
-            Some(bar) => bar.set_message(self.summary(train)),
+            Some(bar) => bar.set(0, progress.step, self.summary(train)),
             None => {
                 self.line(progress.step, train);
                 tell!("  validation: {}", evaluation.in_words(self.format));
@@ -152,7 +143,7 @@ impl ProgressDisplay {
 
     pub fn finish(&self) {
         if let Some(bar) = &self.bar {
-            bar.abandon();
+            bar.leave();
         }
     }
 
@@ -180,7 +171,7 @@ impl ProgressDisplay {
             self.steps,
             loss_number(loss),
             100.0 * error,
-            HumanDuration(left)
+            in_words(left)
         );
     }
 }

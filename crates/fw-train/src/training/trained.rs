@@ -156,7 +156,10 @@ impl Trained {
     }
 
     /// The experiment as TOML.
-    pub(crate) fn document(&self) -> Result<Table, Error> {
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn document(&self) -> Result<Table, Error> {
         match self {
             Trained::Run(run) => run.document(),
             Trained::File(file) => Ok(file.document.clone()),
@@ -164,7 +167,7 @@ impl Trained {
     }
 
     /// What is said where other files were read now than in training.
-    pub(crate) fn other_data(&self, read: &[DataFile]) -> Option<String> {
+    pub fn other_data(&self, read: &[DataFile]) -> Option<String> {
         match self {
             Trained::Run(run) => run.other_data(read),
             Trained::File(file) => {
@@ -175,7 +178,7 @@ impl Trained {
     }
 
     /// What has to be said of it before it is used: that a newer version has written it.
-    pub(crate) fn note(&self) -> Option<String> {
+    pub fn note(&self) -> Option<String> {
         match self {
             Trained::Run(_) => None,
             Trained::File(file) if file.by_newer.is_empty() => None,

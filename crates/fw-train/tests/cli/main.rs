@@ -8,6 +8,7 @@ mod delta_net;
 mod export;
 mod further;
 mod goals;
+mod list;
 mod machines;
 mod recall;
 #[cfg(unix)]
