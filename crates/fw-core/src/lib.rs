@@ -27,6 +27,8 @@
 //! | [`Elman`], [`Lstm`], [`Gru`] | recurrent nets without such a memory: baselines, plain or layer-normalised |
 //! | [`Stack`] | layers upon each other |
 //! | [`Bidirectional`], [`LearnedStart`] | a layer in both directions; one whose first state is learned |
+//! | [`EncoderDecoder`] | a net that reads a source, and one that says the target, with attention or without (Luong et al. 2015) |
+//! | [`AnyLayer`] | a layer of any type as one type: chosen while the program runs, read from a configuration or a file |
 //! | [`Checkpointed`] | a layer that keeps a state now and then for the backward pass, and computes the steps between once more |
 //!
 //! Each is made from its configuration (`FastWeightsConfig::new(d_input, d_hidden).init(&device)`) and
@@ -41,7 +43,8 @@
 //! sequences of [`FastWeights`], of the memories of a [`DeltaNet`], of an [`Ntm`], of [`Lstm`], [`Gru`] and [`Elman`] without layer normalisation, and of [`Sab`] over these
 //! three), `ndarray` (CPU, deprecated by Burn), `wgpu` and `cuda` (GPUs, with kernels for the same but a [`DeltaNet`]). [`ExecutionPath`] forces the composed form or
 //! the fused one of fast weights, of a DeltaNet, of a Turing machine and of [`Sab`]; the bare cells are fused wherever there is a kernel. Autodiff is a
-//! property of the device: `Device::flex().autodiff()`.
+//! property of the device: `Device::flex().autodiff()`. `weights` reads and writes files of weights; `schema` gives the configurations as JSON schemas, each field with its
+//! type and its documentation.
 //!
 //! # What to know of Burn 0.22.1
 //!

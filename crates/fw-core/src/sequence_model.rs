@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 use crate::error::{require, require_size};
 use crate::ops::project_linear;
 use crate::{
-    AnyLayer, AssociativeLstmConfig, ConfigError, DeltaNetConfig, ElmanConfig,
-    EncoderDecoderConfig, FastWeightsConfig, GruConfig, LstmConfig, NtmConfig, Recurrent,
-    SabConfig, Stack,
+    AnyLayer, AssociativeLstm, AssociativeLstmConfig, ConfigError, DeltaNet, DeltaNetConfig, Elman,
+    ElmanConfig, EncoderDecoder, EncoderDecoderConfig, FastWeights, FastWeightsConfig, Gru,
+    GruConfig, Lstm, LstmConfig, Ntm, NtmConfig, Recurrent, RecurrentCell, Sab, SabConfig, Stack,
 };
 
 /// Configuration of a [`SequenceModel`] whose layer is one of this crate: what is written into files.
@@ -292,26 +292,7 @@ impl SequenceModelConfig {
 impl LayerConfig {
     /// Width of what the layer reads; 0 of no layers.
     fn d_input(&self) -> usize {
-        match self {
-            LayerConfig::FastWeights(config) => config.d_input,
-            LayerConfig::DeltaNet(configs) => configs.first().map_or(0, |config| config.d_input),
-            LayerConfig::Elman(config) => config.d_input,
-            LayerConfig::Lstm(configs) => configs.first().map_or(0, |config| config.d_input),
-            LayerConfig::Gru(config) => config.d_input,
-            LayerConfig::AssociativeLstm(config) => config.d_input,
-            LayerConfig::Ntm(config) => config.d_input,
-            LayerConfig::Sab { cell, .. } => match cell {
-                CellConfig::Elman(config) => config.d_input,
-                CellConfig::Lstm(config) => config.d_input,
-                CellConfig::Gru(config) => config.d_input,
-                CellConfig::FastWeights(config) => config.d_input,
-            },
-            LayerConfig::EncoderDecoder { net, .. } => match net {
-                NetConfig::Lstm(config) => config.d_input,
-                NetConfig::Ntm(config) => config.d_input,
-                NetConfig::DeltaNet(configs) => configs.first().map_or(0, |config| config.d_input),
-            },
-        }
+        self.with(|config| config.width_of_input())
     }
 
     /// Checks every field of the configuration.
@@ -319,32 +300,7 @@ impl LayerConfig {
     /// # Errors
     /// If one breaks a rule.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        match self {
-            LayerConfig::FastWeights(config) => config.validate(),
-            LayerConfig::DeltaNet(configs) => all(configs, DeltaNetConfig::validate),
-            LayerConfig::Elman(config) => config.validate(),
-            LayerConfig::Lstm(configs) => all(configs, LstmConfig::validate),
-            LayerConfig::Gru(config) => config.validate(),
-            LayerConfig::AssociativeLstm(config) => config.validate(),
-            LayerConfig::Ntm(config) => config.validate(),
-            LayerConfig::Sab { sab, cell } => {
-                sab.validate()?;
-                match cell {
-                    CellConfig::Elman(config) => config.validate(),
-                    CellConfig::Lstm(config) => config.validate(),
-                    CellConfig::Gru(config) => config.validate(),
-                    CellConfig::FastWeights(config) => config.validate(),
-                }
-            }
-            LayerConfig::EncoderDecoder { around, net } => {
-                around.validate()?;
-                match net {
-                    NetConfig::Lstm(config) => config.validate(),
-                    NetConfig::Ntm(config) => config.validate(),
-                    NetConfig::DeltaNet(configs) => all(configs, DeltaNetConfig::validate),
-                }
-            }
-        }
+        self.with(|config| config.check())
     }
 
     /// The layer, with fresh parameters on `device`.
@@ -363,32 +319,48 @@ impl LayerConfig {
     /// # Errors
     /// If the configuration breaks a rule.
     pub fn init(&self, device: &Device) -> Result<AnyLayer, ConfigError> {
-        Ok(match self {
-            LayerConfig::FastWeights(config) => any(config.try_init(device)?),
-            LayerConfig::DeltaNet(configs) => {
-                any(stack(configs, |config| config.try_init(device))?)
-            }
-            LayerConfig::Elman(config) => any(config.try_init(device)?),
-            LayerConfig::Lstm(configs) => any(stack(configs, |config| config.try_init(device))?),
-            LayerConfig::Gru(config) => any(config.try_init(device)?),
-            LayerConfig::AssociativeLstm(config) => any(config.try_init(device)?),
-            LayerConfig::Ntm(config) => any(config.try_init(device)?),
+        self.with(|config| config.any_layer(device))
+    }
+
+    /// Does something with the configuration, whichever it is.
+    fn with<T>(&self, what: impl FnOnce(&dyn AnyConfig) -> T) -> T {
+        match self {
+            LayerConfig::FastWeights(config) => what(config),
+            LayerConfig::DeltaNet(configs) => what(configs),
+            LayerConfig::Elman(config) => what(config),
+            LayerConfig::Lstm(configs) => what(configs),
+            LayerConfig::Gru(config) => what(config),
+            LayerConfig::AssociativeLstm(config) => what(config),
+            LayerConfig::Ntm(config) => what(config),
             LayerConfig::Sab { sab, cell } => match cell {
-                CellConfig::Elman(cell) => any(sab.try_init(cell.try_init(device)?, device)?),
-                CellConfig::Lstm(cell) => any(sab.try_init(cell.try_init(device)?, device)?),
-                CellConfig::Gru(cell) => any(sab.try_init(cell.try_init(device)?, device)?),
-                CellConfig::FastWeights(cell) => any(sab.try_init(cell.try_init(device)?, device)?),
+                CellConfig::Elman(cell) => what(&Wrapped(sab, cell)),
+                CellConfig::Lstm(cell) => what(&Wrapped(sab, cell)),
+                CellConfig::Gru(cell) => what(&Wrapped(sab, cell)),
+                CellConfig::FastWeights(cell) => what(&Wrapped(sab, cell)),
             },
             LayerConfig::EncoderDecoder { around, net } => match net {
-                NetConfig::Lstm(net) => twice(around, || net.try_init(device), device)?,
-                NetConfig::Ntm(net) => twice(around, || net.try_init(device), device)?,
-                NetConfig::DeltaNet(nets) => {
-                    let net = || stack(nets, |config| config.try_init(device));
-                    twice(around, net, device)?
-                }
+                NetConfig::Lstm(net) => what(&Twice(around, net)),
+                NetConfig::Ntm(net) => what(&Twice(around, net)),
+                NetConfig::DeltaNet(nets) => what(&Twice(around, nets)),
             },
-        })
+        }
     }
+}
+
+/// A configuration of a layer of any type.
+trait AnyConfig {
+    fn width_of_input(&self) -> usize;
+    fn check(&self) -> Result<(), ConfigError>;
+    fn any_layer(&self, device: &Device) -> Result<AnyLayer, ConfigError>;
+}
+
+/// A configuration of a layer.
+trait Config {
+    type Layer: Recurrent<State: 'static> + OfFiles + 'static;
+
+    fn d_input(&self) -> usize;
+    fn validate(&self) -> Result<(), ConfigError>;
+    fn layer(&self, device: &Device) -> Result<Self::Layer, ConfigError>;
 }
 
 #[cfg(feature = "weights")]
@@ -399,34 +371,111 @@ trait OfFiles {}
 #[cfg(not(feature = "weights"))]
 impl<R: Recurrent> OfFiles for R {}
 
-fn any<R: Recurrent<State: 'static> + OfFiles + 'static>(layer: R) -> AnyLayer {
-    #[cfg(feature = "weights")]
-    return AnyLayer::portable(layer);
-    #[cfg(not(feature = "weights"))]
-    AnyLayer::new(layer)
+impl<C: Config> AnyConfig for C {
+    fn width_of_input(&self) -> usize {
+        self.d_input()
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        self.validate()
+    }
+
+    fn any_layer(&self, device: &Device) -> Result<AnyLayer, ConfigError> {
+        let layer = self.layer(device)?;
+        #[cfg(feature = "weights")]
+        return Ok(AnyLayer::portable(layer));
+        #[cfg(not(feature = "weights"))]
+        Ok(AnyLayer::new(layer))
+    }
 }
 
-/// Checks layers that stand upon each other.
-fn all<C>(
-    configs: &[C],
-    validate: impl Fn(&C) -> Result<(), ConfigError>,
-) -> Result<(), ConfigError> {
-    configs.iter().try_for_each(validate)
+macro_rules! configs {
+    ($($config:ty => $layer:ty;)*) => {$(
+        impl Config for $config {
+            type Layer = $layer;
+
+            fn d_input(&self) -> usize {
+                self.d_input
+            }
+
+            fn validate(&self) -> Result<(), ConfigError> {
+                <$config>::validate(self)
+            }
+
+            fn layer(&self, device: &Device) -> Result<$layer, ConfigError> {
+                self.try_init(device)
+            }
+        }
+    )*};
 }
 
-fn stack<C, R: Recurrent>(
-    configs: &[C],
-    init: impl Fn(&C) -> Result<R, ConfigError>,
-) -> Result<Stack<R>, ConfigError> {
-    Stack::try_new(configs.iter().map(init).collect::<Result<_, _>>()?)
+configs! {
+    FastWeightsConfig => FastWeights;
+    DeltaNetConfig => DeltaNet;
+    ElmanConfig => Elman;
+    LstmConfig => Lstm;
+    GruConfig => Gru;
+    AssociativeLstmConfig => AssociativeLstm;
+    NtmConfig => Ntm;
 }
 
-fn twice<R: Recurrent<State: 'static> + OfFiles + 'static>(
-    around: &EncoderDecoderConfig,
-    net: impl Fn() -> Result<R, ConfigError>,
-    device: &Device,
-) -> Result<AnyLayer, ConfigError> {
-    around.try_init(net()?, net()?, device).map(any)
+/// Layers upon each other.
+impl<C: Config> Config for Vec<C> {
+    type Layer = Stack<C::Layer>;
+
+    fn d_input(&self) -> usize {
+        self.first().map_or(0, Config::d_input)
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.iter().try_for_each(Config::validate)
+    }
+
+    fn layer(&self, device: &Device) -> Result<Self::Layer, ConfigError> {
+        let layers = self.iter().map(|config| config.layer(device));
+        Stack::try_new(layers.collect::<Result<_, _>>()?)
+    }
+}
+
+/// A cell and what wraps it.
+struct Wrapped<'a, C>(&'a SabConfig, &'a C);
+
+impl<C: Config<Layer: RecurrentCell>> Config for Wrapped<'_, C> {
+    type Layer = Sab<C::Layer>;
+
+    fn d_input(&self) -> usize {
+        self.1.d_input()
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.0.validate()?;
+        self.1.validate()
+    }
+
+    fn layer(&self, device: &Device) -> Result<Self::Layer, ConfigError> {
+        self.0.try_init(self.1.layer(device)?, device)
+    }
+}
+
+/// Two nets and what stands around them.
+struct Twice<'a, C>(&'a EncoderDecoderConfig, &'a C);
+
+impl<C: Config> Config for Twice<'_, C> {
+    type Layer = EncoderDecoder<C::Layer>;
+
+    fn d_input(&self) -> usize {
+        self.1.d_input()
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.0.validate()?;
+        self.1.validate()
+    }
+
+    fn layer(&self, device: &Device) -> Result<Self::Layer, ConfigError> {
+        let [encoder, decoder] = [self.1.layer(device)?, self.1.layer(device)?];
+        self.0.try_init(encoder, decoder, device)
+    }
 }
 
 impl<R: Recurrent> SequenceModel<R> {

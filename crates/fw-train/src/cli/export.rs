@@ -13,7 +13,7 @@ use crate::{CheckpointChoice, Error};
 /// Write a trained net to a file that other programs can read.
 ///
 /// The file is safetensors: the weights, and in its metadata the configuration of the net, the experiment, versions and digests. `train --from FILE`, `test FILE`,
-/// `sample FILE` and `plot FILE` take it like a run's folder; a Rust program makes the net of it with fw-core alone (all kinds but encoder-decoder); with --for pytorch its names and orders are
+/// `sample FILE` and `plot FILE` take it like a run's folder; a Rust program makes the net of it with fw-core alone; with --for pytorch its names and orders are
 /// those of PyTorch, for load_state_dict(strict=True).
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {

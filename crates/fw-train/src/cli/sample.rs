@@ -8,7 +8,7 @@ use crate::Error;
 use crate::cli::loaded::ModelArgs;
 use crate::cli::output;
 use crate::models::{Model, likeliest};
-use crate::tasks::{Answer, AnswerFormat, Input, NUMBER_TOLERANCE, Split, StepClass, Task};
+use crate::tasks::{AnswerFormat, Input, NUMBER_TOLERANCE, Split, StepClass, Task};
 
 /// Show samples with the model's answer and how sure it is.
 #[derive(Debug, Args)]
@@ -78,9 +78,7 @@ impl Show<'_> {
         let mut right = 0;
         for (index, answer) in self.indices.clone().zip(answers) {
             let sample = self.task.sample(self.split, index);
-            let Answer::Class(class) = sample.answer else {
-                unreachable!("samples are of their task's format");
-            };
+            let class = sample.class();
             let (answer, confidence) = likeliest(&answer[0]);
             let is_right = answer == class;
             right += usize::from(is_right);
@@ -105,10 +103,7 @@ impl Show<'_> {
         let (mut right, mut counted) = (0, 0);
         for (index, answers) in self.indices.clone().zip(answers) {
             let sample = self.task.sample(self.split, index);
-            let (Input::Tokens(tokens), Answer::Classes(steps)) = (&sample.input, &sample.answer)
-            else {
-                unreachable!("a task with a class at each step reads tokens");
-            };
+            let (tokens, steps) = (sample.tokens(), sample.classes());
             let said: Vec<u32> = answers.iter().map(|row| likeliest(row).0).collect();
             let counts = steps.iter().zip(&said);
             let counts =
@@ -146,9 +141,7 @@ impl Show<'_> {
         let mut within = 0;
         for (index, answer) in self.indices.clone().zip(answers) {
             let sample = self.task.sample(self.split, index);
-            let Answer::Number(target) = sample.answer else {
-                unreachable!("samples are of their task's format");
-            };
+            let target = sample.number();
             let answer = answer[0][0];
             let off = (answer - target).abs();
             within += usize::from(f64::from(off) <= NUMBER_TOLERANCE);
@@ -168,12 +161,9 @@ impl Show<'_> {
         let mut perfect = 0;
         for (index, answers) in self.indices.clone().zip(all_answers) {
             let sample = self.task.sample(self.split, index);
-            let (Input::Vectors(inputs), Answer::Bits(targets)) = (sample.input, sample.answer)
-            else {
-                unreachable!("samples are of their task's format");
-            };
+            let (inputs, targets) = (sample.vectors(), sample.bits());
             let d_output = answers[0].len();
-            let wrong = wrong_bits(&targets, &answers);
+            let wrong = wrong_bits(targets, &answers);
             perfect += usize::from(wrong == 0);
             output::line(format_args!("sample {index}, {wrong} bits wrong"))?;
             rows("input", inputs[0].len(), |row| {

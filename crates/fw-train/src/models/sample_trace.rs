@@ -4,7 +4,7 @@ use burn::tensor::Device;
 use burn::tensor::activation::{sigmoid, softmax};
 
 use crate::models::{HeatMap, Model, Tracer};
-use crate::tasks::{Answer, AnswerFormat, Input, InputFormat, Split, Task};
+use crate::tasks::{Answer, AnswerFormat, InputFormat, Split, Task};
 
 /// What a model did on one sample.
 #[derive(Clone, Debug)]
@@ -60,15 +60,12 @@ impl SampleTrace {
         };
         let class = |class| one_hot(class, format.d_output());
         SampleTrace {
-            inputs: match (sample.input, format.input) {
-                (Input::Tokens(tokens), InputFormat::Tokens { n_tokens }) => {
-                    let steps = tokens.iter().map(|&token| one_hot(token, n_tokens));
-                    steps.collect()
+            inputs: match format.input {
+                InputFormat::Tokens { n_tokens } => {
+                    let tokens = sample.tokens().iter();
+                    tokens.map(|&token| one_hot(token, n_tokens)).collect()
                 }
-                (Input::Vectors(vectors), _) => vectors,
-                (Input::Tokens(_), InputFormat::Vectors { .. }) => {
-                    unreachable!("samples are of their task's format")
-                }
+                InputFormat::Vectors { .. } => sample.vectors().to_vec(),
             },
             input_rows: match format.input {
                 InputFormat::Tokens { .. } => "token",

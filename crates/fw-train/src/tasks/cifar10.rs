@@ -8,9 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::files::absolute;
 use crate::settings::{Field, Section, fields};
-use crate::tasks::data::{DataFile, Opened, read_once};
-use crate::tasks::images::{Images, Labelled, Reading, read, validate_step, with_compressed};
-use crate::tasks::{Format, Sample, Split, Task};
+use crate::tasks::data::Opened;
+use crate::tasks::images::{ImageTask, Images, Labelled, Reading, read, validate_step};
 
 /// CIFAR-10 (Krizhevsky 2009) read pixel by pixel, row by row from the top left; each pixel is red, green and blue.
 ///
@@ -111,32 +110,21 @@ fn add(path: &Path, images: &mut Labelled) -> Result<(), Error> {
     Ok(())
 }
 
-impl Task for SequentialCifar10 {
-    fn format(&self) -> Format {
-        self.reading.format()
+impl ImageTask for SequentialCifar10 {
+    fn reading(&self) -> &Reading {
+        &self.reading
     }
 
-    fn seq_length(&self) -> usize {
-        self.reading.seq_length()
+    fn images(&self) -> &Opened<Images> {
+        &self.images
     }
 
-    fn open(&self) -> Result<(), Error> {
-        let paths = with_compressed(&paths(&self.folder));
-        let read = || read_once("cifar-10", &paths, || read_images(&self.folder));
-        self.images.open(read).map(drop)
+    fn paths(&self) -> Vec<PathBuf> {
+        paths(&self.folder)
     }
 
-    fn files(&self) -> Vec<DataFile> {
-        let known = self.images.known();
-        known.map_or(Vec::new(), |images| images.files.clone())
-    }
-
-    fn n_samples(&self, split: Split) -> Option<u64> {
-        Some(self.images.get().count(split))
-    }
-
-    fn sample(&self, split: Split, index: u64) -> Sample {
-        self.images.get().sample(&self.reading, split, index)
+    fn read(&self) -> Result<Images, Error> {
+        read_images(&self.folder)
     }
 
     fn seed(&self) -> u64 {
@@ -166,7 +154,7 @@ mod tests {
 
     use super::super::tests::task_from;
     use super::*;
-    use crate::tasks::{Answer, Input};
+    use crate::tasks::{Answer, Input, Split};
 
     #[test]
     fn a_pixel_is_its_three_colours_and_damage_is_named() {

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 
 use crate::Error;
 use crate::error::require;
-use crate::tasks::{Answer, AnswerFormat, DataFile, Format, Input, InputFormat, Sample, Split};
+use crate::tasks::data::{Opened, read_once};
+use crate::tasks::{
+    Answer, AnswerFormat, DataFile, Format, Input, InputFormat, Sample, Split, Task,
+};
 
 /// Images of ten classes, by split.
 #[derive(Debug)]
@@ -107,6 +110,74 @@ impl Images {
     }
 }
 
+/// A task of images that are read pixel by pixel.
+pub(super) trait ImageTask: Send + Sync {
+    /// How an image becomes a sequence.
+    fn reading(&self) -> &Reading;
+
+    /// The images, once they are read.
+    fn images(&self) -> &Opened<Images>;
+
+    /// The files that they are in, each by the name that it has where it is not compressed.
+    fn paths(&self) -> Vec<PathBuf>;
+
+    /// Reads these files.
+    fn read(&self) -> Result<Images, Error>;
+
+    /// The data seed.
+    fn seed(&self) -> u64;
+
+    /// A class as text.
+    fn class_text(&self, class: u32) -> String {
+        class.to_string()
+    }
+}
+
+impl<T: ImageTask> Task for T {
+    fn format(&self) -> Format {
+        self.reading().format()
+    }
+
+    fn seq_length(&self) -> usize {
+        self.reading().seq_length()
+    }
+
+    fn open(&self) -> Result<(), Error> {
+        let paths = self.paths();
+        let both = paths
+            .iter()
+            .flat_map(|path| [path.clone(), path.with_added_extension("gz")]);
+        let both: Vec<PathBuf> = both.collect();
+        let read = || read_once(std::any::type_name::<T>(), &both, || self.read());
+        self.images().open(read).map(drop)
+    }
+
+    fn files(&self) -> Vec<DataFile> {
+        let known = self.images().known();
+        known.map_or(Vec::new(), |images| images.files.clone())
+    }
+
+    fn note(&self) -> Option<&str> {
+        self.images().known()?.note.as_deref()
+    }
+
+    fn n_samples(&self, split: Split) -> Option<u64> {
+        Some(self.images().get().count(split))
+    }
+
+    fn sample(&self, split: Split, index: u64) -> Sample {
+        self.images().get().sample(self.reading(), split, index)
+    }
+
+    fn seed(&self) -> u64 {
+        ImageTask::seed(self)
+    }
+
+    fn class_text(&self, class: u32) -> String {
+        ImageTask::class_text(self, class)
+    }
+}
+
 impl Reading {
     pub fn format(&self) -> Format {
         Format {
@@ -126,14 +197,6 @@ impl Reading {
 pub(super) fn validate_step(field: &str, step: usize, total: usize) -> Result<(), Error> {
     let divides = step >= 1 && total.is_multiple_of(step);
     require(divides, field, step, &format!("divide {total}"))
-}
-
-/// Files, and what they are called when they are compressed.
-pub(super) fn with_compressed(paths: &[PathBuf]) -> Vec<PathBuf> {
-    let both = paths
-        .iter()
-        .map(|path| [path.clone(), path.with_added_extension("gz")]);
-    both.flatten().collect()
 }
 
 /// Whether a file is there, with or without `.gz` behind its name.

@@ -10,12 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::files::absolute;
 use crate::settings::{Field, Section, fields};
-use crate::tasks::data::{DataFile, Opened, read_once};
+use crate::tasks::data::{DataFile, Opened};
 use crate::tasks::generated::below;
-use crate::tasks::images::{
-    Images, Labelled, Reading, is_there, read, validate_step, with_compressed,
-};
-use crate::tasks::{Format, Sample, Split, Task};
+use crate::tasks::images::{ImageTask, Images, Labelled, Reading, is_there, read, validate_step};
 
 /// MNIST (LeCun et al. 1998) read pixel by pixel, row by row from the top left, or in one random order (Le et al. 2015).
 ///
@@ -168,37 +165,22 @@ fn idx(path: &Path, item: &[usize], files: &mut Vec<DataFile>) -> Result<Vec<u8>
     Ok(content[header..].to_vec())
 }
 
-impl Task for PixelMnist {
-    fn format(&self) -> Format {
-        self.reading.format()
+impl ImageTask for PixelMnist {
+    fn reading(&self) -> &Reading {
+        &self.reading
     }
 
-    fn seq_length(&self) -> usize {
-        self.reading.seq_length()
+    fn images(&self) -> &Opened<Images> {
+        &self.images
     }
 
-    fn open(&self) -> Result<(), Error> {
+    fn paths(&self) -> Vec<PathBuf> {
         let paths = ["train", "t10k"].map(|which| paths(&self.folder, which));
-        let paths = with_compressed(paths.as_flattened());
-        let read = || read_once("mnist", &paths, || read_images(&self.folder));
-        self.images.open(read).map(drop)
+        paths.as_flattened().to_vec()
     }
 
-    fn files(&self) -> Vec<DataFile> {
-        let known = self.images.known();
-        known.map_or(Vec::new(), |images| images.files.clone())
-    }
-
-    fn note(&self) -> Option<&str> {
-        self.images.known()?.note.as_deref()
-    }
-
-    fn n_samples(&self, split: Split) -> Option<u64> {
-        Some(self.images.get().count(split))
-    }
-
-    fn sample(&self, split: Split, index: u64) -> Sample {
-        self.images.get().sample(&self.reading, split, index)
+    fn read(&self) -> Result<Images, Error> {
+        read_images(&self.folder)
     }
 
     fn seed(&self) -> u64 {
@@ -212,7 +194,7 @@ mod tests {
 
     use super::super::tests::{repository_data, task_from};
     use super::*;
-    use crate::tasks::{Answer, Input, TaskConfig};
+    use crate::tasks::{Answer, Input, Sample, Split, TaskConfig};
 
     fn sample(config: &TaskConfig, split: Split, index: u64) -> (Vec<Vec<f32>>, u32) {
         match config.task().sample(split, index) {

@@ -164,6 +164,71 @@ pub struct StepClass {
     pub counts: bool,
 }
 
+/// What it is made of, for whoever knows the [format](Format) of its task.
+///
+/// # Panics
+/// If it is made of something else: samples are of their task's format.
+impl Sample {
+    /// The tokens that are read.
+    #[track_caller]
+    pub fn tokens(&self) -> &[u32] {
+        match &self.input {
+            Input::Tokens(tokens) => tokens,
+            Input::Vectors(_) => self.is_none_of("tokens"),
+        }
+    }
+
+    /// The vectors that are read.
+    #[track_caller]
+    pub fn vectors(&self) -> &[Vec<f32>] {
+        match &self.input {
+            Input::Vectors(vectors) => vectors,
+            Input::Tokens(_) => self.is_none_of("vectors"),
+        }
+    }
+
+    /// The class to answer with.
+    #[track_caller]
+    pub fn class(&self) -> u32 {
+        match self.answer {
+            Answer::Class(class) => class,
+            _ => self.is_none_of("a class"),
+        }
+    }
+
+    /// The class to answer with at each step that asks for one.
+    #[track_caller]
+    pub fn classes(&self) -> &[Option<StepClass>] {
+        match &self.answer {
+            Answer::Classes(classes) => classes,
+            _ => self.is_none_of("a class at each step"),
+        }
+    }
+
+    /// The bits to answer with at each step that asks for some.
+    #[track_caller]
+    pub fn bits(&self) -> &[Option<Vec<f32>>] {
+        match &self.answer {
+            Answer::Bits(bits) => bits,
+            _ => self.is_none_of("bits"),
+        }
+    }
+
+    /// The number to answer with.
+    #[track_caller]
+    pub fn number(&self) -> f32 {
+        match self.answer {
+            Answer::Number(number) => number,
+            _ => self.is_none_of("a number"),
+        }
+    }
+
+    #[track_caller]
+    fn is_none_of(&self, asked: &str) -> ! {
+        panic!("{self:?} is no sample of {asked}; samples are of their task's format")
+    }
+}
+
 impl Input {
     /// Steps.
     pub fn seq_length(&self) -> usize {
@@ -269,10 +334,7 @@ impl Batch {
             InputFormat::Tokens { .. } => {
                 let mut ids = vec![0; size * seq_length];
                 for (row, sample) in samples.iter().enumerate() {
-                    let Input::Tokens(tokens) = &sample.input else {
-                        unreachable!("a task of tokens has samples of tokens");
-                    };
-                    for (id, &token) in ids[row * seq_length..].iter_mut().zip(tokens) {
+                    for (id, &token) in ids[row * seq_length..].iter_mut().zip(sample.tokens()) {
                         *id = token as i32;
                     }
                 }
@@ -281,46 +343,35 @@ impl Batch {
             }
             InputFormat::Vectors { d_input } => {
                 let mut numbers = vec![0.0; size * seq_length * d_input];
-                for (sample, row) in samples.iter().enumerate() {
-                    let Input::Vectors(vectors) = &row.input else {
-                        unreachable!("a task of vectors has samples of vectors");
-                    };
-                    for (t, vector) in vectors.iter().enumerate() {
-                        let at = (sample * seq_length + t) * d_input;
+                for (row, sample) in samples.iter().enumerate() {
+                    for (t, vector) in sample.vectors().iter().enumerate() {
+                        let at = (row * seq_length + t) * d_input;
                         numbers[at..][..d_input].copy_from_slice(vector);
                     }
                 }
                 Inputs::Vectors(tensor(numbers, [size, seq_length, d_input], device))
             }
         };
-        let answers: Vec<&Answer> = samples.iter().map(|sample| &sample.answer).collect();
         let targets = match format.answer {
             AnswerFormat::Class { .. } => {
-                let classes = answers.iter().map(|answer| match answer {
-                    Answer::Class(class) => vec![Some(StepClass {
-                        class: *class,
+                let classes = samples.iter().map(|sample| {
+                    vec![Some(StepClass {
+                        class: sample.class(),
                         counts: true,
-                    })],
-                    _ => unreachable!("samples are of their task's format"),
+                    })]
                 });
                 class_targets(classes, [size, 1], device)
             }
             AnswerFormat::Classes { .. } | AnswerFormat::Text { .. } => {
-                let classes = answers.iter().map(|answer| match answer {
-                    Answer::Classes(classes) => classes.clone(),
-                    _ => unreachable!("samples are of their task's format"),
-                });
+                let classes = samples.iter().map(|sample| sample.classes().to_vec());
                 class_targets(classes, [size, seq_length], device)
             }
             AnswerFormat::Bits { d_output } => {
-                bit_targets(&answers, [size, seq_length, d_output], device)
+                bit_targets(samples, [size, seq_length, d_output], device)
             }
             AnswerFormat::Number => {
-                let numbers = answers.iter().map(|answer| match answer {
-                    Answer::Number(number) => *number,
-                    _ => unreachable!("samples are of their task's format"),
-                });
-                Targets::Numbers(tensor(numbers.collect(), [size], device))
+                let numbers = samples.iter().map(Sample::number).collect();
+                Targets::Numbers(tensor(numbers, [size], device))
             }
         };
         Batch { inputs, targets }
@@ -360,18 +411,15 @@ fn class_targets(
 }
 
 fn bit_targets(
-    answers: &[&Answer],
+    samples: &[Sample],
     [size, seq_length, d_output]: [usize; 3],
     device: &Device,
 ) -> Targets {
     let mut bits = vec![0.0; size * seq_length * d_output];
     let mut mask = vec![0.0; size * seq_length];
-    for (sample, answer) in answers.iter().enumerate() {
-        let Answer::Bits(targets) = answer else {
-            unreachable!("samples are of their task's format");
-        };
-        for (t, target) in targets.iter().enumerate() {
-            let step = sample * seq_length + t;
+    for (row, sample) in samples.iter().enumerate() {
+        for (t, target) in sample.bits().iter().enumerate() {
+            let step = row * seq_length + t;
             if let Some(target) = target {
                 bits[step * d_output..][..d_output].copy_from_slice(target);
                 mask[step] = 1.0;

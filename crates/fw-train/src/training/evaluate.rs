@@ -99,16 +99,12 @@ pub fn evaluate(model: &Model, task: &dyn Task, split: Split, device: &Device) -
         let measured = measure(model.logits(batch.inputs), batch.targets);
         totals = totals.add(measured.totals.numbers());
     }
-    let means = totals.means(format);
     // A task that can always be answered rightly has nothing to say.
     let best = best.filter(|best| best.loss > 0.0);
     Evaluation {
-        loss: means.loss,
-        counted_loss: means.counted_loss,
-        error: means.error,
-        perfect: means.perfect,
         optimal: best.map(|best| best.loss / n_samples as f64),
         optimal_error: best.map(|best| best.wrong / best.answers),
+        ..totals.means(format)
     }
 }
 
@@ -145,15 +141,7 @@ fn evaluate_windows(
         totals = totals.add(measure(logits, batch.targets).totals.numbers());
         state = Some(last);
     }
-    let means = totals.means(task.format());
-    Some(Evaluation {
-        loss: means.loss,
-        counted_loss: means.counted_loss,
-        error: means.error,
-        perfect: means.perfect,
-        optimal: None,
-        optimal_error: None,
-    })
+    Some(totals.means(task.format()))
 }
 
 #[cfg(test)]

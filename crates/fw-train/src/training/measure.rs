@@ -6,6 +6,7 @@ use burn::tensor::activation::{log_sigmoid, log_softmax};
 use burn::tensor::{Int, Tensor};
 
 use crate::tasks::{AnswerFormat, Format, NUMBER_TOLERANCE, Targets};
+use crate::training::evaluate::Evaluation;
 
 /// Loss and errors of a batch, on the device that computed them.
 pub(crate) struct Measure {
@@ -22,33 +23,14 @@ pub(crate) struct Totals {
     counts: Counts,
 }
 
-/// What the sums are divided by.
-#[derive(Clone, Copy, Default)]
-struct Counts {
-    /// Answers or bits asked for.
-    answers: usize,
-    /// Those of them that count as errors if they are wrong.
-    counted: usize,
-    sequences: usize,
-}
+/// What the sums are divided by: answers or bits that were asked for, those of them that count as errors if they are wrong, and sequences.
+type Counts = [usize; 3];
 
 /// [`Totals`] as numbers.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Numbers {
     sums: [f64; 4],
     counts: Counts,
-}
-
-/// What the sums come to for one sequence or answer.
-pub(crate) struct Means {
-    /// In the task's unit.
-    pub loss: f64,
-    /// The loss of the answers that count, where others are asked for too.
-    pub counted_loss: Option<f64>,
-    /// Share of wrong answers or bits, 0 to 1.
-    pub error: f64,
-    /// Share of sequences without an error, 0 to 1, where it is not simply one minus the error.
-    pub perfect: Option<f64>,
 }
 
 /// Compares what a model has answered with what it should have.
@@ -88,11 +70,7 @@ fn measure_classes(
         objective: total.clone() / answers as f64,
         totals: Totals {
             sums: Tensor::cat(vec![total.inner(), of_counted, wrong.sum(), imperfect], 0),
-            counts: Counts {
-                answers,
-                counted,
-                sequences: batch_size,
-            },
+            counts: [answers, counted, batch_size],
         },
     }
 }
@@ -108,11 +86,7 @@ fn measure_numbers(answers: Tensor<3>, numbers: Tensor<1>) -> Measure {
         objective: squares / batch_size as f64,
         totals: Totals {
             sums: Tensor::cat(vec![total.clone(), total, wrong.clone(), wrong], 0),
-            counts: Counts {
-                answers: batch_size,
-                counted: batch_size,
-                sequences: batch_size,
-            },
+            counts: [batch_size; 3],
         },
     }
 }
@@ -134,11 +108,7 @@ fn measure_bits(logits: Tensor<3>, bits: Tensor<3>, mask: Tensor<3>, n_bits: usi
         objective: cross_entropy / n_bits as f64,
         totals: Totals {
             sums: Tensor::cat(vec![total.clone(), total, wrong.sum(), imperfect], 0),
-            counts: Counts {
-                answers: n_bits,
-                counted: n_bits,
-                sequences: batch_size,
-            },
+            counts: [n_bits, n_bits, batch_size],
         },
     }
 }
@@ -147,13 +117,13 @@ impl Totals {
     pub fn add(self, other: Totals) -> Totals {
         Totals {
             sums: self.sums + other.sums,
-            counts: self.counts.add(other.counts),
+            counts: sum(self.counts, other.counts),
         }
     }
 
     /// Answers, or bits, that were asked for. Does not wait for the device.
     pub fn answers(&self) -> usize {
-        self.counts.answers
+        self.counts[0]
     }
 
     /// Waits for the device.
@@ -169,42 +139,38 @@ impl Totals {
     }
 }
 
-impl Counts {
-    fn add(self, other: Counts) -> Counts {
-        Counts {
-            answers: self.answers + other.answers,
-            counted: self.counted + other.counted,
-            sequences: self.sequences + other.sequences,
-        }
-    }
+fn sum(one: Counts, other: Counts) -> Counts {
+    [0, 1, 2].map(|index| one[index] + other[index])
 }
 
 impl Numbers {
     pub fn add(self, other: Numbers) -> Numbers {
         Numbers {
             sums: [0, 1, 2, 3].map(|index| self.sums[index] + other.sums[index]),
-            counts: self.counts.add(other.counts),
+            counts: sum(self.counts, other.counts),
         }
     }
 
-    pub fn means(self, format: Format) -> Means {
+    /// What the sums come to for one sequence or answer; of the best predictor nothing is known here.
+    pub fn means(self, format: Format) -> Evaluation {
         let [loss, of_counted, wrong, imperfect] = self.sums;
-        let counts = self.counts;
+        let [answers, counted, sequences] = self.counts;
         let per_unit = |sum: f64, answers: usize| match format.answer {
             AnswerFormat::Class { .. } | AnswerFormat::Classes { .. } | AnswerFormat::Number => {
                 sum / answers as f64
             }
             AnswerFormat::Text { .. } => sum / answers as f64 / LN_2,
-            AnswerFormat::Bits { .. } => sum / counts.sequences as f64 / LN_2,
+            AnswerFormat::Bits { .. } => sum / sequences as f64 / LN_2,
         };
-        Means {
-            loss: per_unit(loss, counts.answers),
-            counted_loss: (counts.counted != counts.answers)
-                .then(|| per_unit(of_counted, counts.counted)),
-            error: wrong / counts.counted as f64,
+        Evaluation {
+            loss: per_unit(loss, answers),
+            counted_loss: (counted != answers).then(|| per_unit(of_counted, counted)),
+            error: wrong / counted as f64,
             perfect: format
                 .has_perfect_sequences()
-                .then(|| 1.0 - imperfect / counts.sequences as f64),
+                .then(|| 1.0 - imperfect / sequences as f64),
+            optimal: None,
+            optimal_error: None,
         }
     }
 }

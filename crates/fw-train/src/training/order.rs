@@ -110,7 +110,7 @@ impl Windows {
 mod tests {
     use super::*;
     use crate::tasks::tests::{repository_data, task_from};
-    use crate::tasks::{AssociativeRetrieval, Input};
+    use crate::tasks::AssociativeRetrieval;
 
     #[test]
     fn windows_of_a_text_follow_one_another_at_every_place() {
@@ -126,10 +126,7 @@ mod tests {
         let windows = Windows::new(task, 3).expect("long enough");
         let read = |step| -> Vec<String> {
             let samples = windows.batch(task, step).into_iter();
-            let texts = samples.map(|sample| match sample.input {
-                Input::Tokens(tokens) => task.input_text(&tokens),
-                Input::Vectors(_) => unreachable!("a text"),
-            });
+            let texts = samples.map(|sample| task.input_text(sample.tokens()));
             texts.collect()
         };
         for step in 1..=4 {
