@@ -109,8 +109,8 @@ impl Windows {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tasks::tests::{repository_data, task_from};
     use crate::tasks::AssociativeRetrieval;
+    use crate::tasks::tests::{repository_data, task_from};
 
     #[test]
     fn windows_of_a_text_follow_one_another_at_every_place() {
