@@ -9,8 +9,7 @@ use burn::module::Module;
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Device, Tensor, TensorData};
-#[cfg(not(feature = "std"))]
-use num_traits::Float as _;
+use num_traits::Float;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{expect_fits, expect_valid, require};
@@ -324,7 +323,7 @@ impl<R: Recurrent> EncoderDecoder<R> {
             return [weights.clone(), weights.matmul(encoded.clone())];
         };
         let [_, n, _] = encoded.dims();
-        let fading = (0..n).map(|state| self.decay.powi((n - 1 - state) as i32));
+        let fading = (0..n).map(|state| Float::powi(self.decay, (n - 1 - state) as i32));
         let fading = TensorData::new(fading.collect::<Vec<f64>>(), [1, 1, n]);
         let weights = scores * Tensor::from_data(fading, (&encoded.device(), encoded.dtype()));
         let read = weights.clone().matmul(encoded.clone());

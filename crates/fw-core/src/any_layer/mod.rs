@@ -102,7 +102,8 @@ impl<R> Of<R> {
     fn with(self, change: impl FnOnce(R) -> R) -> Box<Self> {
         Box::new(Of {
             layer: change(self.layer),
-            ..self
+            #[cfg(feature = "weights")]
+            names: self.names,
         })
     }
 }

@@ -17,6 +17,7 @@ mod repeat_copy;
 mod sample;
 mod text;
 mod transduction;
+mod word_problem;
 
 use burn::tensor::Device;
 use serde::Serialize;
@@ -46,6 +47,7 @@ pub use sample::{
 };
 pub use text::{CharacterLanguage, Symbols};
 pub use transduction::{Transduction, Transform};
+pub use word_problem::{Group, WordProblem};
 
 /// Which part of a task's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -328,6 +330,8 @@ tasks! {
         "ten symbols, many blanks: say the symbols again (Hochreiter, Schmidhuber 1997)";
     MultiQueryRecall(Generated<MultiQueryRecall>), "mqar",
         "key-value pairs, then every key again: answer each with its value (Arora et al. 2023)";
+    WordProblem(Generated<WordProblem>), "word-problem",
+        "elements of a group: say the product of all so far, parity among them (Merrill et al. 2024)";
     Adding(Generated<Adding>), "adding",
         "numbers, two of them marked: say their sum (Hochreiter, Schmidhuber 1997)";
     PixelMnist(PixelMnist), "pixel-mnist",
@@ -361,7 +365,7 @@ pub(crate) mod tests {
 
     /// Each task of drawn samples, so small that inputs come again. Adding and priority sort draw real numbers, which hardly do: their own
     /// tests make the answer from what is read.
-    const SMALL: [&str; 10] = [
+    const SMALL: [&str; 12] = [
         "kind = 'associative-retrieval'\npairs = 1",
         "kind = 'copy'\nbits = 1\nlength = [1, 2]",
         "kind = 'repeat-copy'\nbits = 1\nlength = [1, 2]\nrepeats = [1, 2]",
@@ -372,6 +376,8 @@ pub(crate) mod tests {
         "kind = 'copy-memory'\nsteps = 1\nsymbols = 1",
         "kind = 'mqar'\nvocabulary = 4\npairs = 1\nlength = 4",
         "kind = 'mqar'\nvocabulary = 4\npairs = 2\nlength = 6\ndistractors = true",
+        "kind = 'word-problem'\ngroup = 'z2'\nlength = [1, 3]",
+        "kind = 'word-problem'\nlength = [1, 2]",
     ];
 
     /// What is read up to a step, and what is answered there, of all samples that are drawn.
