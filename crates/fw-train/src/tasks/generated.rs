@@ -69,6 +69,14 @@ pub trait Generator: Send + Sync {
     /// A sample of a split.
     fn draw(&self, split: Split, rng: &mut ChaCha8Rng) -> Self::Drawn;
 
+    /// The generator of sample `index` of a split, where that is another: of a mixture of sizes. All have the same format.
+    fn at(&self, _split: Split, _index: u64) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        None
+    }
+
     /// See [`Task::optimum`]. A task of which equal inputs can have unequal answers must know it.
     fn optimum(&self, _sample: &Self::Drawn) -> Option<Optimum> {
         None
@@ -125,7 +133,10 @@ impl<G: Generator> Generated<G> {
     /// Sample `index` of a split.
     pub fn draw(&self, split: Split, index: u64) -> G::Drawn {
         let mut rng = random_numbers(self.splits.seed, split, index);
-        self.generator.draw(split, &mut rng)
+        match self.generator.at(split, index) {
+            Some(generator) => generator.draw(split, &mut rng),
+            None => self.generator.draw(split, &mut rng),
+        }
     }
 }
 

@@ -37,7 +37,7 @@ pub(crate) use data::hex;
 pub use fw_core::Inputs;
 pub use generated::{Generated, Generator, Range, Splits};
 pub use mnist::PixelMnist;
-pub use mqar::MultiQueryRecall;
+pub use mqar::{MultiQueryRecall, RecallVariant};
 pub use n_grams::NGrams;
 pub use priority_sort::PrioritySort;
 pub use repeat_copy::RepeatCopy;
@@ -365,7 +365,7 @@ pub(crate) mod tests {
 
     /// Each task of drawn samples, so small that inputs come again. Adding and priority sort draw real numbers, which hardly do: their own
     /// tests make the answer from what is read.
-    const SMALL: [&str; 12] = [
+    const SMALL: [&str; 13] = [
         "kind = 'associative-retrieval'\npairs = 1",
         "kind = 'copy'\nbits = 1\nlength = [1, 2]",
         "kind = 'repeat-copy'\nbits = 1\nlength = [1, 2]\nrepeats = [1, 2]",
@@ -376,6 +376,7 @@ pub(crate) mod tests {
         "kind = 'copy-memory'\nsteps = 1\nsymbols = 1",
         "kind = 'mqar'\nvocabulary = 4\npairs = 1\nlength = 4",
         "kind = 'mqar'\nvocabulary = 4\npairs = 2\nlength = 6\ndistractors = true",
+        "kind = 'mqar'\nvariant = 'zoology'\nvocabulary = 6\npairs = 1\nlength = 4",
         "kind = 'word-problem'\ngroup = 'z2'\nlength = [1, 3]",
         "kind = 'word-problem'\nlength = [1, 2]",
     ];

@@ -7,9 +7,13 @@ mod fast_weights;
 mod gru;
 mod irnn;
 mod lstm;
-mod ntm;
+mod ntm_ff;
+mod ntm_lstm;
 mod own;
 mod rnn;
+mod sab;
+mod self_attention;
+mod tbptt;
 mod wrapped;
 
 use burn::tensor::Tensor;
@@ -35,11 +39,11 @@ pub const KINDS: &[&dyn Kind] = &[
     &lstm::Lstm,
     &gru::Gru,
     &a_lstm::ALstm,
-    &ntm::NtmLstm,
-    &ntm::NtmFf,
-    &wrapped::Sab,
-    &wrapped::SelfAttention,
-    &wrapped::Tbptt,
+    &ntm_lstm::NtmLstm,
+    &ntm_ff::NtmFf,
+    &sab::Sab,
+    &self_attention::SelfAttention,
+    &tbptt::Tbptt,
     &encoder_decoder::EncoderDecoder,
     &own::Own,
 ];

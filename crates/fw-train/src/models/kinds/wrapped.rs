@@ -1,77 +1,17 @@
-//! Layers that wrap a cell: Sparse Attentive Backtracking, and what it is compared with.
+//! What the kinds of layers that wrap a cell have in common.
 
 use burn::tensor::Tensor;
 use fw_core::{
-    AnyLayer, CellConfig, Combination, ElmanConfig, ExecutionPath, FastWeightsConfig, GruConfig,
-    LayerConfig, LstmConfig, RecurrentCell, SabConfig, SabOutput,
+    AnyLayer, CellConfig, ElmanConfig, ExecutionPath, FastWeightsConfig, GruConfig, LayerConfig,
+    LstmConfig, RecurrentCell, SabConfig,
 };
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-use super::{Given, Kind, Settings, trace_as};
+use super::{Given, trace_as};
 use crate::Error;
 use crate::error::require;
 use crate::models::heat_map::{HeatMap, Layer, MapPairs};
-
-pub(super) struct Sab;
-pub(super) struct SelfAttention;
-pub(super) struct Tbptt;
-
-/// A number, or `"unlimited"`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
-#[schemars(with = "usize", extend("x-values" = "a number, or \"unlimited\""))]
-enum Limit {
-    /// So many at most.
-    At(usize),
-    /// All there are.
-    Unlimited,
-}
-
-impl From<Option<usize>> for Limit {
-    fn from(number: Option<usize>) -> Self {
-        number.map_or(Limit::Unlimited, Limit::At)
-    }
-}
-
-impl Limit {
-    fn number(self) -> Option<usize> {
-        match self {
-            Limit::At(n) => Some(n),
-            Limit::Unlimited => None,
-        }
-    }
-}
-
-const UNLIMITED: &str = "unlimited";
-
-impl Serialize for Limit {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Limit::At(n) => n.serialize(serializer),
-            Limit::Unlimited => UNLIMITED.serialize(serializer),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Limit {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged, expecting = "expected a number, or \"unlimited\"")]
-        enum Written {
-            Number(usize),
-            Word(Word),
-        }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "kebab-case")]
-        enum Word {
-            Unlimited,
-        }
-        Ok(match Written::deserialize(deserializer)? {
-            Written::Number(n) => Limit::At(n),
-            Written::Word(Word::Unlimited) => Limit::Unlimited,
-        })
-    }
-}
 
 /// The cell that a layer wraps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -89,7 +29,7 @@ enum CellKind {
 
 /// What is wrapped.
 #[derive(Serialize, Deserialize, JsonSchema)]
-struct Cell {
+pub(super) struct Cell {
     /// The cell that is wrapped, with its defaults. Default `"lstm"`.
     cell: CellKind,
     /// Width of the cell's hidden state, at least 1. Default 64.
@@ -97,7 +37,7 @@ struct Cell {
 }
 
 impl Cell {
-    const DEFAULT: Cell = Cell {
+    pub const DEFAULT: Cell = Cell {
         cell: CellKind::Lstm,
         d_hidden: 64,
     };
@@ -116,7 +56,7 @@ impl Cell {
 }
 
 /// A cell and what wraps it.
-fn wrapped(given: &Given, sab: SabConfig) -> Result<LayerConfig, Error> {
+pub(super) fn wrapped(given: &Given, sab: SabConfig) -> Result<LayerConfig, Error> {
     let cell: Cell = given.own()?;
     require(
         cell.cell != CellKind::FastWeights || sab.path != ExecutionPath::Fused,
@@ -131,163 +71,11 @@ fn wrapped(given: &Given, sab: SabConfig) -> Result<LayerConfig, Error> {
 }
 
 /// What each step of one sample did, whatever the cell is.
-fn trace(layer: &AnyLayer, input: &Tensor<3>) -> Option<MapPairs> {
+pub(super) fn trace(layer: &AnyLayer, input: &Tensor<3>) -> Option<MapPairs> {
     trace_as::<fw_core::Sab<fw_core::Lstm>>(layer, input)
         .or_else(|| trace_as::<fw_core::Sab<fw_core::Gru>>(layer, input))
         .or_else(|| trace_as::<fw_core::Sab<fw_core::Elman>>(layer, input))
         .or_else(|| trace_as::<fw_core::Sab<fw_core::FastWeights>>(layer, input))
-}
-
-/// What is said otherwise than in fw-core's configuration: all there is has a name.
-#[derive(Serialize, Deserialize, JsonSchema)]
-struct Limits {
-    /// k_top, how many memories a step recalls: 0 or more, or `"unlimited"`. Default 10.
-    top_k: Limit,
-    /// k_trunc, the most steps that a gradient goes back along the cell: at least 1, or `"unlimited"`. Default 10.
-    truncation_length: Limit,
-    /// The most memories that are kept, at least 1: the oldest are dropped. Default `"unlimited"`.
-    max_memories: Limit,
-}
-
-const LIMITS: [&str; 3] = ["top_k", "truncation_length", "max_memories"];
-
-impl Default for Limits {
-    fn default() -> Self {
-        let sab = SabConfig::new();
-        Limits {
-            top_k: sab.top_k.into(),
-            truncation_length: sab.truncation_length.into(),
-            max_memories: sab.max_memories.into(),
-        }
-    }
-}
-
-impl Kind for Sab {
-    fn name(&self) -> &'static str {
-        "sab"
-    }
-
-    fn about(&self) -> &'static str {
-        "Sparse Attentive Backtracking over a cell: lstm, gru, rnn or fast-weights (Ke et al. 2018)"
-    }
-
-    fn settings(&self) -> Settings {
-        let settings = Settings::of(&SabConfig::new());
-        settings.and(&Limits::default()).and(&Cell::DEFAULT)
-    }
-
-    fn layer(&self, given: &Given) -> Result<LayerConfig, Error> {
-        let limits: Limits = given.own()?;
-        let mut sab = given.over(&SabConfig::new(), &LIMITS)?;
-        sab.top_k = limits.top_k.number();
-        sab.truncation_length = limits.truncation_length.number();
-        sab.max_memories = limits.max_memories.number();
-        wrapped(given, sab)
-    }
-
-    fn trace(&self, layer: &AnyLayer, input: &Tensor<3>) -> Option<MapPairs> {
-        trace(layer, input)
-    }
-
-    fn grows(&self, given: &Given) -> bool {
-        let limits = given.own::<Limits>();
-        limits.is_ok_and(|limits| limits.max_memories == Limit::Unlimited)
-    }
-}
-
-/// All memories, none of the truncation. What is recalled goes to the output alone, as it does where attention stands upon a recurrent net.
-fn attending() -> SabConfig {
-    SabConfig::new()
-        .with_top_k(None)
-        .with_truncation_length(None)
-        .with_combination(Combination::OutputOnly)
-}
-
-/// What is said otherwise than in fw-core's configuration.
-#[derive(Serialize, Deserialize, JsonSchema)]
-struct OutputOnly {
-    /// How what is recalled enters the state. Default `"output-only"`, as where attention stands upon a recurrent net.
-    combination: Combination,
-}
-
-impl Kind for SelfAttention {
-    fn name(&self) -> &'static str {
-        "self-attention"
-    }
-
-    fn about(&self) -> &'static str {
-        "a cell with attention to all its past states, trained by full backpropagation"
-    }
-
-    fn settings(&self) -> Settings {
-        let hidden = ["attention_interval", "replay", "sparsifier", "output"];
-        let settings = Settings::of(&attending());
-        let settings = settings.without(&LIMITS).without(&hidden);
-        let combination = attending().combination;
-        settings
-            .and(&OutputOnly { combination })
-            .and(&Cell::DEFAULT)
-    }
-
-    fn layer(&self, given: &Given) -> Result<LayerConfig, Error> {
-        wrapped(given, given.over(&attending(), &[])?)
-    }
-
-    fn trace(&self, layer: &AnyLayer, input: &Tensor<3>) -> Option<MapPairs> {
-        trace(layer, input)
-    }
-
-    fn grows(&self, _given: &Given) -> bool {
-        true
-    }
-}
-
-/// No memory, only the truncation.
-fn truncated() -> SabConfig {
-    SabConfig::new()
-        .with_top_k(Some(0))
-        .with_output(SabOutput::Hidden)
-}
-
-/// What is said otherwise than in fw-core's configuration.
-#[derive(Serialize, Deserialize, JsonSchema)]
-struct Truncation {
-    /// k_trunc, the most steps that a gradient goes back, at least 1. Default 10.
-    truncation_length: usize,
-}
-
-impl Kind for Tbptt {
-    fn name(&self) -> &'static str {
-        "tbptt"
-    }
-
-    fn about(&self) -> &'static str {
-        "a cell trained by truncated backpropagation through time"
-    }
-
-    fn settings(&self) -> Settings {
-        let sab = truncated();
-        let truncation = Truncation {
-            truncation_length: sab.truncation_length.unwrap_or(usize::MAX),
-        };
-        let hidden = [
-            "top_k",
-            "attention_interval",
-            "replay",
-            "max_memories",
-            "d_attention",
-            "score",
-            "sparsifier",
-            "combination",
-            "output",
-        ];
-        let settings = Settings::of(&sab).without(&hidden);
-        settings.and(&truncation).and(&Cell::DEFAULT)
-    }
-
-    fn layer(&self, given: &Given) -> Result<LayerConfig, Error> {
-        wrapped(given, given.over(&truncated(), &[])?)
-    }
 }
 
 impl<C: RecurrentCell<State: 'static> + 'static> Layer for fw_core::Sab<C> {

@@ -1,4 +1,4 @@
-//! Neural Turing Machines: with an LSTM as their controller, and with a feed-forward net.
+//! Neural Turing Machines with an LSTM as their controller.
 
 use burn::tensor::Tensor;
 use fw_core::{AnyLayer, ControllerKind, LayerConfig, Ntm, NtmConfig};
@@ -8,10 +8,9 @@ use crate::Error;
 use crate::models::heat_map::{Layer, MapPairs, of_heads, pairs};
 
 pub(super) struct NtmLstm;
-pub(super) struct NtmFf;
 
-fn base(d_input: usize, controller: ControllerKind) -> NtmConfig {
-    NtmConfig::new(d_input, 100).with_controller(controller)
+fn base(d_input: usize) -> NtmConfig {
+    NtmConfig::new(d_input, 100).with_controller(ControllerKind::Lstm)
 }
 
 impl Kind for NtmLstm {
@@ -24,37 +23,16 @@ impl Kind for NtmLstm {
     }
 
     fn settings(&self) -> Settings {
-        let settings = Settings::of(&base(1, ControllerKind::Lstm));
+        let settings = Settings::of(&base(1));
         settings.without(&["controller", "activation"])
     }
 
     fn layer(&self, given: &Given) -> Result<LayerConfig, Error> {
-        let base = base(given.d_input, ControllerKind::Lstm);
-        Ok(LayerConfig::Ntm(given.over(&base, &[])?))
+        Ok(LayerConfig::Ntm(given.over(&base(given.d_input), &[])?))
     }
 
     fn trace(&self, layer: &AnyLayer, input: &Tensor<3>) -> Option<MapPairs> {
         trace_as::<Ntm>(layer, input)
-    }
-}
-
-impl Kind for NtmFf {
-    fn name(&self) -> &'static str {
-        "ntm-ff"
-    }
-
-    fn about(&self) -> &'static str {
-        "Neural Turing Machine with a feed-forward controller (Graves et al. 2014)"
-    }
-
-    fn settings(&self) -> Settings {
-        let settings = Settings::of(&base(1, ControllerKind::FeedForward));
-        settings.without(&["controller", "forget_bias", "initial_controller"])
-    }
-
-    fn layer(&self, given: &Given) -> Result<LayerConfig, Error> {
-        let base = base(given.d_input, ControllerKind::FeedForward);
-        Ok(LayerConfig::Ntm(given.over(&base, &[])?))
     }
 }
 
