@@ -12,7 +12,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use num_traits::Float;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{expect_fits, expect_valid, require};
+use crate::error::{expect_fits, expect_valid, require, require_size};
 use crate::ops::shapes::fits;
 use crate::segments::forward_groups;
 use crate::{ConfigError, Recurrent, RecurrentState, StateData, StateError, StateMapper};
@@ -36,9 +36,9 @@ pub enum SourceAttention {
 #[derive(Config, Debug)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EncoderDecoderConfig {
-    /// Steps of the source: n, which the encoder reads. The decoder does all others.
+    /// n, the steps of the source, which the encoder reads, at least 1. The decoder does all others.
     pub source_length: usize,
-    /// How the decoder attends to the encoder's outputs. Default `Softmax`.
+    /// How the decoder attends to the encoder's outputs. Default [`SourceAttention::Softmax`].
     #[config(default = "SourceAttention::Softmax")]
     pub attention: SourceAttention,
     /// λ of fast weights: the share of what was written that is left after a step, in `[0, 1]`. Default 0.95.
@@ -50,7 +50,7 @@ impl EncoderDecoderConfig {
     /// The layer around two nets, with parameters of its own on `device`.
     ///
     /// # Panics
-    /// As [`try_init`](Self::try_init) has errors.
+    /// If [`try_init`](Self::try_init) has an error.
     #[track_caller]
     pub fn init<R: Recurrent>(&self, encoder: R, decoder: R, device: &Device) -> EncoderDecoder<R> {
         expect_valid(self.try_init(encoder, decoder, device))
@@ -86,11 +86,12 @@ impl EncoderDecoderConfig {
         })
     }
 
-    /// Checks the sizes.
+    /// Checks every field.
     ///
     /// # Errors
-    /// If the decay lies outside of `[0, 1]`.
+    /// A source of no steps, or a decay outside `[0, 1]`.
     pub fn validate(&self) -> Result<(), ConfigError> {
+        require_size("source_length", self.source_length)?;
         let is_share = (0.0..=1.0).contains(&self.decay);
         require(is_share, "decay", self.decay, "lie in [0, 1]")
     }
@@ -260,6 +261,7 @@ impl<S: RecurrentState> RecurrentState for EncoderDecoderState<S> {
         EncoderDecoderState::from_parts(steps, net, encoded, device)
     }
 }
+
 impl<S: RecurrentState> EncoderDecoderState<S> {
     fn from_parts(
         steps: StateData,

@@ -126,6 +126,10 @@ fn what_breaks_a_rule_is_named() {
         "decay is 1.5; it must lie in [0, 1]"
     );
     assert_eq!(
+        told(EncoderDecoderConfig::new(0), 4),
+        "source_length is 0; it must be at least 1"
+    );
+    assert_eq!(
         told(EncoderDecoderConfig::new(5), 6),
         "[d_input, d_output] of the decoder is [3, 6], and that of the encoder [3, 4]; it must be the same"
     );

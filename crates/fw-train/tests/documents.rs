@@ -134,16 +134,9 @@ fn every_path_and_every_setting_in_a_command_of_the_documents_is_there() {
     std::env::set_current_dir(repository()).expect("the repository");
     let mut fields: Vec<String> = Vec::new();
     for (kind, _) in TaskConfig::KINDS {
-        let assignments = [format!("task.kind={kind}"), "model.kind=gru".to_owned()];
-        let experiment = Experiment::from_document(Experiment::default_document(), &assignments);
-        let experiment = experiment.unwrap_or_else(|error| panic!("{kind}: {error}"));
-        let table: toml::Table = experiment.to_toml().parse().expect("TOML");
-        let task = table["task"].as_table().expect("a section");
-        fields.extend(task.keys().map(|field| format!("task.{field}")));
+        let of_kind = TaskConfig::fields(kind).expect("a kind").into_iter();
+        fields.extend(of_kind.map(|field| format!("task.{}", field.name)));
     }
-    // Those that have no value unless one is given.
-    let optional = ["validation_items", "splits", "train", "validation", "test"];
-    fields.extend(optional.map(|field| format!("task.{field}")));
     let (mut paths, mut settings) = (0, 0);
     for document in files(&repository(), ".md") {
         let text = std::fs::read_to_string(&document).expect("a document");

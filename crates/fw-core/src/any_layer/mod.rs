@@ -8,7 +8,7 @@ use core::any::Any;
 use core::fmt::{Debug, Formatter};
 
 use burn::module::{
-    Content, DisplaySettings, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper,
+    Content, Devices, DisplaySettings, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper,
     ModuleVisitor,
 };
 use burn::tensor::{DType, Device, Tensor};
@@ -42,6 +42,9 @@ use traversal::{AnyMapper, AnyVisitor, Mapper, Visitor};
 /// ```
 ///
 /// A layer of a configuration comes from [`LayerConfig::init`](crate::LayerConfig::init).
+///
+/// # Panics
+/// Whatever visits parameters, or the tensors of a state, if one of them has more than five dimensions: no layer of Burn's or of this crate has.
 pub struct AnyLayer(Box<dyn Layer>);
 
 impl AnyLayer {
@@ -76,6 +79,7 @@ impl AnyLayer {
 #[derive(Clone)]
 struct Of<R> {
     layer: R,
+    /// Nothing, where its own names are all that there is.
     #[cfg(feature = "weights")]
     names: Option<Names<R>>,
 }
@@ -161,8 +165,6 @@ trait Layer: Send {
     fn uniform(&self, state: AnyState) -> AnyState;
     fn reset_samples(&self, state: AnyState, is_reset: &[bool]) -> AnyState;
 }
-
-type Devices = burn::module::Devices;
 
 /// A state as the layer knows it.
 #[track_caller]

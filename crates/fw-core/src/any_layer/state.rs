@@ -190,7 +190,7 @@ impl<M: StateMapper> AnyStateMapper for M {
             };
         }
         by_rank!(1, 2, 3, 4, 5);
-        unreachable!("a tensor of a state has between 1 and 5 dimensions")
+        panic!("a tensor of an AnyState must have between 1 and 5 dimensions")
     }
 }
 

@@ -28,7 +28,7 @@ macro_rules! by_rank {
     };
 }
 
-const RANKS: &str = "a parameter has between 1 and 5 dimensions";
+const RANKS: &str = "a parameter of an AnyLayer must have between 1 and 5 dimensions";
 
 /// A [`ModuleVisitor`] whose type is not known.
 pub(super) trait AnyVisitor {
@@ -44,17 +44,17 @@ impl<V: ModuleVisitor> AnyVisitor for V {
     fn float(&mut self, parameter: &dyn Any) {
         by_rank!(burn::tensor::Float, parameter, downcast_ref, |p| self
             .visit_float(p));
-        unreachable!("{RANKS}");
+        panic!("{RANKS}");
     }
 
     fn int(&mut self, parameter: &dyn Any) {
         by_rank!(Int, parameter, downcast_ref, |p| self.visit_int(p));
-        unreachable!("{RANKS}");
+        panic!("{RANKS}");
     }
 
     fn bool(&mut self, parameter: &dyn Any) {
         by_rank!(Bool, parameter, downcast_ref, |p| self.visit_bool(p));
-        unreachable!("{RANKS}");
+        panic!("{RANKS}");
     }
 
     fn flag(&mut self, flag: &Param<Flag>) {
@@ -113,17 +113,17 @@ impl<M: ModuleMapper> AnyMapper for M {
     fn float(&mut self, parameter: Box<dyn Any>) -> Box<dyn Any> {
         by_rank!(burn::tensor::Float, parameter, downcast, |p| self
             .map_float(p));
-        unreachable!("{RANKS}");
+        panic!("{RANKS}");
     }
 
     fn int(&mut self, parameter: Box<dyn Any>) -> Box<dyn Any> {
         by_rank!(Int, parameter, downcast, |p| self.map_int(p));
-        unreachable!("{RANKS}");
+        panic!("{RANKS}");
     }
 
     fn bool(&mut self, parameter: Box<dyn Any>) -> Box<dyn Any> {
         by_rank!(Bool, parameter, downcast, |p| self.map_bool(p));
-        unreachable!("{RANKS}");
+        panic!("{RANKS}");
     }
 
     fn flag(&mut self, flag: Param<Flag>) -> Param<Flag> {

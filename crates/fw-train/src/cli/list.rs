@@ -17,12 +17,8 @@ pub(super) struct ListArgs {
     kind: Option<String>,
 }
 
-/// What a kind is called, what is said about it, and its settings.
-struct Listed {
-    section: &'static str,
-    about: &'static str,
-    fields: Vec<Field>,
-}
+/// The section that settings stand in, what is said about their kind, and what they are.
+type Listed = (&'static str, &'static str, Vec<Field>);
 
 impl ListArgs {
     pub fn run(self) -> Result<(), Error> {
@@ -35,12 +31,7 @@ impl ListArgs {
                 "there is no task, model or optimiser {kind}; `fw-train list` names them all"
             )));
         }
-        for Listed {
-            section,
-            about,
-            fields,
-        } in found
-        {
+        for (section, about, fields) in found {
             output::line(format_args!("[{section}], {kind}: {about}\n"))?;
             for field in fields {
                 let default = match &field.default {
@@ -81,13 +72,8 @@ fn settings_of(kind: &str) -> Vec<Listed> {
         let about = "how long, in which steps, and when it ends";
         ("training", about, TrainingConfig::fields())
     });
-    let all = [task, model, optimizer, training].into_iter().flatten();
-    let listed = |(section, about, fields)| Listed {
-        section,
-        about,
-        fields,
-    };
-    all.map(listed).collect()
+    let all = [task, model, optimizer, training];
+    all.into_iter().flatten().collect()
 }
 
 /// Lines of at most 90 letters, broken between words.

@@ -34,6 +34,7 @@ pub(crate) fn fields<T: JsonSchema + Serialize>(defaults: &T) -> Vec<Field> {
     fields_with(schema::<T>(), to_table(defaults))
 }
 
+/// The part that is the same for every type, compiled once.
 fn fields_with(schema: Json, defaults: Table) -> Vec<Field> {
     let properties = schema["properties"].as_object().cloned();
     let fields = properties
@@ -67,6 +68,7 @@ pub(crate) fn schema<T: JsonSchema>() -> Json {
     made(T::json_schema)
 }
 
+/// The part that is the same for every type, compiled once.
 fn made(schema: fn(&mut SchemaGenerator) -> Schema) -> Json {
     let settings =
         SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
@@ -217,7 +219,7 @@ fn normal(schema: &Json, value: Value) -> Value {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
 
     /// How documentation may write a value.

@@ -193,6 +193,7 @@ impl<G: Generator> Task for Generated<G> {
 /// How long, or how many: exactly `n`, or drawn evenly from `[least, most]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
+#[schemars(extend("x-values" = "a whole number, or [least, most]"))]
 pub enum Range {
     /// Always this.
     Exactly(usize),

@@ -32,8 +32,8 @@ use crate::tasks::{Answer, AnswerFormat, Format, Input, InputFormat, Sample, Spl
 ///
 /// Tokens are numbers: 0 is the blank, keys are 1 to `vocabulary / 2 - 1`, values the upper half. Values are drawn without replacement as well; questions stand at
 /// even places alone, the g-th of which has the weight above; what is answered is one of all tokens. With `distractors`, what stands between is any token, 0, keys
-/// and values of the same sequence among them. The paper has a vocabulary of 8,192, `power = 0.01` and distractors, trains on `mixture = [[64, 4, 391], [128, 8, 79], [256, 16, 79], [256, 32, 79], [256, 64, 79]]`, and tests on 64 steps with 4,
-/// 8 and 16 pairs, 128 with 32, 256 with 64, 512 with 128 and 1,024 with 256.
+/// and values of the same sequence among them. The paper has a vocabulary of 8,192, `power = 0.01` and distractors, trains on
+/// `mixture = [[64, 4, 391], [128, 8, 79], [256, 16, 79], [256, 32, 79], [256, 64, 79]]`, and tests on 64 steps with 4, 8 and 16 pairs, 128 with 32, 256 with 64, 512 with 128 and 1,024 with 256.
 ///
 /// What is otherwise: one seeded stream draws everything (there, the fillers depend on what has run before), and training samples are drawn afresh instead of being read again in every
 /// epoch.
@@ -242,13 +242,14 @@ impl Generator for MultiQueryRecall {
         let place = match split {
             Split::Train => {
                 let in_a_round: usize = mixture.iter().map(|[.., batches]| batches).sum();
-                let mut batch = (index / IN_A_ROW) as usize % in_a_round;
-                let is_before = |[.., batches]: &&[usize; 3]| {
-                    let is_before = batch >= *batches;
-                    batch = batch.saturating_sub(*batches);
-                    is_before
+                let batch = (index / IN_A_ROW) as usize % in_a_round;
+                let mut end = 0;
+                let is_within = |[.., batches]: &[usize; 3]| {
+                    end += batches;
+                    batch < end
                 };
-                mixture.iter().take_while(is_before).count()
+                let place = mixture.iter().position(is_within);
+                place.expect("a batch of a round")
             }
             Split::Validation | Split::Test => (index % mixture.len() as u64) as usize,
         };
@@ -261,6 +262,7 @@ impl Generator for MultiQueryRecall {
         let values_to = self.vocabulary as u32;
         let (keys, values) = match self.variant {
             RecallVariant::Small => {
+                // Pair by pair: in this order its samples have always been drawn.
                 let mut keys: Vec<u32> = self.keys().collect();
                 let mut values = Vec::with_capacity(self.pairs);
                 for pair in 0..self.pairs {

@@ -224,11 +224,6 @@ impl LayerSettings {
         self.kind.name()
     }
 
-    /// Whether it is a layer of a program of one's own.
-    pub fn is_own(&self) -> bool {
-        self.kind() == own::Own.name()
-    }
-
     /// Whether what it carries from step to step grows without end.
     pub(crate) fn grows(&self) -> bool {
         self.kind.grows(&self.given(1, None))
