@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{expect_fits, expect_valid, require, require_size};
 use crate::ops::shapes::fits;
+use crate::past::{cat_past, check_steps, most_steps, select_past, steps_from_data, steps_to_data};
+use crate::recurrent::empty_output;
 use crate::segments::forward_groups;
 use crate::{ConfigError, Recurrent, RecurrentState, StateData, StateError, StateMapper};
 
@@ -153,22 +155,6 @@ pub struct EncoderDecoderState<S> {
     pub encoded: Option<Tensor<3>>,
 }
 
-impl<S> EncoderDecoderState<S> {
-    fn check_steps(&self, batch_size: usize) -> Result<(), StateError> {
-        match self.steps.len() {
-            n if n == batch_size => Ok(()),
-            n => Err(StateError::new(format!(
-                "the state has steps of {n} samples; the input has {batch_size}"
-            ))),
-        }
-    }
-
-    /// Steps of the sample that has done most.
-    fn most_steps(&self) -> usize {
-        self.steps.iter().copied().max().unwrap_or(0)
-    }
-}
-
 impl<S: RecurrentState> RecurrentState for EncoderDecoderState<S> {
     fn detach(self) -> Self {
         EncoderDecoderState {
@@ -189,7 +175,7 @@ impl<S: RecurrentState> RecurrentState for EncoderDecoderState<S> {
     fn check_batch(&self, batch_size: usize, dtype: DType) -> Result<(), StateError> {
         self.net.check_batch(batch_size, dtype)?;
         self.encoded.check_batch(batch_size, dtype)?;
-        self.check_steps(batch_size)
+        check_steps(&self.steps, batch_size).map(drop)
     }
 
     fn batch_size(&self) -> Option<usize> {
@@ -198,11 +184,7 @@ impl<S: RecurrentState> RecurrentState for EncoderDecoderState<S> {
 
     fn select_samples(self, samples: &[usize]) -> Self {
         let steps: Vec<usize> = samples.iter().map(|sample| self.steps[*sample]).collect();
-        let most = steps.iter().copied().max().unwrap_or(0);
-        let encoded = self.encoded.filter(|_| most > 0).map(|encoded| {
-            let n = encoded.dims()[1].min(most);
-            encoded.select_samples(samples).narrow(1, 0, n)
-        });
+        let encoded = select_past(self.encoded, samples, most_steps(&steps));
         EncoderDecoderState {
             steps,
             net: self.net.select_samples(samples),
@@ -211,24 +193,11 @@ impl<S: RecurrentState> RecurrentState for EncoderDecoderState<S> {
     }
 
     fn cat_samples(states: Vec<Self>) -> Result<Self, StateError> {
-        let encoded = states.iter().filter_map(|state| state.encoded.as_ref());
-        let longest = encoded.max_by_key(|encoded| encoded.dims()[1]).cloned();
-        let encoded = longest.map(|like| {
-            let [_, most, width] = like.dims();
-            let zeros = |batch_size, n| {
-                Tensor::zeros([batch_size, n, width], (&like.device(), like.dtype()))
-            };
-            let of = |state: &Self| match &state.encoded {
-                None => zeros(state.steps.len(), most),
-                Some(encoded) => match most - encoded.dims()[1] {
-                    0 => encoded.clone(),
-                    n => Tensor::cat(vec![encoded.clone(), zeros(state.steps.len(), n)], 1),
-                },
-            };
-            RecurrentState::cat_samples(states.iter().map(of).collect())
-        });
+        let encoded = states
+            .iter()
+            .map(|state| (state.encoded.clone(), state.steps.len()));
         Ok(EncoderDecoderState {
-            encoded: encoded.transpose()?,
+            encoded: cat_past(encoded.collect())?,
             steps: states
                 .iter()
                 .flat_map(|state| state.steps.clone())
@@ -247,11 +216,7 @@ impl<S: RecurrentState> RecurrentState for EncoderDecoderState<S> {
 
     /// The steps are a number where they are those of all samples.
     fn to_data(&self) -> StateData {
-        let most = self.most_steps();
-        let steps = match !self.steps.is_empty() && self.steps.iter().all(|steps| *steps == most) {
-            true => StateData::Number(most),
-            false => StateData::List(self.steps.iter().copied().map(StateData::Number).collect()),
-        };
+        let steps = steps_to_data(&self.steps);
         StateData::List(vec![steps, self.net.to_data(), self.encoded.to_data()])
     }
 
@@ -269,10 +234,7 @@ impl<S: RecurrentState> EncoderDecoderState<S> {
         encoded: StateData,
         device: &Device,
     ) -> Result<Self, StateError> {
-        let steps = match steps {
-            StateData::Number(steps) => vec![steps; net.batch_size().unwrap_or(0)],
-            each => each.into_numbers()?,
-        };
+        let steps = steps_from_data(steps, net.batch_size().unwrap_or(0))?;
         Ok(EncoderDecoderState {
             steps,
             net,
@@ -387,19 +349,11 @@ impl<R: Recurrent> Recurrent for EncoderDecoder<R> {
         batch_size: usize,
         dtype: DType,
     ) -> Result<(), StateError> {
-        let steps = state.most_steps();
-        if steps > usize::MAX / 2 {
-            let problem = format!(
-                "the state's step is {steps}; it must be at most {}",
-                usize::MAX / 2
-            );
-            return Err(StateError::new(problem));
-        }
         // Both nets are of one kind and size.
         self.encoder
             .check_state(&state.net, batch_size, dtype)
             .map_err(|error| error.within("the net"))?;
-        state.check_steps(batch_size)?;
+        let steps = check_steps(&state.steps, batch_size)?;
         let is_kept = self.score.is_some() && steps > 0;
         if state.encoded.is_some() != is_kept {
             let (is, must) = match is_kept {
@@ -438,15 +392,12 @@ impl<R: Recurrent> Recurrent for EncoderDecoder<R> {
         projected: Tensor<3>,
         state: Option<Self::State>,
     ) -> (Tensor<3>, Self::State) {
-        let [batch_size, seq_length, _] = projected.dims();
+        let [batch_size, ..] = projected.dims();
         let device = projected.device();
         let state = state.unwrap_or_else(|| self.initial_state(batch_size, &device));
         expect_fits(self.check_state(&state, batch_size, projected.dtype()));
         if batch_size == 0 {
-            // Burn 0.22.1 cannot be relied on to multiply nothing.
-            let shape = [0, seq_length, self.d_output()];
-            let output = Tensor::zeros(shape, (&device, projected.dtype()));
-            return (output, state);
+            return (empty_output(self, &projected), state);
         }
         let steps = state.steps.clone();
         forward_groups(projected, state, steps, |projected, state| {
@@ -472,7 +423,7 @@ impl<R: Recurrent> EncoderDecoder<R> {
         let [_, seq_length, _] = projected.dims();
         let of_source = self
             .source_length
-            .saturating_sub(state.most_steps())
+            .saturating_sub(most_steps(&state.steps))
             .min(seq_length);
         let mut outputs = Vec::with_capacity(2);
         if of_source > 0 {

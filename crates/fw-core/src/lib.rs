@@ -75,7 +75,9 @@
 extern crate alloc;
 
 mod any_layer;
+mod attention;
 mod bidirectional;
+mod blocks;
 mod cell;
 mod cells;
 mod checkpointed;
@@ -84,10 +86,12 @@ mod display;
 mod encoder_decoder;
 mod error;
 mod fast_weights;
+mod gated_convolution;
 mod initializer;
 mod learned_start;
 mod ntm;
 pub mod ops;
+mod past;
 mod recurrent;
 mod sab;
 mod segments;
@@ -98,7 +102,9 @@ mod state;
 pub mod weights;
 
 pub use any_layer::{AnyLayer, AnyState};
+pub use attention::{Attention, AttentionConfig, AttentionState};
 pub use bidirectional::{Bidirectional, BidirectionalState};
+pub use blocks::{Block, Blocks, BlocksConfig, Mlp, Norm, NormKind};
 pub use cell::RecurrentCell;
 pub use cells::*;
 pub use checkpointed::Checkpointed;
@@ -111,6 +117,7 @@ pub use fast_weights::{
     FastMemory, FastWeights, FastWeightsConfig, FastWeightsState, FastWeightsTrace, MemoryForm,
     WrittenState,
 };
+pub use gated_convolution::{GatedConvolution, GatedConvolutionConfig};
 pub use initializer::HiddenInitializer;
 pub use learned_start::LearnedStart;
 pub use ntm::*;

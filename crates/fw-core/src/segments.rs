@@ -7,6 +7,8 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use burn::tensor::{Bool, Device, Tensor, TensorData};
+
 pub use run::forward_groups;
 pub(crate) use run::{forward_segments, starts};
 
@@ -194,6 +196,29 @@ impl Segments {
                 "{name} are of {n} samples; the batch has {batch_size}"
             ))),
         }
+    }
+
+    /// True at steps that are not there, `[batch_size, seq_length, 1]`.
+    pub(crate) fn padding(&self, device: &Device) -> Tensor<3, Bool> {
+        let n = self.seq_length;
+        let steps = self.lengths.iter();
+        let is_padding = steps.flat_map(|length| (0..n).map(move |step| step >= *length));
+        let is_padding: Vec<bool> = is_padding.collect();
+        Tensor::from_data(
+            TensorData::new(is_padding, [self.batch_size(), n, 1]),
+            device,
+        )
+    }
+
+    /// Panics unless the input is of this batch.
+    #[track_caller]
+    pub(crate) fn expect_batch_of(&self, input: &Tensor<3>) {
+        let [batch_size, seq_length, _] = input.dims();
+        let [n_samples, n_steps] = [self.batch_size(), self.seq_length];
+        assert!(
+            [n_samples, n_steps] == [batch_size, seq_length],
+            "the input has {batch_size} samples of {seq_length} steps; the segments are of {n_samples} samples of {n_steps} steps"
+        );
     }
 
     /// Whether every step is there and no sample begins anew.

@@ -7,15 +7,18 @@ use burn::module::Module;
 use burn::nn::{Embedding, EmbeddingConfig, Initializer, Linear, LinearConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::module::embedding;
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use num_traits::Float;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{require, require_size};
 use crate::ops::project_linear;
 use crate::{
-    AnyLayer, AssociativeLstm, AssociativeLstmConfig, ConfigError, DeltaNet, DeltaNetConfig, Elman,
-    ElmanConfig, EncoderDecoder, EncoderDecoderConfig, FastWeights, FastWeightsConfig, Gru,
-    GruConfig, Lstm, LstmConfig, Ntm, NtmConfig, Recurrent, RecurrentCell, Sab, SabConfig, Stack,
+    AnyLayer, AssociativeLstm, AssociativeLstmConfig, Attention, AttentionConfig, Blocks,
+    BlocksConfig, ConfigError, DeltaNet, DeltaNetConfig, Elman, ElmanConfig, EncoderDecoder,
+    EncoderDecoderConfig, FastWeights, FastWeightsConfig, GatedConvolution, GatedConvolutionConfig,
+    Gru, GruConfig, Lstm, LstmConfig, Ntm, NtmConfig, Recurrent, RecurrentCell, Sab, SabConfig,
+    Stack,
 };
 
 /// Configuration of a [`SequenceModel`] whose layer is one of this crate: what is written into files.
@@ -52,6 +55,17 @@ pub enum LayerConfig {
         sab: SabConfig,
         /// The cell.
         cell: CellConfig,
+    },
+    /// [`Attention`](crate::Attention).
+    Attention(AttentionConfig),
+    /// [`GatedConvolution`](crate::GatedConvolution).
+    GatedConvolution(GatedConvolutionConfig),
+    /// [`Blocks`](crate::Blocks) around layers.
+    Blocks {
+        /// What stands around the layers.
+        around: BlocksConfig,
+        /// From the input on.
+        layers: Vec<LayerConfig>,
     },
     /// [`EncoderDecoder`](crate::EncoderDecoder): two nets, each with parameters of its own.
     EncoderDecoder {
@@ -111,8 +125,11 @@ pub enum Reads {
     Tokens {
         /// How many there are.
         n_tokens: usize,
-        /// Width of a token's embedding, which a ReLU follows. 0 leaves it out: the layer reads one-hot vectors.
+        /// Width of a token's embedding. 0 leaves it out: the layer reads one-hot vectors.
         d_embedding: usize,
+        /// Whether a ReLU follows the embedding.
+        #[serde(default = "as_in_ba")]
+        relu: bool,
         /// Standard deviation of the embedding's start values, which are normal.
         embedding_std: f64,
     },
@@ -123,6 +140,11 @@ pub enum Reads {
     },
 }
 
+/// As in Ba et al. 2016, and in every file that does not say.
+fn as_in_ba() -> bool {
+    true
+}
+
 /// At which steps a [`SequenceModel`] answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -131,6 +153,13 @@ pub enum Answers {
     EveryStep,
     /// After the last step alone.
     LastStep,
+    /// After the last step alone, but several answers, all made of what the layer yields there, to which a vector that says which answer it is
+    /// is added: what a sequence is compressed into is said again. Answer i has `sin(i / 10000^(2j / d))` and the cosine of the same in turn, for j from 0 on, d being the layer's width.
+    /// Without a ReLU layer (`d_head`) the place could only shift the logits.
+    FromLastStep {
+        /// How many, at least 1.
+        n_answers: usize,
+    },
 }
 
 /// What a model reads.
@@ -161,16 +190,16 @@ impl Inputs {
 /// A recurrent layer R between what is read and what is answered.
 ///
 /// ```text
-/// x_t      = relu(E[token_t])                 or a one-hot vector, or the vector that is read
+/// x_t      = relu(E[token_t])                 or E[token_t], or a one-hot vector, or the vector that is read
 /// y_t      = R(x_1 .. x_t)                    t = 1..T
-/// logits_t = relu(y_t W + b) W' + b'          or y_t W' + b'; at every step, or after the last one
+/// logits_t = relu(y_t W + b) W' + b'          or y_t W' + b'; at every step, after the last one, or several of the last one
 /// ```
 ///
 /// where E is [`embedding`](Self::embedding), W and b are [`head`](Self::head), and W' and b' [`output`](Self::output).
 ///
 /// # Shapes
 /// - inputs: tokens `[batch_size, seq_length]`, or vectors `[batch_size, seq_length, d_input]`
-/// - logits: `[batch_size, seq_length, d_output]`, or `[batch_size, 1, d_output]`
+/// - logits: `[batch_size, seq_length, d_output]`, `[batch_size, 1, d_output]` or `[batch_size, n_answers, d_output]`
 ///
 /// # Example
 ///
@@ -180,7 +209,7 @@ impl Inputs {
 ///
 /// let device = Device::flex();
 /// let around = Surroundings {
-///     reads: Reads::Tokens { n_tokens: 10, d_embedding: 4, embedding_std: 1.0 },
+///     reads: Reads::Tokens { n_tokens: 10, d_embedding: 4, relu: true, embedding_std: 1.0 },
 ///     d_head: 0,
 ///     d_output: 3,
 ///     answers: Answers::LastStep,
@@ -203,7 +232,9 @@ pub struct SequenceModel<R: Module> {
     pub output: Linear,
     /// 0 where vectors are read.
     n_tokens: usize,
-    answers_at_the_end: bool,
+    has_relu: bool,
+    /// How many answers are made of the last step; 0 where every step is answered.
+    n_of_last_step: usize,
 }
 
 impl Surroundings {
@@ -227,17 +258,19 @@ impl Surroundings {
             0 => (None, d_layer),
             width => (Some(LinearConfig::new(d_layer, width).init(device)), width),
         };
-        let (n_tokens, embedding) = match self.reads {
-            Reads::Vectors { .. } => (0, None),
+        let (n_tokens, has_relu, embedding) = match self.reads {
+            Reads::Vectors { .. } => (0, false, None),
             Reads::Tokens {
                 n_tokens,
                 d_embedding,
+                relu,
                 embedding_std: std,
             } => {
                 let initializer = Initializer::Normal { mean: 0.0, std };
                 let table = EmbeddingConfig::new(n_tokens, d_embedding);
                 let table = table.with_initializer(initializer);
-                (n_tokens, (d_embedding > 0).then(|| table.init(device)))
+                let table = (d_embedding > 0).then(|| table.init(device));
+                (n_tokens, relu, table)
             }
         };
         SequenceModel {
@@ -246,7 +279,12 @@ impl Surroundings {
             head,
             output: LinearConfig::new(d_last, self.d_output).init(device),
             n_tokens,
-            answers_at_the_end: self.answers == Answers::LastStep,
+            has_relu,
+            n_of_last_step: match self.answers {
+                Answers::EveryStep => 0,
+                Answers::LastStep => 1,
+                Answers::FromLastStep { n_answers } => n_answers,
+            },
         }
     }
 }
@@ -258,9 +296,15 @@ impl SequenceModelConfig {
     /// A size of 0, a standard deviation that is not above 0, or a layer of another width.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let Surroundings {
-            reads, d_output, ..
+            reads,
+            d_output,
+            answers,
+            ..
         } = &self.around;
         require_size("d_output", *d_output)?;
+        if let Answers::FromLastStep { n_answers } = answers {
+            require_size("n_answers", *n_answers)?;
+        }
         match reads {
             Reads::Vectors { d_input } => require_size("d_input", *d_input)?,
             Reads::Tokens {
@@ -343,6 +387,9 @@ impl LayerConfig {
                 NetConfig::Ntm(net) => what(&Twice(around, net)),
                 NetConfig::DeltaNet(nets) => what(&Twice(around, nets)),
             },
+            LayerConfig::Attention(config) => what(config),
+            LayerConfig::GatedConvolution(config) => what(config),
+            LayerConfig::Blocks { around, layers } => what(&InBlocks(around, layers)),
         }
     }
 }
@@ -417,6 +464,8 @@ configs! {
     GruConfig => Gru;
     AssociativeLstmConfig => AssociativeLstm;
     NtmConfig => Ntm;
+    AttentionConfig => Attention;
+    GatedConvolutionConfig => GatedConvolution;
 }
 
 /// Layers upon each other.
@@ -457,6 +506,27 @@ impl<C: Config<Layer: RecurrentCell>> Config for Wrapped<'_, C> {
     }
 }
 
+/// Layers and the blocks around them.
+struct InBlocks<'a>(&'a BlocksConfig, &'a [LayerConfig]);
+
+impl Config for InBlocks<'_> {
+    type Layer = Blocks<AnyLayer>;
+
+    fn d_input(&self) -> usize {
+        self.0.d_input
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.0.validate()?;
+        self.1.iter().try_for_each(LayerConfig::validate)
+    }
+
+    fn layer(&self, device: &Device) -> Result<Self::Layer, ConfigError> {
+        let layers = self.1.iter().map(|layer| layer.init(device));
+        self.0.try_init(layers.collect::<Result<_, _>>()?, device)
+    }
+}
+
 /// Two nets and what stands around them.
 struct Twice<'a, C>(&'a EncoderDecoderConfig, &'a C);
 
@@ -493,12 +563,14 @@ impl<R: Recurrent> SequenceModel<R> {
     /// If what is read is not what the model reads: vectors for tokens, or another width; or if there is no step.
     pub fn logits_from(&self, inputs: Inputs, state: Option<R::State>) -> (Tensor<3>, R::State) {
         let (outputs, state) = self.outputs(inputs, state);
-        let outputs = match self.answers_at_the_end {
-            true => {
-                let last = outputs.dims()[1] - 1;
-                outputs.narrow(1, last, 1)
-            }
-            false => outputs,
+        let last_step = || {
+            let last = outputs.dims()[1] - 1;
+            outputs.clone().narrow(1, last, 1)
+        };
+        let outputs = match self.n_of_last_step {
+            0 => outputs,
+            1 => last_step(),
+            n_answers => with_places(last_step(), n_answers),
         };
         let outputs = match &self.head {
             Some(head) => relu(project_linear(head, outputs)),
@@ -518,7 +590,8 @@ impl<R: Recurrent> SequenceModel<R> {
     /// What the layer reads for each token there is, `[n_tokens, any]`.
     fn token_table(&self) -> Tensor<2> {
         match &self.embedding {
-            Some(table) => relu(table.weight.val()),
+            Some(table) if self.has_relu => relu(table.weight.val()),
+            Some(table) => table.weight.val(),
             None => {
                 assert!(
                     self.n_tokens > 0,
@@ -541,4 +614,25 @@ impl<R: Recurrent> SequenceModel<R> {
             }
         }
     }
+}
+
+/// One step `[batch_size, 1, width]` as many times, each time with a vector added that says which it is.
+fn with_places(step: Tensor<3>, n: usize) -> Tensor<3> {
+    let [batch_size, _, width] = step.dims();
+    let number = |place: usize, channel: usize| {
+        let rate = Float::powf(
+            10_000.0_f64,
+            -((channel - channel % 2) as f64) / width as f64,
+        );
+        let (sine, cosine) = Float::sin_cos(place as f64 * rate);
+        if channel.is_multiple_of(2) {
+            sine
+        } else {
+            cosine
+        }
+    };
+    let places = (0..n).flat_map(|place| (0..width).map(move |channel| number(place, channel)));
+    let places = TensorData::new(places.collect::<Vec<f64>>(), [1, n, width]);
+    let places = Tensor::from_data(places, (&step.device(), step.dtype()));
+    step.expand([batch_size, n, width]) + places
 }

@@ -121,10 +121,52 @@ impl<R: Recurrent> Stack<R> {
     }
 }
 
-fn of_another_number(n_states: usize, n_layers: usize) -> StateError {
-    StateError::new(format!(
-        "there are {n_states} states; the stack has {n_layers} layers"
-    ))
+/// The first states of layers upon each other.
+pub(crate) fn initial_states<'a, R: Recurrent + 'a>(
+    layers: impl Iterator<Item = &'a R>,
+    batch_size: usize,
+    device: &Device,
+) -> Vec<R::State> {
+    let states = layers.map(|layer| layer.initial_state(batch_size, device));
+    states.collect()
+}
+
+/// The states of layers upon each other, of plain data.
+pub(crate) fn states_from_data<'a, R: Recurrent + 'a>(
+    layers: impl ExactSizeIterator<Item = &'a R>,
+    data: StateData,
+    device: &Device,
+) -> Result<Vec<R::State>, StateError> {
+    let parts = data.into_list()?;
+    same_number(parts.len(), layers.len())?;
+    let states = layers.zip(parts);
+    let states = states.map(|(layer, part)| layer.state_from_data(part, device));
+    states.collect()
+}
+
+/// Whether layers upon each other can go on from states.
+pub(crate) fn check_states<'a, R: Recurrent + 'a>(
+    layers: impl ExactSizeIterator<Item = &'a R>,
+    states: &[R::State],
+    batch_size: usize,
+    dtype: DType,
+) -> Result<(), StateError> {
+    same_number(states.len(), layers.len())?;
+    for (index, (layer, state)) in layers.zip(states).enumerate() {
+        layer
+            .check_state(state, batch_size, dtype)
+            .map_err(|error| error.within(format_args!("layer {}", index + 1)))?;
+    }
+    Ok(())
+}
+
+fn same_number(n_states: usize, n_layers: usize) -> Result<(), StateError> {
+    match n_states == n_layers {
+        true => Ok(()),
+        false => Err(StateError::new(format!(
+            "there are {n_states} states; the stack has {n_layers} layers"
+        ))),
+    }
 }
 
 impl<R: Recurrent> Recurrent for Stack<R> {
@@ -145,22 +187,11 @@ impl<R: Recurrent> Recurrent for Stack<R> {
     }
 
     fn initial_state(&self, batch_size: usize, device: &Device) -> Self::State {
-        let states = self.layers.iter();
-        states
-            .map(|layer| layer.initial_state(batch_size, device))
-            .collect()
+        initial_states(self.layers.iter(), batch_size, device)
     }
 
     fn state_from_data(&self, data: StateData, device: &Device) -> Result<Self::State, StateError> {
-        let parts = data.into_list()?;
-        let (n_states, n_layers) = (parts.len(), self.layers.len());
-        if n_states != n_layers {
-            return Err(of_another_number(n_states, n_layers));
-        }
-        let states = self.layers.iter().zip(parts);
-        states
-            .map(|(layer, part)| layer.state_from_data(part, device))
-            .collect()
+        states_from_data(self.layers.iter(), data, device)
     }
 
     fn check_state(
@@ -169,16 +200,7 @@ impl<R: Recurrent> Recurrent for Stack<R> {
         batch_size: usize,
         dtype: DType,
     ) -> Result<(), StateError> {
-        let (n_states, n_layers) = (states.len(), self.layers.len());
-        if n_states != n_layers {
-            return Err(of_another_number(n_states, n_layers));
-        }
-        for (index, (layer, state)) in self.layers.iter().zip(states).enumerate() {
-            layer
-                .check_state(state, batch_size, dtype)
-                .map_err(|error| error.within(format_args!("layer {}", index + 1)))?;
-        }
-        Ok(())
+        check_states(self.layers.iter(), states, batch_size, dtype)
     }
 
     fn uniform(&self, states: Self::State) -> Self::State {

@@ -66,6 +66,13 @@ impl Experiment {
         })
     }
 
+    /// A text in TOML, not yet validated.
+    pub fn parse_document(text: &str) -> Result<Table, Error> {
+        text.parse().map_err(|error: toml::de::Error| {
+            Error::usage(format!("the experiment is not valid TOML\n{error}"))
+        })
+    }
+
     /// The experiment that a TOML document describes, after `section.field=value` assignments.
     pub fn from_document(mut document: Table, assignments: &[String]) -> Result<Self, Error> {
         settings::set_all(&mut document, assignments)?;
@@ -76,6 +83,11 @@ impl Experiment {
         let test = Section::take(&mut document, "test")?;
         let goals = Section::take_all(&mut document, "goal")?;
         if let Some(unknown) = document.keys().next() {
+            if ["tasks", "models", "grid"].contains(&unknown.as_str()) {
+                return Err(Error::usage(format!(
+                    "[{unknown}] makes several experiments of one file: `fw-train compare` trains them"
+                )));
+            }
             return Err(Error::usage(format!(
                 "[{unknown}] is not a section of an experiment; \
                  the sections are [task], [model], [optimizer], [training], [test] and [[goal]]"

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use fw_train::Experiment;
 use fw_train::cli::Cli;
+use fw_train::compare::Entry;
 use fw_train::tasks::TaskConfig;
+use fw_train::{Error, Experiment};
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -38,11 +39,18 @@ fn every_experiment_file_is_valid() {
         repository().display()
     );
     for path in paths {
-        let document = Experiment::read_document(&path).expect("valid TOML");
-        if let Err(error) = Experiment::from_document(document, &[]) {
+        if let Err(error) = experiments_of(&path, &[]) {
             panic!("{}: {error}", path.display());
         }
     }
+}
+
+/// The experiments of a file: one, or those of a table with all that its grid tries.
+fn experiments_of(path: &Path, assignments: &[String]) -> Result<Vec<Experiment>, Error> {
+    let entries = Entry::read_all(&[path.to_owned()])?;
+    let experiments = entries.iter().map(|entry| entry.experiments(assignments));
+    let experiments: Result<Vec<_>, Error> = experiments.collect();
+    Ok(experiments?.concat())
 }
 
 /// Each piece of code in a document: lines of blocks; and what stands between two backquotes, which may go over the end of a line.
@@ -162,20 +170,10 @@ fn every_path_and_every_setting_in_a_command_of_the_documents_is_there() {
             };
             let assignments = values("--set");
             settings += assignments.len();
-            let mut documents = vec![Experiment::default_document()];
             match words[0].as_str() {
                 "train" | "compare" => {
                     let of_file = |word: &&String| word.ends_with(".toml") && is_there(word);
                     let given: Vec<&String> = words[1..].iter().filter(of_file).collect();
-                    if !given.is_empty() {
-                        let read =
-                            |path: &&String| Experiment::read_document(first_of(path).as_ref());
-                        documents = given
-                            .iter()
-                            .map(read)
-                            .map(|read| read.expect("TOML"))
-                            .collect();
-                    }
                     // Of runs it is not known here what they are.
                     if words
                         .iter()
@@ -183,9 +181,14 @@ fn every_path_and_every_setting_in_a_command_of_the_documents_is_there() {
                     {
                         continue;
                     }
-                    for document in documents {
+                    if given.is_empty() {
+                        let document = Experiment::default_document();
                         let experiment = Experiment::from_document(document, &assignments);
                         assert!(experiment.is_ok(), "{what}: {}", experiment.unwrap_err());
+                    }
+                    for path in given {
+                        let read = experiments_of(first_of(path).as_ref(), &assignments);
+                        assert!(read.is_ok(), "{what}: {}", read.unwrap_err());
                     }
                 }
                 _ => {

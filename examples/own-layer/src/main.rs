@@ -1,7 +1,8 @@
 //! Two recurrent layers of one's own beside an LSTM: the same task, budget, seeds and report.
 //!
 //! `cargo run --release -p own-layer`, then open `runs/own-layer/report.html`. Another folder may be given as the argument, and
-//! settings behind it: `cargo run --release -p own-layer -- FOLDER training.steps=100`.
+//! settings behind it: `cargo run --release -p own-layer -- FOLDER training.steps=100`. Runs that are there are not trained again: remove the folder once
+//! you have changed a layer.
 //!
 //! A layer joins by implementing `Recurrent`, here in the 30 lines of `MinGru`, and `Layer`, which is empty unless it has something to
 //! show: weights that a report draws as a picture.
@@ -51,12 +52,11 @@ fn main() -> Result<(), Error> {
     })?;
     for section in study.report()?.sections {
         for row in section.rows {
-            let errors = row
-                .runs
-                .iter()
-                .filter_map(|run| Some(run.result.as_ref()?.test.loss));
-            let errors: Vec<String> = errors.map(|error| format!("{error:.4}")).collect();
-            println!("{}: squared error {}", row.name, errors.join(", "));
+            let format = section.task.task().format();
+            for result in row.runs.iter().filter_map(|run| run.result.as_ref()) {
+                let test = result.test.in_words(format);
+                println!("{}, seed {}: {test}", row.name, result.seed);
+            }
         }
     }
     println!("{folder}/report.html");

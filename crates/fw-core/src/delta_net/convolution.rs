@@ -25,7 +25,7 @@ pub struct ShortConvolution {
 }
 
 impl ShortConvolution {
-    pub(super) fn init(channels: usize, size: usize, device: &Device) -> Self {
+    pub(crate) fn init(channels: usize, size: usize, device: &Device) -> Self {
         ShortConvolution {
             weight: uniform(size).init([channels, 1, size], device),
         }
@@ -34,7 +34,7 @@ impl ShortConvolution {
 
 /// The convolution of all steps behind the first `size - 1`, and SiLU of it, but for the first `n_linear` channels: from `[batch_size, n, channels]` to
 /// `[batch_size, n - size + 1, channels]`, half precision in single precision. The weights of neighbouring channels come one after another.
-pub(super) fn convolve(
+pub(crate) fn convolve(
     steps: Tensor<3>,
     weights: Vec<Tensor<3>>,
     n_linear: usize,

@@ -8,6 +8,7 @@ use burn::nn::{Initializer, Linear, LinearConfig};
 use burn::tensor::activation::softplus;
 use burn::tensor::{Device, Distribution, Shape, Tensor};
 
+use crate::ops::norm::rms_norm;
 use crate::ops::precision::widened;
 use crate::ops::project_linear;
 
@@ -145,9 +146,6 @@ impl HeadNorm {
 
     /// Along the last dimension, in the type of what comes in.
     pub(super) fn apply(&self, heads: Tensor<4>, epsilon: f64) -> Tensor<4> {
-        let [_, _, _, d_value] = heads.dims();
-        let mean = (heads.clone() * heads.clone()).mean_dim(3);
-        let weight = widened(self.weight.val()).reshape([1, 1, 1, d_value]);
-        heads / (mean + epsilon).sqrt() * weight
+        rms_norm(heads, self.weight.val(), epsilon)
     }
 }

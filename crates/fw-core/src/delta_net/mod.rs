@@ -25,6 +25,7 @@ use crate::{ExecutionPath, Recurrent, StateError, WriteRule};
 
 pub use config::DeltaNetConfig;
 pub use convolution::ShortConvolution;
+pub(crate) use convolution::convolve;
 pub use gate::{GateProjection, HeadNorm};
 pub use options::{DecayKind, Eigenvalues, FeatureMap, KeyNorm, OutputGate, WriteStrength};
 pub use state::DeltaNetState;

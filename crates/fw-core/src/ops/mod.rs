@@ -15,6 +15,7 @@ mod cube;
 pub mod fast_weights;
 pub mod holographic;
 pub mod matrix_memory;
+pub(crate) mod norm;
 pub mod ntm;
 #[cfg(any(feature = "flex", feature = "cube"))]
 pub(crate) mod operation;

@@ -65,13 +65,7 @@ pub(crate) fn forward_segments<R: Recurrent>(
 ) -> (Tensor<3>, R::State) {
     check_input(&input, layer.d_input());
     let [batch_size, seq_length, d_input] = input.dims();
-    let expected = [segments.batch_size(), segments.seq_length()];
-    assert!(
-        expected == [batch_size, seq_length],
-        "the input has {batch_size} samples of {seq_length} steps; the segments are of {} samples of {} steps",
-        expected[0],
-        expected[1]
-    );
+    segments.expect_batch_of(&input);
     if segments.is_plain() || batch_size == 0 {
         return layer.forward(input, state);
     }

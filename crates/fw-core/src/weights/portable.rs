@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use burn::module::Module;
-use burn::nn::{self, Embedding, LayerNorm, Linear};
+use burn::nn::{self, Embedding, LayerNorm, Linear, RmsNorm};
 use burn::tensor::DType;
 
 use super::module::{Parameter, parameters, with_numbers};
@@ -316,6 +316,20 @@ impl Portable for LayerNorm {
             Convention::PyTorch => Ok(turned(self, |name| match name.as_str() {
                 "gamma" => "weight".to_owned(),
                 "beta" => "bias".to_owned(),
+                _ => name,
+            })),
+            _ => Err(unsupported::<Self>(convention)),
+        }
+    }
+}
+
+impl Portable for RmsNorm {
+    const NAME: &'static str = "RmsNorm";
+
+    fn parameters(&self, convention: Convention) -> Result<Parameters, WeightsError> {
+        match convention {
+            Convention::PyTorch => Ok(turned(self, |name| match name.as_str() {
+                "gamma" => "weight".to_owned(),
                 _ => name,
             })),
             _ => Err(unsupported::<Self>(convention)),

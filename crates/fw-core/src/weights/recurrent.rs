@@ -5,11 +5,12 @@ use burn::nn::Linear;
 use burn::tensor::Tensor;
 
 use super::WeightsError;
-use super::portable::{Convention, Parameters, Portable, unsupported};
+use super::portable::{Convention, Parameters, Portable, turned, unsupported};
 use super::stored::Stored;
 use crate::{
-    AssociativeLstm, Bidirectional, Checkpointed, Elman, EncoderDecoder, FastWeights, Gru,
-    LearnedStart, Lstm, Recurrent, RecurrentCell, Sab, Stack,
+    AssociativeLstm, Attention, Bidirectional, Block, Blocks, Checkpointed, Elman, EncoderDecoder,
+    FastWeights, GatedConvolution, Gru, LearnedStart, Lstm, Mlp, Norm, Recurrent, RecurrentCell,
+    Sab, Stack,
 };
 
 /// How the gates of a kind of cell lie in the files of others: of each of our blocks, which of theirs it is.
@@ -312,6 +313,83 @@ impl<R: Recurrent + Portable> Portable for EncoderDecoder<R> {
             all = all.part("norm", norm, convention)?;
         }
         Ok(all)
+    }
+}
+
+/// Under [`Convention::PyTorch`], linear maps with the names of flash-linear-attention's `Attention` and Llama's.
+impl Portable for Attention {
+    const NAME: &'static str = "Attention";
+
+    fn parameters(&self, convention: Convention) -> Result<Parameters, WeightsError> {
+        only_pytorch::<Self>(convention)?;
+        Ok(turned(self, |name| name))
+    }
+}
+
+/// Under [`Convention::PyTorch`], a `convolution` of each channel, its `bias` beside it, and `gate`, a linear map.
+impl Portable for GatedConvolution {
+    const NAME: &'static str = "GatedConvolution";
+
+    fn parameters(&self, convention: Convention) -> Result<Parameters, WeightsError> {
+        only_pytorch::<Self>(convention)?;
+        Ok(turned(self, |name| name))
+    }
+}
+
+/// Under [`Convention::PyTorch`], a module with these fields: norms, maps, and `blocks`, a list.
+impl<R: Recurrent + Portable> Portable for Blocks<R> {
+    const NAME: &'static str = "Blocks";
+
+    fn parameters(&self, convention: Convention) -> Result<Parameters, WeightsError> {
+        only_pytorch::<Self>(convention)?;
+        let mut all = Parameters::default();
+        if let Some(input) = &self.input {
+            all = all.part("input", input, convention)?;
+        }
+        for (index, block) in self.blocks.iter().enumerate() {
+            all = all.part(&format!("blocks.{index}"), block, convention)?;
+        }
+        all.part("norm", &self.norm, convention)
+    }
+}
+
+impl<R: Recurrent + Portable> Portable for Block<R> {
+    const NAME: &'static str = "Block";
+
+    fn parameters(&self, convention: Convention) -> Result<Parameters, WeightsError> {
+        let mut all = Parameters::default()
+            .part("norm", &self.norm, convention)?
+            .part("layer", &self.layer, convention)?;
+        if let Some(output) = &self.output {
+            all = all.part("output", output, convention)?;
+        }
+        if let Some(mlp) = &self.mlp {
+            all = all.part("mlp", mlp, convention)?;
+        }
+        Ok(all)
+    }
+}
+
+impl Portable for Mlp {
+    const NAME: &'static str = "Mlp";
+
+    fn parameters(&self, convention: Convention) -> Result<Parameters, WeightsError> {
+        Parameters::default()
+            .part("norm", &self.norm, convention)?
+            .part("gate", &self.gate, convention)?
+            .part("up", &self.up, convention)?
+            .part("down", &self.down, convention)
+    }
+}
+
+impl Portable for Norm {
+    const NAME: &'static str = "Norm";
+
+    fn parameters(&self, convention: Convention) -> Result<Parameters, WeightsError> {
+        match self {
+            Norm::Layer(norm) => norm.parameters(convention),
+            Norm::Rms(norm) => norm.parameters(convention),
+        }
     }
 }
 

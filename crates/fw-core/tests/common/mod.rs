@@ -8,9 +8,10 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use fw_core::{
-    AssociativeLstm, AssociativeLstmState, DeltaNet, DeltaNetState, Elman, EncoderDecoder,
-    EncoderDecoderState, FastMemory, FastWeights, FastWeightsState, Gru, LearnedStart, Lstm,
-    LstmState, Ntm, NtmController, NtmState, Recurrent, RecurrentCell, Sab, SabState, Stack,
+    AssociativeLstm, AssociativeLstmState, Attention, AttentionState, Blocks, DeltaNet,
+    DeltaNetState, Elman, EncoderDecoder, EncoderDecoderState, FastMemory, FastWeights,
+    FastWeightsState, GatedConvolution, Gru, LearnedStart, Lstm, LstmState, Ntm, NtmController,
+    NtmState, Recurrent, RecurrentCell, Sab, SabState, Stack,
 };
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -311,24 +312,73 @@ impl FlatState for Ntm {
     }
 }
 
-impl<R: FlatState> FlatState for Stack<R> {
+/// Of layers upon each other.
+macro_rules! flat_list {
+    ($stack:ident, $each:ident, $layer:expr) => {
+        impl<R: FlatState> FlatState for $stack<R> {
+            fn flat_width(&self) -> usize {
+                self.$each
+                    .iter()
+                    .map($layer)
+                    .map(FlatState::flat_width)
+                    .sum()
+            }
+            fn state_from(&self, flat: Tensor<2>) -> Vec<R::State> {
+                let mut taken = 0;
+                let states = self.$each.iter().map($layer).map(|layer| {
+                    let width = layer.flat_width();
+                    let part = flat.clone().narrow(1, taken, width);
+                    taken += width;
+                    layer.state_from(part)
+                });
+                states.collect()
+            }
+            fn state_to(&self, states: &Vec<R::State>) -> Tensor<2> {
+                let parts = self.$each.iter().map($layer).zip(states);
+                let parts = parts.map(|(layer, state)| layer.state_to(state));
+                Tensor::cat(parts.collect(), 1)
+            }
+        }
+    };
+}
+flat_list!(Stack, layers, |layer| layer);
+flat_list!(Blocks, blocks, |block| &block.layer);
+
+impl FlatState for GatedConvolution {
     fn flat_width(&self) -> usize {
-        self.layers.iter().map(FlatState::flat_width).sum()
+        self.state_size(1)
     }
-    fn state_from(&self, flat: Tensor<2>) -> Vec<R::State> {
-        let mut taken = 0;
-        let states = self.layers.iter().map(|layer| {
-            let width = layer.flat_width();
-            let part = flat.clone().narrow(1, taken, width);
-            taken += width;
-            layer.state_from(part)
-        });
-        states.collect()
+    fn state_from(&self, flat: Tensor<2>) -> Tensor<3> {
+        let [batch_size, width] = flat.dims();
+        let d_input = self.d_input();
+        flat.reshape([batch_size, width / d_input, d_input])
     }
-    fn state_to(&self, states: &Vec<R::State>) -> Tensor<2> {
-        let parts = self.layers.iter().zip(states);
-        let parts = parts.map(|(layer, state)| layer.state_to(state));
-        Tensor::cat(parts.collect(), 1)
+    fn state_to(&self, recent: &Tensor<3>) -> Tensor<2> {
+        recent.clone().flatten(1, 2)
+    }
+}
+
+impl FlatState for Attention {
+    fn flat_width(&self) -> usize {
+        self.state_size(GIVEN_MEMORIES)
+    }
+    fn state_from(&self, flat: Tensor<2>) -> AttentionState {
+        let [batch_size, width] = flat.dims();
+        let shape = [batch_size, GIVEN_MEMORIES, width / GIVEN_MEMORIES];
+        AttentionState {
+            steps: vec![GIVEN_MEMORIES; batch_size],
+            past: Some(flat.reshape(shape)),
+        }
+    }
+    /// A number, where nothing is kept yet.
+    fn state_to(&self, state: &AttentionState) -> Tensor<2> {
+        let nothing = || {
+            let weight = self.q_proj.weight.val();
+            let options = (&weight.device(), weight.dtype());
+            Tensor::zeros([state.steps.len(), 1], options)
+        };
+        let past = state.past.clone();
+        past.map_or_else(nothing, |past| past.flatten(1, 2))
     }
 }
 
@@ -663,6 +713,30 @@ macro_rules! for_each_layer {
             let layer = config.init(encoder, decoder, &device);
             $check(name, common::randomized(layer, &mut rng, dtype));
         }
+        let attention = AttentionConfig::new(d_input, 2, 4);
+        one!("attention", attention.clone());
+        one!(
+            "attention by place, of another width",
+            attention.with_d_rotary(2).with_d_output(Some(d_hidden))
+        );
+        one!("gated convolution", GatedConvolutionConfig::new(d_input));
+        let layers = [
+            LstmConfig::new(d_input, d_hidden).init(&device),
+            LstmConfig::new(d_input, d_input).init(&device),
+        ];
+        let config = BlocksConfig::new(d_input, d_input);
+        $check(
+            "blocks of lstms",
+            common::randomized(config.init(layers.into(), &device), &mut rng, dtype),
+        );
+        let layers = (0..2).map(|_| AttentionConfig::new(4, 2, 2).init(&device));
+        let config = BlocksConfig::new(d_input, 4)
+            .with_d_mlp(Some(d_hidden))
+            .with_norm(NormKind::Rms);
+        $check(
+            "blocks of attention, with perceptrons",
+            common::randomized(config.init(layers.collect(), &device), &mut rng, dtype),
+        );
         macro_rules! sab {
             ($name:literal, $config:expr, $cell:expr) => {
                 let cell = $cell.init(&device);

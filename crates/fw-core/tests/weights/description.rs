@@ -41,6 +41,7 @@ fn around() -> Surroundings {
         reads: Reads::Tokens {
             n_tokens: 7,
             d_embedding: 3,
+            relu: true,
             embedding_std: 1.0,
         },
         d_head: 5,

@@ -5,9 +5,10 @@ use burn::nn::{Linear, LinearConfig, LinearLayout};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use fw_core::weights::{Convention, Parameters, Portable, Weights, WeightsError};
 use fw_core::{
-    Answers, AssociativeLstmConfig, ControllerKind, DeltaNetConfig, ElmanConfig,
-    EncoderDecoderConfig, FastWeightsConfig, GruConfig, InitialWeights, LearnedStart, Lstm,
-    LstmConfig, NtmConfig, Reads, SabConfig, SourceAttention, Stack, Surroundings,
+    Answers, AnyLayer, AssociativeLstmConfig, AttentionConfig, BlocksConfig, ControllerKind,
+    DeltaNetConfig, ElmanConfig, EncoderDecoderConfig, FastWeightsConfig, GatedConvolutionConfig,
+    GruConfig, InitialWeights, LearnedStart, Lstm, LstmConfig, NormKind, NtmConfig, Reads,
+    SabConfig, SourceAttention, Stack, Surroundings,
 };
 
 use super::{assert_computes, assert_round_trip, file, lstm, open};
@@ -158,10 +159,39 @@ fn names_and_shapes_stay_what_they_are() {
         pytorch
     );
 
+    let attention = || AttentionConfig::new(4, 2, 3).init(&device);
+    tell!("Attention", attention(), own, pytorch);
+    let convolution = || GatedConvolutionConfig::new(4).init(&device);
+    tell!("GatedConvolution", convolution(), own, pytorch);
+    let layers = || {
+        vec![
+            AnyLayer::portable(convolution()),
+            AnyLayer::portable(LstmConfig::new(4, 5).init(&device)),
+        ]
+    };
+    let blocks = || BlocksConfig::new(3, 4).init(layers(), &device);
+    tell!(
+        "Blocks of a GatedConvolution and an Lstm",
+        blocks(),
+        own,
+        pytorch
+    );
+    let config = BlocksConfig::new(4, 4)
+        .with_norm(NormKind::Rms)
+        .with_d_mlp(Some(6));
+    let blocks = || config.init(vec![attention()], &device);
+    tell!(
+        "Blocks of an Attention, with a perceptron",
+        blocks(),
+        own,
+        pytorch
+    );
+
     let around = Surroundings {
         reads: Reads::Tokens {
             n_tokens: 7,
             d_embedding: 3,
+            relu: true,
             embedding_std: 1.0,
         },
         d_head: 6,

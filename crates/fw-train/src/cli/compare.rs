@@ -1,5 +1,6 @@
 //! `fw-train compare`
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,7 @@ use clap::Args;
 use crate::Error;
 use crate::cli::report::write_report;
 use crate::cli::signals::stop_on_signals;
-use crate::compare::{Plan, RunState, Workers};
+use crate::compare::{Entry, Plan, RunState, Workers};
 use crate::device::DeviceName;
 use crate::training::Threshold;
 
@@ -65,20 +66,22 @@ impl CompareArgs {
         }
         let device = self.device.unwrap_or_else(DeviceName::default_of_build);
         device.open()?;
-        let plan = Plan::new(&self.experiments, &self.assignments, &self.seeds.0, &out)?;
+        let entries = Entry::read_all(&self.experiments)?;
+        let trials = Plan::of_trials(&entries, &self.assignments, &out)?;
+        let seed = entries.iter().filter_map(|entry| entry.grid.as_ref());
+        if let Some(grid) = seed
+            .into_iter()
+            .find(|grid| self.seeds.0.contains(&grid.seed))
+        {
+            return Err(Error::usage(format!(
+                "the trials of the grid have the seed {0}, and so has a run of --seeds: the choice would know of it; set grid.seed to another",
+                grid.seed
+            )));
+        }
         let threads = rayon::current_num_threads();
-        tell!(
-            "{} runs -> {}: {} done before, {} begun, {} new",
-            plan.runs.len(),
-            out.display(),
-            plan.count(RunState::Finished),
-            plan.count(RunState::Begun),
-            plan.count(RunState::New)
-        );
         let program = std::env::current_exe();
         let workers = Workers {
             program: program.map_err(Error::file("find", "this program".as_ref()))?,
-            assignments: self.assignments,
             device,
             jobs: match self.jobs {
                 Some(jobs) => usize::from(jobs),
@@ -87,12 +90,29 @@ impl CompareArgs {
             },
             threads,
         };
+        // What has no grid is looked at before anything is trained.
+        let without_grid = entries.iter().filter(|entry| entry.grid.is_none());
+        let without_grid = without_grid.map(|entry| (entry.clone(), Vec::new()));
+        let without_grid: Vec<_> = without_grid.collect();
+        Plan::new(&without_grid, &self.assignments, &self.seeds.0, &out)?;
         stop_on_signals()?;
+        if !trials.runs.is_empty() {
+            announce("trials", &trials, &out);
+            // One that fails, such as for a rate that is too high, is a trial all the same.
+            workers.run(&trials)?;
+        }
+        let chosen = trials.choose(entries, &out)?;
+        let plan = Plan::new(&chosen, &self.assignments, &self.seeds.0, &out)?;
+        announce("runs", &plan, &out);
         let failures = workers.run(&plan)?;
-        let has_runs = plan.runs.iter().any(|run| run.path.is_dir());
-        let report = match has_runs {
-            true => write_report(std::slice::from_ref(&out), &out, self.threshold),
-            false => Ok(()),
+        let made = plan.runs.iter().filter(|run| run.path.is_dir());
+        let folders: BTreeSet<PathBuf> = made
+            .filter_map(|run| Some(run.path.parent()?.to_owned()))
+            .collect();
+        let folders: Vec<PathBuf> = folders.into_iter().collect();
+        let report = match folders.is_empty() {
+            false => write_report(&folders, &out, self.threshold),
+            true => Ok(()),
         };
         if failures.is_empty() {
             return report;
@@ -113,6 +133,18 @@ impl CompareArgs {
             told.collect::<String>()
         )))
     }
+}
+
+/// What is to be done, and what is done already.
+fn announce(what: &str, plan: &Plan, out: &Path) {
+    tell!(
+        "{} {what} -> {}: {} done before, {} begun, {} new",
+        plan.runs.len(),
+        out.display(),
+        plan.count(RunState::Finished),
+        plan.count(RunState::Begun),
+        plan.count(RunState::New)
+    );
 }
 
 /// The name of the folder that all experiments are of, `compare` if there is none.

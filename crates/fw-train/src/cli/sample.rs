@@ -40,7 +40,9 @@ impl SampleArgs {
         };
         match task.format().answer {
             AnswerFormat::Class { .. } => show.classes(),
-            AnswerFormat::Classes { .. } | AnswerFormat::Text { .. } => show.texts(),
+            AnswerFormat::Classes { .. }
+            | AnswerFormat::Reconstruction { .. }
+            | AnswerFormat::Text { .. } => show.texts(),
             AnswerFormat::Bits { .. } => show.vectors(),
             AnswerFormat::Number => show.numbers(),
         }

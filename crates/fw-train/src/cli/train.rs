@@ -76,6 +76,10 @@ pub(super) struct TrainArgs {
     #[arg(long, conflicts_with_all = ["resume", "out"])]
     print_config: bool,
 
+    /// The experiment itself, instead of a file
+    #[arg(long, hide = true, value_name = "TOML", conflicts_with_all = ["experiment", "resume", "from"])]
+    document: Option<String>,
+
     /// Stop after the next record when standard input says so, and at once when it ends: whoever started this has ended
     #[arg(long, hide = true)]
     until_input_ends: bool,
@@ -100,7 +104,9 @@ impl TrainArgs {
         if let Some(note) = from.as_ref().and_then(Trained::note) {
             output::note(&note);
         }
+        let given = self.document.as_deref().map(Experiment::parse_document);
         let mut document = match (&self.experiment, &from) {
+            _ if given.is_some() => given.transpose()?.unwrap_or_default(),
             (Some(path), None) => Experiment::read_document(path)?,
             (Some(path), Some(from)) => {
                 let mut document = Experiment::read_document(path)?;

@@ -1,11 +1,13 @@
 //! Which runs a comparison needs, and which of them are there already.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use toml::Table;
+
 use crate::Error;
+use crate::compare::choice::Choice;
+use crate::compare::entries::{Candidate, Entry};
 use crate::experiment::Experiment;
-use crate::settings;
 use crate::training::RunFolder;
 
 /// The runs of a comparison: every experiment with every seed.
@@ -20,8 +22,8 @@ pub struct Plan {
 pub struct PlannedRun {
     /// The experiment's name.
     pub name: String,
-    /// The experiment's file.
-    pub file: PathBuf,
+    /// What is trained.
+    pub(super) document: Table,
     /// The model seed.
     pub seed: u64,
     /// Updates that it takes at most.
@@ -43,97 +45,98 @@ pub enum RunState {
     Finished,
 }
 
+impl PlannedRun {
+    pub(super) fn new(
+        entry: &Entry,
+        assignments: &[String],
+        candidate: &Candidate,
+        seed: u64,
+        path: PathBuf,
+    ) -> Result<Self, Error> {
+        let told = |error: Error| {
+            let tried = candidate
+                .iter()
+                .map(|(path, value)| format!(" with {path} = {value}"));
+            let tried: String = tried.collect();
+            Error::usage(format!(
+                "{}{tried}: {}",
+                entry.file.display(),
+                error.in_full()
+            ))
+        };
+        let document = entry.document(assignments, candidate, seed).map_err(told)?;
+        let experiment = Experiment::from_document(document.clone(), &[]).map_err(told)?;
+        Ok(PlannedRun {
+            state: state(&path, &experiment)?,
+            name: entry.name.clone(),
+            seed,
+            steps: experiment.training.steps,
+            document,
+            path,
+        })
+    }
+}
+
 impl Plan {
-    /// Every experiment of some files and folders, with settings changed, with every seed; its runs lie in `out`.
+    /// Every experiment with settings changed, as it was chosen from its grid, with every seed; its runs lie in `out`.
     ///
     /// # Errors
-    /// If a file is not a valid experiment, a folder holds none, or `out` has a run of the same name that was made with
-    /// other settings.
+    /// If one is not valid, or `out` has a run of the same name that was made with other settings.
     pub fn new(
-        experiments: &[PathBuf],
+        entries: &[(Entry, Candidate)],
         assignments: &[String],
         seeds: &[u64],
         out: &Path,
     ) -> Result<Self, Error> {
-        let files = experiment_files(experiments)?;
-        let names = names(&files)?;
-        let mut runs = Vec::with_capacity(files.len() * seeds.len());
-        for &seed in seeds {
-            for (file, name) in files.iter().zip(&names) {
-                let mut document = Experiment::read_document(file)?;
-                settings::set(&mut document, &format!("training.seed={seed}"))?;
-                let experiment = Experiment::from_document(document, assignments);
-                let experiment = experiment.map_err(|error| {
-                    Error::usage(format!("{}: {}", file.display(), error.in_full()))
-                })?;
-                let path = out.join(format!("{name}-seed{seed}"));
-                runs.push(PlannedRun {
-                    state: state(&path, &experiment)?,
-                    name: name.clone(),
-                    file: file.clone(),
-                    seed,
-                    steps: experiment.training.steps,
-                    path,
-                });
+        let pairs = seeds
+            .iter()
+            .flat_map(|&seed| entries.iter().map(move |entry| (seed, entry)));
+        let runs = pairs.map(|(seed, (entry, candidate))| {
+            let path = out.join(format!("{}-seed{seed}", entry.name));
+            PlannedRun::new(entry, assignments, candidate, seed, path)
+        });
+        let runs = runs.collect::<Result<_, _>>()?;
+        Ok(Plan { runs })
+    }
+
+    /// Every trial of every grid.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn of_trials(entries: &[Entry], assignments: &[String], out: &Path) -> Result<Self, Error> {
+        let mut runs = Vec::new();
+        for entry in entries {
+            if let Some(grid) = &entry.grid {
+                grid.check_assignments(assignments)?;
+                runs.extend(grid.plan(entry, assignments, out)?);
             }
         }
         Ok(Plan { runs })
+    }
+
+    /// What was chosen for each experiment, once all trials have come to an end; nothing, where there was no grid.
+    ///
+    /// # Errors
+    /// If all trials of one have failed.
+    pub fn choose(
+        &self,
+        entries: Vec<Entry>,
+        out: &Path,
+    ) -> Result<Vec<(Entry, Candidate)>, Error> {
+        let chosen = entries.into_iter().map(|entry| {
+            let candidate = match &entry.grid {
+                Some(grid) => Choice::make(&entry, grid, self, out)?.1,
+                None => Candidate::new(),
+            };
+            Ok((entry, candidate))
+        });
+        chosen.collect()
     }
 
     /// How many runs are in a state.
     pub fn count(&self, state: RunState) -> usize {
         self.runs.iter().filter(|run| run.state == state).count()
     }
-}
-
-/// The files themselves, and those in the folders.
-fn experiment_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
-    let mut files = Vec::new();
-    for path in paths {
-        if !path.is_dir() {
-            files.push(path.clone());
-            continue;
-        }
-        let entries = std::fs::read_dir(path).map_err(Error::file("read", path))?;
-        let mut inside: Vec<PathBuf> = entries
-            .flatten()
-            .map(|entry| entry.path())
-            .filter(|path| {
-                path.extension()
-                    .is_some_and(|extension| extension == "toml")
-            })
-            .collect();
-        if inside.is_empty() {
-            return Err(Error::usage(format!(
-                "{} holds no experiments; give a folder with *.toml files, or such files",
-                path.display()
-            )));
-        }
-        inside.sort();
-        files.extend(inside);
-    }
-    Ok(files)
-}
-
-/// A name for each file, without its ending.
-fn names(files: &[PathBuf]) -> Result<Vec<String>, Error> {
-    let mut known: BTreeMap<String, &Path> = BTreeMap::new();
-    let name = |file: &PathBuf| {
-        file.file_stem()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned()
-    };
-    for file in files {
-        if let Some(other) = known.insert(name(file), file) {
-            return Err(Error::usage(format!(
-                "{} and {} have the same name, and so would their runs; compare them into two folders, or rename one",
-                other.display(),
-                file.display()
-            )));
-        }
-    }
-    Ok(files.iter().map(name).collect())
 }
 
 fn state(path: &Path, experiment: &Experiment) -> Result<RunState, Error> {
@@ -158,27 +161,5 @@ fn state(path: &Path, experiment: &Experiment) -> Result<RunState, Error> {
         Err(error @ Error::Usage(_)) => Err(error),
         // What is damaged is found out by who continues it, and keeps nobody else from being made.
         Ok(None) | Err(_) => Ok(RunState::Begun),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn experiments_are_the_files_and_those_in_folders_and_share_no_name() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = |name: &str| folder.path().join(name);
-        for name in ["b.toml", "a.toml", "notes.md"] {
-            std::fs::write(path(name), "").expect("a file");
-        }
-        let files = experiment_files(&[folder.path().to_owned()]).expect("files");
-        assert_eq!(names(&files).expect("names"), ["a", "b"]);
-        let twice = [path("a.toml"), PathBuf::from("other/a.toml")];
-        let error = names(&twice).expect_err("one name").to_string();
-        assert!(error.contains("have the same name"), "{error}");
-        std::fs::create_dir(path("empty")).expect("a folder");
-        let error = experiment_files(&[path("empty")]).expect_err("empty");
-        assert!(error.to_string().contains("holds no experiments"));
     }
 }

@@ -10,7 +10,7 @@ use crate::error::require;
 use crate::experiment::Experiment;
 use crate::models::Layer;
 use crate::report::Comparison;
-use crate::training::{self, RunResult};
+use crate::training::{self, RunFolder, RunResult};
 use crate::{Error, settings};
 
 /// Layers of a program's own, trained on one task with several seeds, and a report of them.
@@ -50,10 +50,7 @@ impl Study {
         experiment: &str,
         assignments: &[String],
     ) -> Result<Self, Error> {
-        let document = experiment.parse();
-        let mut document: Table = document.map_err(|error: toml::de::Error| {
-            Error::usage(format!("the experiment is not valid TOML\n{error}"))
-        })?;
+        let mut document = Experiment::parse_document(experiment)?;
         settings::set_all(&mut document, assignments)?;
         let study = Study {
             folder: folder.into(),
@@ -93,6 +90,14 @@ impl Study {
             require(is_seed, "a seed", seed, "be below 2^63")?;
             let path = self.folder.join(format!("{name}-seed{seed}"));
             let experiment = self.experiment(name, seed)?;
+            let is_there = RunFolder::open(&path).and_then(|run| run.result());
+            match is_there {
+                Ok(Some(_)) => tell!(
+                    "{name} seed {seed}: trained before; remove {} to train it again",
+                    path.display()
+                ),
+                _ => tell!("{name} seed {seed}:"),
+            }
             training::train_layer(&path, &experiment, self.device, &init)
         };
         self.seeds.iter().map(train).collect()

@@ -17,8 +17,6 @@ use crate::training::{RunFolder, is_stop_asked_for};
 pub struct Workers {
     /// This program.
     pub program: PathBuf,
-    /// Changes of every experiment.
-    pub assignments: Vec<String>,
     /// Where new runs compute.
     pub device: DeviceName,
     /// Trainings at a time.
@@ -152,12 +150,9 @@ impl Workers {
                 command.arg("--resume").arg(&run.path);
             }
             _ => {
-                command.arg(&run.file).arg("--out").arg(&run.path);
-                command.args(["--seed", &run.seed.to_string()]);
+                command.args(["--document", &run.document.to_string()]);
+                command.arg("--out").arg(&run.path);
                 command.args(["--device", self.device.name()]);
-                for assignment in &self.assignments {
-                    command.args(["--set", assignment]);
-                }
             }
         }
         let log_from = std::fs::metadata(&path).map_or(0, |log| log.len());

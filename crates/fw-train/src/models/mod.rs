@@ -1,6 +1,7 @@
 //! Models: what an experiment trains.
 
 mod around;
+mod fit;
 mod heat_map;
 mod kinds;
 mod sample_trace;
@@ -11,10 +12,12 @@ use fw_core::{AnyLayer, SequenceModel};
 use serde::Serialize;
 
 use crate::Error;
+use crate::error::require;
 use crate::settings::Section;
 use crate::tasks::Task;
 
-pub use around::{AroundSettings, EmbeddingSettings};
+pub use around::{AroundSettings, BlockSettings, EmbeddingSettings};
+pub use fit::Fit;
 pub use heat_map::{HeatMap, Layer, MapPairs};
 pub(crate) use kinds::trace_as;
 pub use kinds::{Given, KINDS, Kind, LayerSettings, Settings, Tracer, trace};
@@ -36,10 +39,23 @@ pub struct ModelConfig {
 }
 
 impl ModelConfig {
-    pub(crate) fn from_section(mut section: Section, task: &dyn Task) -> Result<Self, Error> {
+    pub(crate) fn from_section(section: Section, task: &dyn Task) -> Result<Self, Error> {
+        ModelConfig::of_section(fit::with_fitted_size(section, task)?, task)
+    }
+
+    fn of_section(mut section: Section, task: &dyn Task) -> Result<Self, Error> {
         let kind = section.take_kind()?;
         let around = AroundSettings::take(&mut section, task.format())?;
         let layer = LayerSettings::from_section(&kind, section, task)?;
+        let rule =
+            "be 0 where model.kind is own: put your layer into fw_core::Blocks in your own program";
+        let n_blocks = around.blocks.as_ref().map_or(0, |blocks| blocks.n_blocks);
+        require(
+            n_blocks == 0 || !layer.is_of_program(),
+            "model.n_blocks",
+            n_blocks,
+            rule,
+        )?;
         Ok(ModelConfig { layer, around })
     }
 
@@ -74,7 +90,8 @@ impl ModelConfig {
     /// If the layer is one of a program of one's own.
     pub(crate) fn in_file(&self, task: &dyn Task) -> Result<fw_core::SequenceModelConfig, Error> {
         let around = self.around.surroundings(task.format());
-        let layer = self.layer.config(around.d_layer_input(), task)?;
+        let of_width = |d_input| self.layer.config(d_input, task);
+        let layer = self.around.layer(task.format(), of_width)?;
         Ok(fw_core::SequenceModelConfig { layer, around })
     }
 }

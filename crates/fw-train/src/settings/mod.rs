@@ -81,6 +81,11 @@ impl Section {
         })
     }
 
+    /// All that it says.
+    pub fn fields(&self) -> impl Iterator<Item = (&String, &Value)> {
+        self.table.iter()
+    }
+
     /// The same with another value of a field.
     pub fn with(&self, field: &str, value: Value) -> Section {
         let mut section = self.clone();

@@ -11,10 +11,11 @@ use crate::Error;
 use crate::error::require;
 use crate::settings::{Field, Section, fields};
 use crate::tasks::{
-    AnswerFormat, Format, InputFormat, Optimum, Sample, Split, Task, validate_samples,
+    Answer, AnswerFormat, Format, Input, InputFormat, Optimum, Sample, Split, StepClass, Task,
+    validate_samples,
 };
 
-/// A task whose samples are drawn by a generator. Training draws fresh ones for ever.
+/// A task whose samples are drawn by a generator.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Generated<G> {
     /// Draws the samples; its fields are the task's settings.
@@ -29,6 +30,9 @@ pub struct Generated<G> {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Splits {
+    /// Sequences in the training split, which are gone through again and again: 1 to 2^32. Where it is not set: training draws fresh ones for ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub training_samples: Option<u64>,
     /// Sequences in the validation split: 1 to 2^32. Default 200.
     pub validation_samples: u64,
     /// Sequences in the test split: 1 to 2^32. Default 1,000.
@@ -40,6 +44,7 @@ pub struct Splits {
 impl Default for Splits {
     fn default() -> Self {
         Splits {
+            training_samples: None,
             validation_samples: 200,
             test_samples: 1_000,
             seed: 0,
@@ -114,6 +119,10 @@ impl<G: Generator> Generated<G> {
     {
         let splits: Splits = section.take_fields::<Splits>().parse()?;
         validate_samples(&[
+            (
+                "task.training_samples",
+                splits.training_samples.unwrap_or(1),
+            ),
             ("task.validation_samples", splits.validation_samples),
             ("task.test_samples", splits.test_samples),
         ])?;
@@ -159,7 +168,7 @@ impl<G: Generator> Task for Generated<G> {
 
     fn n_samples(&self, split: Split) -> Option<u64> {
         match split {
-            Split::Train => None,
+            Split::Train => self.splits.training_samples,
             Split::Validation => Some(self.splits.validation_samples),
             Split::Test => Some(self.splits.test_samples),
         }
@@ -239,7 +248,7 @@ impl Display for Range {
 
 /// A uniform number below `bound`. Written out, so that samples stay the same whatever version of a random
 /// number library is in use.
-pub(super) fn below(rng: &mut impl Rng, bound: u32) -> u32 {
+pub(crate) fn below(rng: &mut impl Rng, bound: u32) -> u32 {
     // Multiply and shift; the bias is below bound / 2^32.
     ((u64::from(rng.next_u32()) * u64::from(bound)) >> 32) as u32
 }
@@ -247,6 +256,42 @@ pub(super) fn below(rng: &mut impl Rng, bound: u32) -> u32 {
 /// A uniform number in [0, 1).
 pub(super) fn unit(rng: &mut ChaCha8Rng) -> f64 {
     f64::from(rng.next_u32()) / 4_294_967_296.0
+}
+
+/// So many of some tokens, none of them twice.
+pub(super) fn distinct(rng: &mut impl Rng, tokens: std::ops::Range<u32>, n: usize) -> Vec<u32> {
+    let mut all: Vec<u32> = tokens.collect();
+    for place in 0..n {
+        let rest = (all.len() - place) as u32;
+        all.swap(place, place + below(rng, rest) as usize);
+    }
+    all.truncate(n);
+    all
+}
+
+/// A sequence each of whose tokens is to be said before it is read: in training all of them, else those at the places that are asked for, which alone
+/// count.
+pub(super) fn next_tokens(
+    split: Split,
+    tokens: &[u32],
+    is_asked: impl Fn(usize) -> bool,
+) -> Sample {
+    let read = tokens[..tokens.len() - 1].to_vec();
+    let answers = tokens.iter().enumerate().skip(1).map(|(place, &class)| {
+        let counts = is_asked(place);
+        (counts || split == Split::Train).then_some(StepClass { class, counts })
+    });
+    Sample {
+        answer: Answer::Classes(answers.collect()),
+        input: Input::Tokens(read),
+    }
+}
+
+/// The tokens of a sequence of pairs.
+pub(super) fn validate_length(length: usize, least: usize) -> Result<(), Error> {
+    let holds = (least..=100_000).contains(&length) && length.is_multiple_of(2);
+    let rule = format!("be even, from {least} to 100,000");
+    require(holds, "task.length", length, &rule)
 }
 
 /// `n` bits, each 0 or 1 alike.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::error::require;
-use crate::tasks::generated::{Generator, below, unit};
+use crate::tasks::generated::{Generator, below, distinct, unit};
 use crate::tasks::{Answer, AnswerFormat, Format, Input, InputFormat, Sample, Split, StepClass};
 
 /// Multi-query associative recall (Arora et al. 2023: Zoology, section 4).
@@ -152,17 +152,6 @@ impl MultiQueryRecall {
         (0..self.pairs).map(draw).collect()
     }
 
-    /// So many of some tokens, none of them twice.
-    fn distinct(rng: &mut ChaCha8Rng, tokens: std::ops::Range<u32>, n: usize) -> Vec<u32> {
-        let mut all: Vec<u32> = tokens.collect();
-        for place in 0..n {
-            let rest = (all.len() - place) as u32;
-            all.swap(place, place + below(rng, rest) as usize);
-        }
-        all.truncate(n);
-        all
-    }
-
     /// The same with other sizes, and without a mixture.
     fn of_size(&self, length: usize, pairs: usize) -> Self {
         MultiQueryRecall {
@@ -273,8 +262,8 @@ impl Generator for MultiQueryRecall {
                 (keys, values)
             }
             RecallVariant::Zoology => (
-                Self::distinct(rng, self.keys(), self.pairs),
-                Self::distinct(rng, values_from..values_to, self.pairs),
+                distinct(rng, self.keys(), self.pairs),
+                distinct(rng, values_from..values_to, self.pairs),
             ),
         };
         let mut tokens = Vec::with_capacity(self.length);

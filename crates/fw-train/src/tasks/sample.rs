@@ -42,6 +42,13 @@ pub enum AnswerFormat {
         /// The number of classes to choose from.
         n_classes: usize,
     },
+    /// A class for each step, all of them answered after the last one, from what a net then carries: counted as of [`Classes`](Self::Classes).
+    Reconstruction {
+        /// The number of classes to choose from.
+        n_classes: usize,
+        /// Steps of every sequence.
+        n_steps: usize,
+    },
     /// The next symbol of a text at every step: cross entropy in bits per symbol, share of wrong ones.
     Text {
         /// The number of symbols to choose from.
@@ -66,7 +73,9 @@ impl Format {
     /// The unit of the loss of a whole split.
     pub fn loss_unit(self) -> &'static str {
         match self.answer {
-            AnswerFormat::Class { .. } | AnswerFormat::Classes { .. } => "nats",
+            AnswerFormat::Class { .. }
+            | AnswerFormat::Classes { .. }
+            | AnswerFormat::Reconstruction { .. } => "nats",
             AnswerFormat::Text { symbols, .. } => match symbols {
                 Symbols::Characters => "bits per character",
                 Symbols::Bytes => "bits per byte",
@@ -79,7 +88,9 @@ impl Format {
     /// What a wrong answer is counted as.
     pub fn error_name(self) -> &'static str {
         match self.answer {
-            AnswerFormat::Class { .. } | AnswerFormat::Classes { .. } => "error",
+            AnswerFormat::Class { .. }
+            | AnswerFormat::Classes { .. }
+            | AnswerFormat::Reconstruction { .. } => "error",
             AnswerFormat::Text { symbols, .. } => match symbols {
                 Symbols::Characters => "wrong characters",
                 Symbols::Bytes => "wrong bytes",
@@ -93,7 +104,9 @@ impl Format {
     pub fn is_ranked_by_error(self) -> bool {
         matches!(
             self.answer,
-            AnswerFormat::Class { .. } | AnswerFormat::Classes { .. }
+            AnswerFormat::Class { .. }
+                | AnswerFormat::Classes { .. }
+                | AnswerFormat::Reconstruction { .. }
         )
     }
 
@@ -109,14 +122,18 @@ impl Format {
     pub fn has_perfect_sequences(self) -> bool {
         matches!(
             self.answer,
-            AnswerFormat::Classes { .. } | AnswerFormat::Bits { .. }
+            AnswerFormat::Classes { .. }
+                | AnswerFormat::Reconstruction { .. }
+                | AnswerFormat::Bits { .. }
         )
     }
 
     /// Numbers that a model puts out for an answer.
     pub fn d_output(self) -> usize {
         match self.answer {
-            AnswerFormat::Class { n_classes } | AnswerFormat::Classes { n_classes } => n_classes,
+            AnswerFormat::Class { n_classes }
+            | AnswerFormat::Classes { n_classes }
+            | AnswerFormat::Reconstruction { n_classes, .. } => n_classes,
             AnswerFormat::Text { n_symbols, .. } => n_symbols,
             AnswerFormat::Bits { d_output } => d_output,
             AnswerFormat::Number => 1,
@@ -147,7 +164,7 @@ pub enum Input {
 pub enum Answer {
     /// A class after the last step.
     Class(u32),
-    /// `[seq_length]`: a class, or nothing where no answer is asked for; also of [`AnswerFormat::Text`].
+    /// `[seq_length]`: a class, or nothing where no answer is asked for; also of [`AnswerFormat::Text`] and [`AnswerFormat::Reconstruction`].
     Classes(Vec<Option<StepClass>>),
     /// `[seq_length]`: the bits to answer with, 0 or 1, or nothing where no answer is asked for.
     Bits(Vec<Option<Vec<f32>>>),
@@ -362,7 +379,9 @@ impl Batch {
                 });
                 class_targets(classes, [size, 1], device)
             }
-            AnswerFormat::Classes { .. } | AnswerFormat::Text { .. } => {
+            AnswerFormat::Classes { .. }
+            | AnswerFormat::Reconstruction { .. }
+            | AnswerFormat::Text { .. } => {
                 let classes = samples.iter().map(|sample| sample.classes().to_vec());
                 class_targets(classes, [size, seq_length], device)
             }

@@ -156,9 +156,10 @@ impl Numbers {
         let [loss, of_counted, wrong, imperfect] = self.sums;
         let [answers, counted, sequences] = self.counts;
         let per_unit = |sum: f64, answers: usize| match format.answer {
-            AnswerFormat::Class { .. } | AnswerFormat::Classes { .. } | AnswerFormat::Number => {
-                sum / answers as f64
-            }
+            AnswerFormat::Class { .. }
+            | AnswerFormat::Classes { .. }
+            | AnswerFormat::Reconstruction { .. }
+            | AnswerFormat::Number => sum / answers as f64,
             AnswerFormat::Text { .. } => sum / answers as f64 / LN_2,
             AnswerFormat::Bits { .. } => sum / sequences as f64 / LN_2,
         };

@@ -27,9 +27,9 @@ impl Threshold {
     /// characters, of which nobody knows how well they can be foretold.
     pub fn default_of(format: Format) -> Option<Self> {
         match format.answer {
-            AnswerFormat::Class { .. } | AnswerFormat::Classes { .. } => {
-                Some(Threshold::Error(0.05))
-            }
+            AnswerFormat::Class { .. }
+            | AnswerFormat::Classes { .. }
+            | AnswerFormat::Reconstruction { .. } => Some(Threshold::Error(0.05)),
             AnswerFormat::Bits { .. } => Some(Threshold::Loss(1.0)),
             AnswerFormat::Number => Some(Threshold::Loss(0.001)),
             AnswerFormat::Text { .. } => None,

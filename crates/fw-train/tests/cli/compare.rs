@@ -133,6 +133,129 @@ fn every_experiment_is_trained_with_every_seed_and_reported() {
     assert_eq!(results(&here.join("again")), all);
 }
 
+/// `table.toml`: two tasks, two nets, and two rates for each, of which one is so high that its training fails.
+fn table(here: &Path) {
+    let nets = experiment(
+        "[models.gru]\nkind = 'gru'\nd_hidden = 8\n[models.lstm]\nkind = 'lstm'\nd_hidden = 8\n[model]",
+    );
+    // What is common to all comes as dotted fields, which end where a section begins.
+    let (common, rest) = nets.split_once("[models.gru]").expect("there are nets");
+    let (nets, rest) = rest.split_once("[model]\n").expect("and what is common");
+    let text = format!(
+        "{common}{rest}[tasks.one]\npairs = 1\n[tasks.two]\npairs = 2\n[models.gru]{nets}\n\
+         [grid]\nseed = 7\noptimizer.learning_rate = [1e-3, 1e30]\n"
+    );
+    fs::write(here.join("table.toml"), text).expect("a file");
+}
+
+#[test]
+fn a_table_tries_its_grid_and_trains_each_net_on_each_task_as_was_chosen() {
+    let folder = TempDir::new().expect("a folder");
+    let here = folder.path();
+    table(here);
+    let command = || {
+        let mut command = fw_train(here);
+        command.args([
+            "compare",
+            "table.toml",
+            "--out",
+            "out",
+            "--seeds",
+            "1",
+            "--jobs",
+            "2",
+        ]);
+        command
+    };
+    let output = command().output().expect("it starts");
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stderr(&output).contains("8 trials -> out: 0 done before, 0 begun, 8 new"));
+    assert!(stderr(&output).contains("4 runs -> out: 0 done before, 0 begun, 4 new"));
+    let out = here.join("out");
+    for (task, net) in [
+        ("one", "gru"),
+        ("one", "lstm"),
+        ("two", "gru"),
+        ("two", "lstm"),
+    ] {
+        let choice = json(out.join(format!("grid/{task}/{net}/choice.json")));
+        assert_eq!((&choice["seed"], &choice["chosen"]), (&7.into(), &0.into()));
+        let [fine, failed] = [0, 1].map(|index| choice["trials"][index]["validation"].clone());
+        let of_trial = json(out.join(format!("grid/{task}/{net}/1-seed7/result.json")));
+        assert_eq!(fine[0], of_trial["validation"]["error"]);
+        assert!(failed.is_null(), "{failed}");
+        let run = out.join(format!("{task}/{net}-seed0"));
+        let config = fs::read_to_string(run.join("config.toml")).expect("a run");
+        let config: toml::Table = config.parse().expect("TOML");
+        assert_eq!(config["optimizer"]["learning_rate"].as_float(), Some(1e-3));
+        assert_eq!(config["training"]["seed"].as_integer(), Some(0));
+        assert_eq!(config["model"]["kind"].as_str(), Some(net));
+        assert_eq!(config["model"]["d_embedding"].as_integer(), Some(12));
+    }
+    let first = results(&out);
+    assert_eq!(first["sections"].as_array().map(Vec::len), Some(2));
+    assert_eq!(rows(&first, 1)[0]["choice"]["seed"], 7);
+    let text = fs::read_to_string(out.join("report.md")).expect("a report");
+    let row = "| gru | ";
+    assert!(
+        text.contains("## All tasks\n\n|  | one | two | mean |\n"),
+        "{text}"
+    );
+    assert_eq!(text.matches(row).count(), 1 + 2 * 3, "{text}");
+    assert!(
+        text.contains("|  | learning_rate = 0.001 | learning_rate = 1000000"),
+        "{text}"
+    );
+    assert!(text.contains("** | failed |\n"), "what was chosen is bold");
+
+    // What is there is not made again, but for what has failed, and the choice stays.
+    let output = command().output().expect("it starts");
+    assert!(stderr(&output).contains("8 trials -> out: 4 done before, 4 begun, 0 new"));
+    assert!(stderr(&output).contains("4 runs -> out: 4 done before, 0 begun, 0 new"));
+    assert_eq!(results(&out), first);
+    succeed(fw_train(here).args(["report", "out", "--out", "again"]));
+    assert_eq!(results(&here.join("again")), first);
+}
+
+#[test]
+fn a_grid_is_for_compare_and_knows_nothing_of_the_runs() {
+    let folder = TempDir::new().expect("a folder");
+    let here = folder.path();
+    table(here);
+    let error = fail(fw_train(here).args(["train", "table.toml"]), 2);
+    assert!(
+        error.contains("makes several experiments of one file: `fw-train compare` trains them")
+    );
+    let compare = |more: &[&str]| {
+        let mut command = fw_train(here);
+        command
+            .args(["compare", "table.toml", "--out", "out"])
+            .args(more);
+        fail(&mut command, 2)
+    };
+    let error = compare(&["--seeds", "5,7"]);
+    assert!(
+        error.contains("the trials of the grid have the seed 7, and so has a run"),
+        "{error}"
+    );
+    let error = compare(&["--set", "optimizer.learning_rate=0.1"]);
+    assert!(
+        error.contains("the grid tries optimizer.learning_rate"),
+        "{error}"
+    );
+    let text = fs::read_to_string(here.join("table.toml")).expect("a file");
+    let wrong = text.replace("1e30", "-1.0");
+    fs::write(here.join("table.toml"), wrong).expect("a file");
+    let error = compare(&[]);
+    assert!(
+        error.contains(
+            "table.toml with optimizer.learning_rate = -1.0: optimizer.learning_rate is -1; it must"
+        ),
+        "{error}"
+    );
+    assert!(!here.join("out").exists(), "nothing was begun");
+}
+
 #[test]
 fn a_comparison_that_was_killed_goes_on_to_the_same_report() {
     let folder = TempDir::new().expect("a folder");
@@ -350,7 +473,7 @@ fn tables_are_as_drawn() {
 |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|
 | good | 3 | **2.00 ± 1.00** | 0.5000 ± 0.0000 | 12,345 | 32 | 1,000 | 1,000 | 20 s | 18.5 | 70 |
 | worse | 3 | 22.00 ± 1.00 | 0.5000 ± 0.0000 | 12,345 | 40 | 1,000 | - | 20 s | 18.5 | 70 |
-Test split, with the checkpoint that was best on the validation split; mean ± standard deviation over seeds. Bold: each of its seeds, three or more, is better than every seed of every other row.
+Test split, with the checkpoint that was best on the validation split; mean ± standard deviation over seeds. Bold: better than every other row beyond doubt. With five seeds or more in common, the 95 % interval of the mean difference, seed by seed, lies below 0; with fewer, each of its three or more is better than every seed of the other.
 | pairs | 1 | 8 |
 |---|---:|---:|
 | good | 0.00 ± 0.00 | 75.00 ± 0.00 |

@@ -264,7 +264,8 @@ fn every_task_of_vectors_trains_every_kind_of_model() {
         &mut train_with(here, "x", TINY_MACHINE, &["--set", "model.d_embedding=3"]),
         2,
     );
-    assert!(message.contains("unknown field `d_embedding`"), "{message}");
+    let expected = "model.d_embedding is set; it must be left out where the task has vectors";
+    assert!(message.contains(expected), "{message}");
     let constant = [
         "--set",
         "model.initial_memory={ constant = 1e-6 }",

@@ -1,9 +1,11 @@
 //! The kinds of recurrent layers: a file each, and one table.
 
 mod a_lstm;
+mod attention;
 mod delta_net;
 mod encoder_decoder;
 mod fast_weights;
+mod gated_convolution;
 mod gru;
 mod irnn;
 mod lstm;
@@ -17,7 +19,7 @@ mod tbptt;
 mod wrapped;
 
 use burn::tensor::Tensor;
-use fw_core::{AnyLayer, LayerConfig};
+use fw_core::{AnyLayer, Blocks, LayerConfig, Recurrent};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::ser::{Serialize, SerializeMap, Serializer};
@@ -42,7 +44,9 @@ pub const KINDS: &[&dyn Kind] = &[
     &ntm_lstm::NtmLstm,
     &ntm_ff::NtmFf,
     &sab::Sab,
+    &attention::Attention,
     &self_attention::SelfAttention,
+    &gated_convolution::GatedConvolution,
     &tbptt::Tbptt,
     &encoder_decoder::EncoderDecoder,
     &own::Own,
@@ -229,6 +233,11 @@ impl LayerSettings {
         self.kind.grows(&self.given(1, None))
     }
 
+    /// Whether only the program that has made the layer can build it.
+    pub(crate) fn is_of_program(&self) -> bool {
+        self.kind.name() == own::Own.name()
+    }
+
     /// Whether it is built for a source of some length.
     pub(crate) fn reads_source(&self) -> bool {
         self.kind.reads_source()
@@ -273,10 +282,26 @@ impl Serialize for LayerSettings {
 /// What each step of one sample did, `[1, seq_length, d_input]`, of whatever kind a layer is.
 pub type Tracer = fn(&AnyLayer, &Tensor<3>) -> MapPairs;
 
-/// What is told by the kinds.
+/// What is told by the kinds; of blocks, block by block.
 pub fn trace(layer: &AnyLayer, input: &Tensor<3>) -> MapPairs {
+    if let Some(blocks) = layer.downcast_ref::<Blocks<AnyLayer>>() {
+        return trace_blocks(blocks, input);
+    }
     let mut told = KINDS.iter().filter_map(|kind| kind.trace(layer, input));
     told.next().unwrap_or_default()
+}
+
+fn trace_blocks(blocks: &Blocks<AnyLayer>, input: &Tensor<3>) -> MapPairs {
+    let numbers = 1..=blocks.blocks.len();
+    let signal = blocks.project(input.clone());
+    let (_, maps) = blocks.through(signal, numbers, |layer, signal, number| {
+        let mut maps = trace(layer, &signal);
+        for map in maps.iter_mut().flatten().flatten() {
+            map.title = format!("{}, block {number}", map.title);
+        }
+        (layer.forward(signal, None).0, maps)
+    });
+    maps.into_iter().flatten().collect()
 }
 
 /// What a layer tells, if it is of this type.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::compare::GRID_FOLDER;
 use crate::plain::to_table;
 use crate::report::comparison::{Row, Run, TaskSection, numbers};
 use crate::training::Threshold;
@@ -16,26 +17,36 @@ pub(super) fn run_folders(folders: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
         name.to_string_lossy().starts_with('.')
     };
     let is_run = |path: &Path| path.join("config.toml").is_file() && !is_hidden(path);
+    let inside = |folder: &Path, wanted: &dyn Fn(&Path) -> bool| {
+        let entries = std::fs::read_dir(folder).map_err(Error::file("read", folder))?;
+        let paths = entries.flatten().map(|entry| entry.path());
+        let mut inside: Vec<PathBuf> = paths.filter(|path| wanted(path)).collect();
+        inside.sort();
+        Ok::<_, Error>(inside)
+    };
+    // A folder for each task.
+    let is_of_task = |path: &Path| {
+        path.is_dir() && !is_hidden(path) && path.file_name() != Some(GRID_FOLDER.as_ref())
+    };
     let mut found = Vec::new();
     for folder in folders {
         if is_run(folder) {
             found.push(folder.clone());
             continue;
         }
-        let entries = std::fs::read_dir(folder).map_err(Error::file("read", folder))?;
-        let mut inside: Vec<PathBuf> = entries
-            .flatten()
-            .map(|entry| entry.path())
-            .filter(|path| is_run(path))
-            .collect();
-        if inside.is_empty() {
+        let mut runs = inside(folder, &is_run)?;
+        if runs.is_empty() {
+            for of_task in inside(folder, &is_of_task)? {
+                runs.extend(inside(&of_task, &is_run)?);
+            }
+        }
+        if runs.is_empty() {
             return Err(Error::usage(format!(
                 "{} is no run and holds none; give a folder that `fw-train train` or `fw-train compare` has made",
                 folder.display()
             )));
         }
-        inside.sort();
-        found.extend(inside);
+        found.extend(runs);
     }
     Ok(found)
 }
@@ -181,7 +192,14 @@ fn title(tasks: &[toml::Table], index: usize) -> String {
 
 /// What has to be said of a section besides its tables.
 fn section_notes(section: &TaskSection) -> Vec<String> {
-    let notes = [missing_seeds, unfinished, budgets, curricula, origins];
+    let notes = [
+        missing_seeds,
+        unfinished,
+        budgets,
+        trials,
+        curricula,
+        origins,
+    ];
     notes.iter().filter_map(|note| note(section)).collect()
 }
 
@@ -222,6 +240,26 @@ fn budgets(section: &TaskSection) -> Option<String> {
     let told = together(told, "; ").filter(|_| budgets.len() > 1)?;
     Some(format!(
         "The budgets differ (updates x batch size): {told}."
+    ))
+}
+
+fn trials(section: &TaskSection) -> Option<String> {
+    let mut numbers: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
+    for row in &section.rows {
+        let n = row
+            .any()
+            .choice
+            .as_ref()
+            .map_or(0, |choice| choice.trials.len());
+        numbers.entry(n).or_default().push(&row.name);
+    }
+    let told = numbers.iter().map(|(n, names)| match n {
+        0 => format!("none for {}", names.join(", ")),
+        n => format!("{n} for {}", names.join(", ")),
+    });
+    let told = together(told, "; ").filter(|_| numbers.len() > 1)?;
+    Some(format!(
+        "Not every row had as many trials before its settings were chosen: {told}."
     ))
 }
 

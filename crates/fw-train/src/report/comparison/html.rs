@@ -4,6 +4,7 @@ use maud::{Markup, PreEscaped, html};
 use serde_json::{Value, json};
 
 use crate::report::comparison::numbers::{duration, percent};
+use crate::report::comparison::overview::Overview;
 use crate::report::comparison::table::{ResultTable, restarts_text};
 use crate::report::comparison::{Comparison, Row, Run, TaskSection};
 use crate::report::page::{page, wide};
@@ -33,6 +34,12 @@ impl Comparison {
                     }
                 }
             }
+            @if let Some(overview) = self.overview() {
+                section {
+                    h2 { "All tasks" }
+                    (overview.html())
+                }
+            }
             @for (index, section) in self.sections.iter().enumerate() {
                 (section.html(index))
             }
@@ -51,6 +58,9 @@ impl TaskSection {
                 (self.table().html(self, index, "Results, sizes and costs"))
                 @for note in &self.notes {
                     p.note { (note) }
+                }
+                @if let Some(table) = self.grid_table() {
+                    (table.html(self, index, "The grid"))
                 }
                 @if let Some(table) = self.goal_table() {
                     (table.html(self, index, "Goals"))
@@ -133,6 +143,30 @@ impl TaskSection {
                     script type="application/json" id={ "samples-" (index) } { (PreEscaped(data)) }
                 }
             }
+        }
+    }
+}
+
+impl Overview {
+    fn html(&self) -> Markup {
+        let table = html! {
+            thead {
+                tr {
+                    @for column in &self.columns { th scope="col" { (column) } }
+                }
+            }
+            tbody {
+                @for (name, cells) in &self.rows {
+                    tr {
+                        th scope="row" { (name) }
+                        @for cell in cells { td { (cell) } }
+                    }
+                }
+            }
+        };
+        html! {
+            (wide("All tasks", &table))
+            p.legend { (self.legend) }
         }
     }
 }

@@ -21,11 +21,18 @@ impl Comparison {
             }
             text.push('\n');
         }
+        if let Some(overview) = self.overview() {
+            let _ = writeln!(text, "## All tasks\n\n{}", overview.markdown().trim_end());
+            text.push('\n');
+        }
         for (index, section) in self.sections.iter().enumerate() {
             let _ = writeln!(text, "## {}\n", section.title);
             text.push_str(&section.table().markdown(section));
             for note in &section.notes {
                 let _ = writeln!(text, "{note}\n");
+            }
+            if let Some(table) = section.grid_table() {
+                text.push_str(&table.markdown(section));
             }
             if let Some(table) = section.goal_table() {
                 text.push_str(&table.markdown(section));

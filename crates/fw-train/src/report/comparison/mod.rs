@@ -5,12 +5,14 @@ mod grouping;
 mod html;
 mod markdown;
 mod numbers;
+mod overview;
 mod records;
 mod table;
 
 use std::path::{Path, PathBuf};
 
 use crate::Error;
+use crate::compare::Choice;
 use crate::experiment::Experiment;
 use crate::files::{name_of_run, write_atomically};
 use crate::plain::to_table;
@@ -66,6 +68,8 @@ pub struct Run {
     pub experiment: Experiment,
     /// Where and when it was made.
     pub environment: Environment,
+    /// What was tried before its settings were chosen, if anything was.
+    pub choice: Option<Choice>,
     /// What has made it: versions of fw-train and of Burn, each once, and the run whose weights it began with.
     pub made_by: String,
     /// What it has read: names and digests, in the order of the names; nothing of tasks without files, and of runs that have not
@@ -90,7 +94,9 @@ impl Run {
         let seed = format!("-seed{}", experiment.training.seed);
         let environment = folder.environment()?;
         let metrics = folder.metrics()?;
+        let name = name.strip_suffix(&seed).unwrap_or(&name).to_owned();
         Ok(Run {
+            choice: choice_of(path, &name)?,
             made_by: made_by(&environment, &folder.history())?,
             data: {
                 let data = folder.data().unwrap_or_default().into_iter();
@@ -99,7 +105,7 @@ impl Run {
                 data
             },
             damaged: folder.of_damaged(&metrics),
-            name: name.strip_suffix(&seed).unwrap_or(&name).to_owned(),
+            name,
             path: path.to_owned(),
             environment,
             records: metrics.records,
@@ -151,6 +157,20 @@ impl Run {
             self.environment.devices.to_string(),
             format!("{:?}", self.data),
         ]
+    }
+}
+
+/// The choice for a run, which lies in the folder of a comparison or in one of its tasks'.
+fn choice_of(path: &Path, name: &str) -> Result<Option<Choice>, Error> {
+    let Some(folder) = path.parent() else {
+        return Ok(None);
+    };
+    if let Some(choice) = Choice::read(folder, name)? {
+        return Ok(Some(choice));
+    }
+    match folder.parent().zip(folder.file_name()) {
+        Some((out, task)) => Choice::read(out, &format!("{}/{name}", task.to_string_lossy())),
+        None => Ok(None),
     }
 }
 

@@ -1,5 +1,11 @@
 //! Numbers of several seeds, and how they are written.
 
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
+
+use crate::tasks::below;
+
 /// Mean, and the spread over seeds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Summary {
@@ -33,19 +39,59 @@ impl Summary {
     }
 }
 
-/// The one row whose every seed is better, that is lower, than every seed of every other; of three seeds at least. Of two rows with
-/// three seeds each that would come about by chance once in twenty times.
-pub(super) fn best(rows: &[Vec<f64>]) -> Option<usize> {
-    let ends = |values: &[f64]| Summary::of(values).map(|ends| (ends.lowest, ends.highest));
+/// Scores by seed, lower is better.
+pub(super) type Scores = Vec<(u64, f64)>;
+
+/// Seeds that an interval takes: with fewer, resampling says too little of what another seed would do.
+pub(super) const SEEDS_OF_INTERVAL: usize = 5;
+
+/// The interval that holds the mean of many more seeds in 95 of 100 cases (of five normal numbers in 93): the bootstrap's, expanded for few numbers
+/// (Hesterberg 2015, "What teachers should know about the bootstrap"). Nothing, of fewer than five numbers.
+pub(super) fn interval(values: &[f64]) -> Option<[f64; 2]> {
+    const RESAMPLES: usize = 10_000;
+    let n = values.len();
+    if n < SEEDS_OF_INTERVAL || values.iter().any(|value| !value.is_finite()) {
+        return None;
+    }
+    let freedom = (n - 1) as f64;
+    let t = StudentsT::new(0.0, 1.0, freedom).ok()?.inverse_cdf(0.975);
+    let tail = Normal::standard().cdf(-t * (n as f64 / freedom).sqrt());
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let mean = |_| {
+        let drawn = (0..n).map(|_| values[below(&mut rng, n as u32) as usize]);
+        drawn.sum::<f64>() / n as f64
+    };
+    let mut means: Vec<f64> = (0..RESAMPLES).map(mean).collect();
+    means.sort_by(f64::total_cmp);
+    let place = (tail * RESAMPLES as f64) as usize;
+    Some([means[place], means[RESAMPLES - 1 - place]])
+}
+
+/// The one row that is better, that is lower, than every other beyond doubt. With five seeds or more in common: the interval of the mean difference, seed
+/// by seed, lies below 0. With fewer, three at least: its every seed is better than every seed of the other, which of two rows with three seeds each
+/// would come about by chance once in twenty times.
+pub(super) fn best(rows: &[Scores]) -> Option<usize> {
+    let beats = |one: &Scores, other: &Scores| {
+        let pairs = one.iter().filter_map(|(seed, score)| {
+            let (_, of_other) = other.iter().find(|(known, _)| known == seed)?;
+            Some(score - of_other)
+        });
+        let differences: Vec<f64> = pairs.collect();
+        if differences.len() >= SEEDS_OF_INTERVAL {
+            return interval(&differences).is_some_and(|[_, high]| high < 0.0);
+        }
+        let highest = one
+            .iter()
+            .map(|(_, score)| *score)
+            .fold(f64::NEG_INFINITY, f64::max);
+        one.len() >= 3 && other.iter().all(|(_, score)| highest < *score)
+    };
+    let has_runs = |row: &&Scores| !row.is_empty();
+    let n_rows = rows.iter().filter(has_runs).count();
     (0..rows.len()).find(|&row| {
-        let Some((_, highest)) = ends(&rows[row]) else {
-            return false;
-        };
         let others = rows.iter().enumerate().filter(|(other, _)| *other != row);
-        let mut others = others.filter_map(|(_, values)| ends(values)).peekable();
-        rows[row].len() >= 3
-            && others.peek().is_some()
-            && others.all(|(lowest, _)| highest < lowest)
+        let mut others = others.map(|(_, other)| other).filter(has_runs);
+        n_rows > 1 && !rows[row].is_empty() && others.all(|other| beats(&rows[row], other))
     })
 }
 
@@ -153,24 +199,56 @@ mod tests {
 
     #[test]
     fn the_best_is_best_with_every_seed_of_three() {
-        let far = vec![vec![3.0, 2.0, 4.0], vec![0.1, 0.3, 0.2], vec![9.0]];
+        fn of(scores: &[f64]) -> Scores {
+            (0..).zip(scores.iter().copied()).collect()
+        }
+        let far = [of(&[3.0, 2.0, 4.0]), of(&[0.1, 0.3, 0.2]), of(&[9.0])];
         assert_eq!(best(&far), Some(1));
+        let overlap = [of(&[0.1, 0.3, 0.2]), of(&[0.25, 0.9, 0.8])];
+        assert_eq!(best(&overlap), None, "they overlap");
         assert_eq!(
-            best(&[vec![0.1, 0.3, 0.2], vec![0.25, 0.9, 0.8]]),
-            None,
-            "they overlap"
-        );
-        assert_eq!(
-            best(&[vec![0.1, 0.3], vec![2.0, 3.0, 4.0]]),
+            best(&[of(&[0.1, 0.3]), of(&[2.0, 3.0, 4.0])]),
             None,
             "two seeds"
         );
-        assert_eq!(best(&[vec![0.0; 3], vec![0.0; 3]]), None, "equals");
-        assert_eq!(
-            best(&[vec![0.0; 3], vec![]]),
-            None,
-            "nothing to be better than"
-        );
+        assert_eq!(best(&[of(&[0.0; 3]), of(&[0.0; 3])]), None, "equals");
+        let alone = [of(&[0.0; 3]), of(&[])];
+        assert_eq!(best(&alone), None, "nothing to be better than");
+        // With five seeds each is compared with its own pair, however far the seeds are from each other.
+        let pairs = [
+            of(&[1.0, 5.0, 9.0, 2.0, 7.0]),
+            of(&[1.2, 5.1, 9.3, 2.2, 7.2]),
+        ];
+        assert_eq!(best(&pairs), Some(0));
+        let one_is_not = [
+            of(&[1.0, 5.0, 9.0, 2.0, 7.0]),
+            of(&[1.2, 4.9, 9.3, 2.2, 7.2]),
+        ];
+        assert_eq!(best(&one_is_not), None);
+    }
+
+    /// Of normal numbers: 93 of 100 intervals of five hold the true mean, and 96 of ten. Without the expansion they would be 83 and 90.
+    #[test]
+    fn an_interval_holds_the_true_mean_as_often_as_it_says() {
+        assert_eq!(interval(&[1.0; 4]), None, "too few");
+        assert_eq!(interval(&[2.0; 5]), Some([2.0; 2]));
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        for (n, expected) in [(5, 927), (10, 957)] {
+            // A sum of twelve even numbers is nearly normal.
+            let mut number = || {
+                let parts =
+                    (0..12).map(|_| f64::from(below(&mut rng, 1 << 30)) / f64::from(1 << 30));
+                parts.sum::<f64>() - 6.0
+            };
+            let holds = (0..1000).filter(|_| {
+                let numbers: Vec<f64> = (0..n).map(|_| number()).collect();
+                interval(&numbers).is_some_and(|[low, high]| low <= 0.0 && 0.0 <= high)
+            });
+            let n_holding = holds.count();
+            // Three standard deviations.
+            let is_near = (expected - 25..=expected + 25).contains(&n_holding);
+            assert!(is_near, "{n}: {n_holding} of 1000");
+        }
     }
 
     #[test]

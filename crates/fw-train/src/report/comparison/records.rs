@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::plain::to_json_pretty;
-use crate::report::comparison::numbers::Summary;
+use crate::report::comparison::numbers::{Summary, interval};
 use crate::report::comparison::{Comparison, Row, Run, TaskSection};
 
 impl Comparison {
@@ -74,10 +74,8 @@ const HEADER: [&str; 24] = [
 
 impl Row {
     fn json(&self, section: &TaskSection) -> Value {
-        let scores: Vec<f64> = self
-            .results()
-            .map(|result| section.score(&result.test))
-            .collect();
+        let scores = section.scores(self).into_iter().map(|(_, score)| score);
+        let scores: Vec<f64> = scores.collect();
         let summary = Summary::of(&scores);
         let runs = self.runs.iter().chain(&self.unfinished).map(|run| {
             json!({
@@ -95,10 +93,12 @@ impl Row {
         });
         json!({
             "name": self.name,
+            "choice": self.any().choice,
             "goals": goals.collect::<Vec<Value>>(),
             "model": self.any().experiment.model.layer.kind(),
             "experiment": self.any().experiment,
             "mean": summary.map(|summary| summary.mean),
+            "interval": interval(&scores),
             "standard_deviation": summary.and_then(|summary| summary.deviation),
             "runs": runs.collect::<Vec<Value>>(),
         })

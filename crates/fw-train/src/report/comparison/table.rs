@@ -1,7 +1,11 @@
 //! The tables of a report, whatever they are then written as.
 
+use std::collections::BTreeSet;
+
+use crate::compare::Trial;
 use crate::report::comparison::numbers::{
-    Summary, best, count, duration, median, percent, range, short,
+    SEEDS_OF_INTERVAL, Scores, Summary, best, count, duration, interval, list, median, percent,
+    range, short,
 };
 use crate::report::comparison::{Row, TaskSection};
 use crate::training::{Evaluation, Goal, RunResult, SliceResult, Threshold, loss_number};
@@ -39,8 +43,15 @@ impl TaskSection {
     }
 
     /// The row that is best beyond doubt, of scores by row and seed: none, if one of its seeds has not come to its end.
-    fn best_row(&self, scores: &[Vec<f64>]) -> Option<usize> {
+    fn best_row(&self, scores: &[Scores]) -> Option<usize> {
         best(scores).filter(|&row| self.rows[row].unfinished.is_empty())
+    }
+
+    /// What the runs of a row are judged by, seed by seed.
+    pub(super) fn scores(&self, row: &Row) -> Scores {
+        let results = row.results();
+        let scores = results.map(|result| (result.seed, self.score(&result.test)));
+        scores.collect()
     }
 
     pub(super) fn score_text(&self, score: f64) -> String {
@@ -72,6 +83,13 @@ impl TaskSection {
             results.any(|result| value(result).is_some())
         };
         let mut columns = vec!["".to_owned(), "seeds".to_owned(), self.score_name()];
+        let has_intervals = self
+            .rows
+            .iter()
+            .any(|row| row.runs.len() >= SEEDS_OF_INTERVAL);
+        if has_intervals {
+            columns.push("95 % interval".to_owned());
+        }
         columns.push(match by_error {
             true => format!("loss, {}", format.loss_unit()),
             false => format!("{}, %", format.error_name()),
@@ -93,15 +111,7 @@ impl TaskSection {
         let costs = ["training time", "ms an update", "peak memory, MiB"];
         columns.extend(costs.map(str::to_owned));
 
-        let scores: Vec<Vec<f64>> = self
-            .rows
-            .iter()
-            .map(|row| {
-                row.results()
-                    .map(|result| self.score(&result.test))
-                    .collect()
-            })
-            .collect();
+        let scores: Vec<Scores> = self.rows.iter().map(|row| self.scores(row)).collect();
         let best = self.best_row(&scores);
         let rows = self.rows.iter().enumerate().map(|(index, row)| {
             let over_seeds = |value: &dyn Fn(&RunResult) -> Option<f64>,
@@ -115,11 +125,17 @@ impl TaskSection {
                 plain(Summary::of(&values).map(|summary| write(summary.mean)))
             };
             let mut cells = vec![plain(Some(row.runs.len().to_string()))];
-            let score = Summary::of(&scores[index]);
+            let scores: Vec<f64> = scores[index].iter().map(|(_, score)| *score).collect();
+            let score = Summary::of(&scores);
             cells.push(Cell {
                 text: text(score.map(|summary| summary.text(|score| self.score_text(score)))),
                 is_best: best == Some(index),
             });
+            if has_intervals {
+                cells.push(plain(interval(&scores).map(|[low, high]| {
+                    format!("{} to {}", self.score_text(low), self.score_text(high))
+                })));
+            }
             cells.push(match by_error {
                 true => over_seeds(&|result| Some(result.test.loss), &loss_number),
                 false => over_seeds(&|result| Some(result.test.error), &percent),
@@ -148,9 +164,14 @@ impl TaskSection {
             "Test split, with the checkpoint that was best on the validation split; mean ± standard deviation over seeds."
                 .to_owned(),
         ];
+        if has_intervals {
+            legend.push(
+                "The interval is that of the mean, where there are five seeds or more: the bootstrap's, expanded for few seeds (Hesterberg 2015).".to_owned(),
+            );
+        }
         if best.is_some() {
             legend.push(
-                "Bold: each of its seeds, three or more, is better than every seed of every other row.".to_owned(),
+                "Bold: better than every other row beyond doubt. With five seeds or more in common, the 95 % interval of the mean difference, seed by seed, lies below 0; with fewer, each of its three or more is better than every seed of the other.".to_owned(),
             );
         }
         let optimal: Vec<f64> = self
@@ -188,6 +209,52 @@ impl TaskSection {
             rows,
             legend,
         }
+    }
+
+    /// What each trial came to before the settings of a row were chosen; nothing, where no row has a grid.
+    pub(super) fn grid_table(&self) -> Option<ResultTable> {
+        let choices = || self.rows.iter().map(|row| row.any().choice.as_ref());
+        let mut titles: Vec<String> = Vec::new();
+        for title in choices()
+            .flatten()
+            .flat_map(|choice| &choice.trials)
+            .map(Trial::title)
+        {
+            if !titles.contains(&title) {
+                titles.push(title);
+            }
+        }
+        let seeds: BTreeSet<u64> = choices().flatten().map(|choice| choice.seed).collect();
+        let seeds: Vec<u64> = seeds.into_iter().collect();
+        let rows = choices().enumerate().filter_map(|(index, choice)| {
+            let choice = choice?;
+            let cells = titles.iter().map(|title| {
+                let place = choice
+                    .trials
+                    .iter()
+                    .position(|trial| trial.title() == *title);
+                let score = place.map(|place| match choice.trials[place].validation {
+                    Some([error, loss]) => self.score_text(self.judged(error, loss)),
+                    None => "failed".to_owned(),
+                });
+                Cell {
+                    text: text(score),
+                    is_best: place == Some(choice.chosen),
+                }
+            });
+            Some((index, cells.collect()))
+        });
+        let rows: Vec<_> = rows.collect();
+        let has_trials = !rows.is_empty();
+        has_trials.then(|| ResultTable {
+            rows,
+            columns: std::iter::once(String::new()).chain(titles).collect(),
+            legend: vec![format!(
+                "The grid: {} on the validation split of a trial with each of these settings, with the seed {}. Bold: what was chosen, and then trained with the seeds of the table above.",
+                self.score_name(),
+                list(&seeds)
+            )],
+        })
     }
 
     /// Goals of the experiments, and how many seeds have reached them; nothing, where no row has one.
@@ -259,12 +326,13 @@ impl TaskSection {
                 .sort_by(|one, other| one.0.total_cmp(&other.0).then_with(|| one.1.cmp(&other.1)));
             values.dedup();
             let values: Vec<String> = values.into_iter().map(|(_, text)| text).collect();
-            let scores = |row: &Row, value: &String| -> Vec<f64> {
-                let slices = row.results().flat_map(|result| &result.slices);
-                let there = slices
-                    .filter(of_setting)
-                    .filter(|slice| slice.value.to_string() == *value);
-                there.map(|slice| self.score(&slice.evaluation)).collect()
+            let scores = |row: &Row, value: &String| -> Scores {
+                let of_result = |result: &RunResult| {
+                    let mut slices = result.slices.iter().filter(of_setting);
+                    let slice = slices.find(|slice| slice.value.to_string() == *value)?;
+                    Some((result.seed, self.score(&slice.evaluation)))
+                };
+                row.results().filter_map(of_result).collect()
             };
             let bests: Vec<Option<usize>> = values
                 .iter()
@@ -280,10 +348,11 @@ impl TaskSection {
             let rows = self.rows.iter().enumerate().filter(|(_, row)| tested(row));
             let rows = rows.map(|(index, row)| {
                 let cells = values.iter().zip(&bests).map(|(value, best)| Cell {
-                    text: text(
-                        Summary::of(&scores(row, value))
-                            .map(|summary| summary.text(|score| self.score_text(score))),
-                    ),
+                    text: text({
+                        let scores = scores(row, value).into_iter().map(|(_, score)| score);
+                        let summary = Summary::of(&scores.collect::<Vec<f64>>());
+                        summary.map(|summary| summary.text(|score| self.score_text(score)))
+                    }),
                     is_best: *best == Some(index),
                 });
                 (index, cells.collect())
