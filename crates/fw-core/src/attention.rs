@@ -15,7 +15,7 @@ use crate::error::{expect_fits, expect_valid, require, require_size};
 use crate::ops::precision::{in_type, widened};
 use crate::ops::shapes::fits;
 use crate::ops::{cut, project_linear};
-use crate::past::{cat_past, check_steps, most_steps, select_past, steps_from_data, steps_to_data};
+use crate::past::{cat_past, check_steps, most_steps, select_past};
 use crate::recurrent::empty_output;
 use crate::segments::forward_groups;
 use crate::{ConfigError, Recurrent, RecurrentState, StateData, StateError, StateMapper};
@@ -29,10 +29,10 @@ pub struct AttentionConfig {
     /// H, the heads, at least 1.
     pub n_heads: usize,
     /// D, the width of a query, a key and a value in each head, at least 1.
-    pub d_head: usize,
+    pub d_key: usize,
     /// Width of the output, at least 1. Default `None`: `d_input`.
     pub d_output: Option<usize>,
-    /// How many numbers of each query and key are turned by their position (rotary embedding): even, from 0 to `d_head`. Default 0: no step knows
+    /// How many numbers of each query and key are turned by their position (rotary embedding): even, from 0 to `d_key`. Default 0: no step knows
     /// its place.
     #[config(default = 0)]
     pub d_rotary: usize,
@@ -47,20 +47,20 @@ impl AttentionConfig {
     /// Checks every field.
     ///
     /// # Errors
-    /// A size of 0 or above 2^20, or a rotary width that is odd or above `d_head`.
+    /// A size of 0 or above 2^20, or a rotary width that is odd or above `d_key`.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let sizes = [
             ("d_input", self.d_input),
             ("n_heads", self.n_heads),
-            ("d_head", self.d_head),
+            ("d_key", self.d_key),
             ("d_output", self.d_output.unwrap_or(self.d_input)),
         ];
         for (field, size) in sizes {
             require_size(field, size)?;
             require(size <= MOST, field, size, "be at most 1048576")?;
         }
-        let fits = self.d_rotary <= self.d_head && self.d_rotary.is_multiple_of(2);
-        let rule = "be even and at most d_head";
+        let fits = self.d_rotary <= self.d_key && self.d_rotary.is_multiple_of(2);
+        let rule = "be even and at most d_key";
         require(fits, "d_rotary", self.d_rotary, rule)
     }
 
@@ -80,7 +80,7 @@ impl AttentionConfig {
     pub fn try_init(&self, device: &Device) -> Result<Attention, ConfigError> {
         self.validate()?;
         let map = |from, to| LinearConfig::new(from, to).with_bias(false).init(device);
-        let width = self.n_heads * self.d_head;
+        let width = self.n_heads * self.d_key;
         Ok(Attention {
             q_proj: map(self.d_input, width),
             k_proj: map(self.d_input, width),
@@ -147,7 +147,7 @@ pub struct Attention {
 displayed!(Attention: |attention|
     d_input = attention.d_input(),
     n_heads = attention.n_heads,
-    d_head = attention.d_head(),
+    d_key = attention.d_key(),
     d_output = attention.d_output(),
     d_rotary = attention.d_rotary);
 
@@ -218,21 +218,21 @@ impl RecurrentState for AttentionState {
     }
 
     fn to_data(&self) -> StateData {
-        let n = StateData::Number(self.steps.len());
-        StateData::List(vec![n, steps_to_data(&self.steps), self.past.to_data()])
+        let steps = self.steps.iter().copied().map(StateData::Number);
+        StateData::List(vec![StateData::List(steps.collect()), self.past.to_data()])
     }
 
     fn from_data(data: StateData, device: &Device) -> Result<Self, StateError> {
-        let [n, steps, past] = data.into_parts()?;
+        let [steps, past] = data.into_parts()?;
         Ok(AttentionState {
-            steps: steps_from_data(steps, n.into_number()?)?,
+            steps: steps.into_numbers()?,
             past: RecurrentState::from_data(past, device)?,
         })
     }
 }
 
 impl Attention {
-    fn d_head(&self) -> usize {
+    fn d_key(&self) -> usize {
         self.q_proj.weight.lazy_shape()[1] / self.n_heads
     }
 
@@ -259,15 +259,15 @@ impl Attention {
             Tensor::from_data(TensorData::new(numbers, [1, n, 1, half]), (&device, dtype))
         };
         let (sines, cosines) = (tensor(sines), tensor(cosines));
-        let d_head = self.d_head();
-        let heads = vectors.reshape([batch_size, n, self.n_heads, d_head]);
+        let d_key = self.d_key();
+        let heads = vectors.reshape([batch_size, n, self.n_heads, d_key]);
         let [one, other] = [0, half].map(|first| heads.clone().narrow(3, first, half));
         let mut parts = vec![
             one.clone() * cosines.clone() - other.clone() * sines.clone(),
             other * cosines + one * sines,
         ];
-        if d_head > self.d_rotary {
-            parts.push(heads.narrow(3, self.d_rotary, d_head - self.d_rotary));
+        if d_key > self.d_rotary {
+            parts.push(heads.narrow(3, self.d_rotary, d_key - self.d_rotary));
         }
         Tensor::cat(parts, 3).reshape([batch_size, n, width])
     }
@@ -280,7 +280,7 @@ impl Attention {
     ) -> (Tensor<3>, AttentionState) {
         let [batch_size, seq_length, _] = projected.dims();
         let n_before = most_steps(&state.steps);
-        let width = self.n_heads * self.d_head();
+        let width = self.n_heads * self.d_key();
         let mut parts = cut(projected, 2, &[width; 3]).into_iter();
         let mut next = || parts.next().expect("three of them");
         let (query, key, value) = (next(), next(), next());
@@ -295,7 +295,7 @@ impl Attention {
         let mut next = || self.heads(parts.next().expect("two of them"));
         let (keys, values) = (next(), next());
 
-        let scale = 1.0 / Float::sqrt(self.d_head() as f64);
+        let scale = 1.0 / Float::sqrt(self.d_key() as f64);
         let scores = self.heads(query).matmul(keys.swap_dims(2, 3)) * scale; // [B, H, T, n]
         let scores = match seq_length {
             1 => scores,
@@ -341,7 +341,7 @@ impl Recurrent for Attention {
     }
 
     fn state_size(&self, seq_length: usize) -> usize {
-        2 * self.n_heads * self.d_head() * seq_length
+        2 * self.n_heads * self.d_key() * seq_length
     }
 
     fn initial_state(&self, batch_size: usize, _device: &Device) -> AttentionState {
@@ -358,7 +358,7 @@ impl Recurrent for Attention {
         dtype: DType,
     ) -> Result<(), StateError> {
         let steps = check_steps(&state.steps, batch_size)?;
-        let width = 2 * self.n_heads * self.d_head();
+        let width = 2 * self.n_heads * self.d_key();
         match &state.past {
             Some(past) => fits("what was kept", past, [batch_size, steps, width], dtype),
             None if steps == 0 => Ok(()),

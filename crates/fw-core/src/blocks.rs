@@ -81,8 +81,7 @@ impl BlocksConfig {
         device: &Device,
     ) -> Result<Blocks<R>, ConfigError> {
         self.validate()?;
-        let rule = "have at least one layer";
-        require(!layers.is_empty(), "the blocks", "empty", rule)?;
+        require(!layers.is_empty(), "layers", "empty", "hold at least one")?;
         let blocks = layers.into_iter().enumerate().map(|(index, layer)| {
             let (read, rule) = (layer.d_input(), "be d_model");
             let value = format!(
@@ -132,9 +131,12 @@ impl BlocksConfig {
 /// y   = norm(h)
 /// ```
 ///
-/// where D is `d_model`; each norm has parameters of its own, and the maps have no biases. It is what stands around a layer ("mixer") in
-/// the models of Zoology (Arora et al. 2023, without the perceptron) and of MAD (Poli et al. 2024); their dropout is left out. Each layer may be of
-/// another type where R is [`AnyLayer`](crate::AnyLayer).
+/// where D is `d_model`; each norm has parameters of its own, and the maps have no biases. Each layer may be of another type where R is
+/// [`AnyLayer`](crate::AnyLayer).
+///
+/// It is what stands around a layer ("mixer") in the models of MAD (Poli et al. 2024), and, without the perceptron, nearly what does in those of Zoology (Arora et al. 2023): there a second norm
+/// stands in the place of the perceptron, so that what it yields is added to h; embedding and output share their weights, which begin with a standard deviation of 0.02, and there is dropout
+/// behind the embedding.
 ///
 /// # Shapes
 /// - input: `[batch_size, seq_length, d_input]`
@@ -248,7 +250,10 @@ impl<R: Recurrent> Blocks<R> {
         self.blocks.iter().map(|block| &block.layer)
     }
 
-    /// What all blocks make of what goes into the first, where each layer is run by `run` from what is left for it.
+    /// What all blocks make of what goes into the first, where each layer is run by `run` from what is given for it.
+    ///
+    /// # Panics
+    /// If less is given than there are blocks.
     pub fn through<G, S>(
         &self,
         signal: Tensor<3>,
@@ -263,7 +268,9 @@ impl<R: Recurrent> Blocks<R> {
             signal = output;
             state
         });
-        let states = states.collect();
+        let states: Vec<S> = states.collect();
+        let (n, n_blocks) = (states.len(), self.blocks.len());
+        assert!(n == n_blocks, "{n} are given; there are {n_blocks} blocks");
         (self.norm.forward(signal), states)
     }
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{expect_fits, expect_valid, require, require_size};
 use crate::ops::shapes::fits;
-use crate::past::{cat_past, check_steps, most_steps, select_past, steps_from_data, steps_to_data};
+use crate::past::{cat_past, check_steps, most_steps, select_past};
 use crate::recurrent::empty_output;
 use crate::segments::forward_groups;
 use crate::{ConfigError, Recurrent, RecurrentState, StateData, StateError, StateMapper};
@@ -216,7 +216,11 @@ impl<S: RecurrentState> RecurrentState for EncoderDecoderState<S> {
 
     /// The steps are a number where they are those of all samples.
     fn to_data(&self) -> StateData {
-        let steps = steps_to_data(&self.steps);
+        let most = most_steps(&self.steps);
+        let steps = match !self.steps.is_empty() && self.steps.iter().all(|steps| *steps == most) {
+            true => StateData::Number(most),
+            false => StateData::List(self.steps.iter().copied().map(StateData::Number).collect()),
+        };
         StateData::List(vec![steps, self.net.to_data(), self.encoded.to_data()])
     }
 
@@ -234,7 +238,10 @@ impl<S: RecurrentState> EncoderDecoderState<S> {
         encoded: StateData,
         device: &Device,
     ) -> Result<Self, StateError> {
-        let steps = steps_from_data(steps, net.batch_size().unwrap_or(0))?;
+        let steps = match steps {
+            StateData::Number(steps) => vec![steps; net.batch_size().unwrap_or(0)],
+            each => each.into_numbers()?,
+        };
         Ok(EncoderDecoderState {
             steps,
             net,

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use burn::tensor::Tensor;
 
-use crate::{RecurrentState, StateData, StateError};
+use crate::{RecurrentState, StateError};
 
 /// Chosen samples of rows `[batch_size, n, width]`: of each sample its first ones, `most` at most. Nothing, if there are none.
 pub(crate) fn select_past(
@@ -40,25 +40,6 @@ pub(crate) fn cat_past(
         RecurrentState::cat_samples(pasts.into_iter().map(of).collect())
     });
     past.transpose()
-}
-
-/// The steps that each sample has done: a number, where it is that of all.
-pub(crate) fn steps_to_data(steps: &[usize]) -> StateData {
-    match steps.first() {
-        Some(first) if steps.iter().all(|steps| steps == first) => StateData::Number(*first),
-        _ => StateData::List(steps.iter().copied().map(StateData::Number).collect()),
-    }
-}
-
-/// The other way round, for as many samples.
-pub(crate) fn steps_from_data(
-    data: StateData,
-    batch_size: usize,
-) -> Result<Vec<usize>, StateError> {
-    match data {
-        StateData::Number(steps) => Ok(vec![steps; batch_size]),
-        each => each.into_numbers(),
-    }
 }
 
 /// Steps of the sample that has done most.

@@ -119,7 +119,7 @@ impl Experiment {
         require(is_text || !carries, "training.carry_state", carries, rule)?;
         let model = ModelConfig::from_section(model, task.task())?;
         let rule = "be of a size that does not grow where training.carry_state is set: with model.max_memories = N for sab, with another \
-                    model.form for fast weights, and never for self-attention";
+                    model.form for fast weights, and never for attention and self-attention";
         let (kind, grows) = (model.layer.kind(), model.layer.grows());
         require(!carries || !grows, "what the layer carries", kind, rule)?;
         let keeps = |other: &TaskConfig, whose: String| {

@@ -9,7 +9,7 @@ use clap::Args;
 use crate::Error;
 use crate::cli::report::write_report;
 use crate::cli::signals::stop_on_signals;
-use crate::compare::{Entry, Plan, RunState, Workers};
+use crate::compare::{Chosen, Entry, Plan, RunState, Workers};
 use crate::device::DeviceName;
 use crate::training::Threshold;
 
@@ -92,8 +92,8 @@ impl CompareArgs {
         };
         // What has no grid is looked at before anything is trained.
         let without_grid = entries.iter().filter(|entry| entry.grid.is_none());
-        let without_grid = without_grid.map(|entry| (entry.clone(), Vec::new()));
-        let without_grid: Vec<_> = without_grid.collect();
+        let without_grid = without_grid.cloned().map(Chosen::as_it_is);
+        let without_grid: Vec<Chosen> = without_grid.collect();
         Plan::new(&without_grid, &self.assignments, &self.seeds.0, &out)?;
         stop_on_signals()?;
         if !trials.runs.is_empty() {
@@ -101,8 +101,10 @@ impl CompareArgs {
             // One that fails, such as for a rate that is too high, is a trial all the same.
             workers.run(&trials)?;
         }
-        let chosen = trials.choose(entries, &out)?;
+        let (chosen, failed) = trials.choose(entries, &out)?;
         let plan = Plan::new(&chosen, &self.assignments, &self.seeds.0, &out)?;
+        // Not before it is known that no run was made with another choice.
+        chosen.iter().try_for_each(|one| one.write(&out))?;
         announce("runs", &plan, &out);
         let failures = workers.run(&plan)?;
         let made = plan.runs.iter().filter(|run| run.path.is_dir());
@@ -114,7 +116,7 @@ impl CompareArgs {
             false => write_report(&folders, &out, self.threshold),
             true => Ok(()),
         };
-        if failures.is_empty() {
+        if failures.is_empty() && failed.is_empty() {
             return report;
         }
         if let Err(error) = report {
@@ -126,10 +128,13 @@ impl CompareArgs {
                 failure.run.name, failure.run.seed, failure.reason
             )
         });
+        let told = told.chain(failed.iter().map(|reason| format!("\n  {reason}")));
+        // Those of which nothing was chosen were never begun.
+        let n_missing = failed.len() * self.seeds.0.len();
         Err(Error::Incomplete(format!(
             "{} of {} runs failed:{}",
-            failures.len(),
-            plan.runs.len(),
+            failures.len() + n_missing,
+            plan.runs.len() + n_missing,
             told.collect::<String>()
         )))
     }

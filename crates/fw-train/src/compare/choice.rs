@@ -56,6 +56,64 @@ fn title<V: Display>(settings: &[(String, V)]) -> String {
     settings.collect::<Vec<_>>().join(", ")
 }
 
+/// An experiment with the settings that it is trained with.
+#[derive(Clone, Debug)]
+pub struct Chosen {
+    pub(super) entry: Entry,
+    pub(super) candidate: Candidate,
+    /// Nothing, where there was no grid.
+    choice: Option<Choice>,
+}
+
+impl Chosen {
+    /// An experiment as its file has it.
+    pub fn as_it_is(entry: Entry) -> Self {
+        Chosen {
+            entry,
+            candidate: Candidate::new(),
+            choice: None,
+        }
+    }
+
+    /// The best of the trials of an experiment, once these have come to an end.
+    ///
+    /// # Errors
+    /// If what they have left cannot be read; or, within, why nothing can be chosen: all of them have failed.
+    pub(super) fn of_trials(
+        entry: Entry,
+        plan: &Plan,
+        out: &Path,
+    ) -> Result<Result<Self, String>, Error> {
+        let Some(grid) = &entry.grid else {
+            return Ok(Ok(Chosen::as_it_is(entry)));
+        };
+        Ok(match Choice::of(&entry, grid, plan, out)? {
+            Some((choice, candidate)) => Ok(Chosen {
+                entry,
+                candidate,
+                choice: Some(choice),
+            }),
+            None => Err(format!(
+                "{}: every trial has failed (see {})",
+                entry.name,
+                folder_of(out, &entry.name).display()
+            )),
+        })
+    }
+
+    /// Writes down what was tried and chosen.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write(&self, out: &Path) -> Result<(), Error> {
+        let Some(choice) = &self.choice else {
+            return Ok(());
+        };
+        let path = folder_of(out, &self.entry.name).join(CHOICE_FILE);
+        write_atomically(&path, &to_json_pretty(choice))
+    }
+}
+
 /// The folder of the trials of an experiment.
 fn folder_of(out: &Path, name: &str) -> PathBuf {
     out.join(GRID_FOLDER).join(name)
@@ -73,7 +131,7 @@ impl Grid {
         let candidates = candidates.iter().enumerate();
         let runs = candidates.map(|(index, candidate)| {
             let path = folder_of(out, &entry.name).join(format!("{}-seed{}", index + 1, self.seed));
-            let mut run = PlannedRun::new(entry, assignments, candidate, self.seed, path)?;
+            let mut run = PlannedRun::trial(entry, assignments, candidate, self.seed, path)?;
             run.name = format!("{} ({})", entry.name, title(candidate));
             Ok(run)
         });
@@ -82,25 +140,22 @@ impl Grid {
 }
 
 impl Choice {
-    /// The best of the trials of an experiment, all of which have come to an end.
+    /// The best of the trials of an experiment, all of which have come to an end, and what it sets; nothing, if all of them have failed.
     ///
     /// # Errors
-    /// If all of them have failed, or what they have left cannot be read or written.
-    pub(super) fn make(
+    /// If what they have left cannot be read.
+    fn of(
         entry: &Entry,
         grid: &Grid,
         plan: &Plan,
         out: &Path,
-    ) -> Result<(Self, Candidate), Error> {
+    ) -> Result<Option<(Self, Candidate)>, Error> {
         let folder = folder_of(out, &entry.name);
         let mut candidates = grid.candidates();
         let mut trials = Vec::with_capacity(candidates.len());
         let mut scores = Vec::new();
-        let runs = plan
-            .runs
-            .iter()
-            .filter(|run| run.path.parent() == Some(&folder));
-        for (candidate, run) in candidates.iter().zip(runs) {
+        let of_entry = |run: &&PlannedRun| run.path.parent() == Some(&folder);
+        for (candidate, run) in candidates.iter().zip(plan.runs.iter().filter(of_entry)) {
             let result = match RunFolder::open(&run.path) {
                 Ok(folder) => folder.result()?,
                 Err(_) => None,
@@ -130,20 +185,15 @@ impl Choice {
             let by = |index: usize| one.0[index].total_cmp(&other.0[index]);
             by(0).then_with(|| by(1)).then_with(|| one.1.cmp(&other.1))
         };
-        let Some((_, chosen)) = scores.into_iter().min_by(better) else {
-            return Err(Error::Incomplete(format!(
-                "every trial of {} has failed (see {})",
-                entry.name,
-                folder.display()
-            )));
-        };
-        let choice = Choice {
-            seed: grid.seed,
-            trials,
-            chosen,
-        };
-        write_atomically(&folder.join(CHOICE_FILE), &to_json_pretty(&choice))?;
-        Ok((choice, candidates.swap_remove(chosen)))
+        let best = scores.into_iter().min_by(better);
+        Ok(best.map(|(_, chosen)| {
+            let choice = Choice {
+                seed: grid.seed,
+                trials,
+                chosen,
+            };
+            (choice, candidates.swap_remove(chosen))
+        }))
     }
 
     /// The choice for the runs of a name in a folder, if there was one.

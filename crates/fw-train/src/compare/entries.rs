@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use crate::Error;
+use crate::compare::GRID_FOLDER;
 use crate::error::require;
 use crate::experiment::Experiment;
+use crate::report::FIGURES_FOLDER;
 use crate::settings;
 
 /// One experiment of a comparison.
@@ -66,6 +68,9 @@ impl Grid {
         let mut all = Vec::new();
         for (section, fields) in grid {
             let path = format!("grid.{section}");
+            let rule = "be of [model], [optimizer] or [training]: trials are compared on one task";
+            let is_fair = ["model", "optimizer", "training"].contains(&section.as_str());
+            require(is_fair, "what the grid tries", &path, rule)?;
             let Value::Table(fields) = fields else {
                 let rule = "be fields of a section, such as optimizer.learning_rate = [1e-3, 1e-2]";
                 return Err(Error::usage(format!("{path} is {fields}; it must {rule}")));
@@ -141,12 +146,6 @@ fn settings_of(
         }
     }
     Ok(())
-}
-
-/// Sets what a trial sets.
-pub(super) fn set_candidate(document: &mut Table, candidate: &Candidate) -> Result<(), Error> {
-    let mut assignments = candidate.iter();
-    assignments.try_for_each(|(path, value)| settings::set(document, &format!("{path}={value}")))
 }
 
 impl Entry {
@@ -250,7 +249,10 @@ impl Entry {
     ) -> Result<Table, Error> {
         let mut document = self.document.clone();
         settings::set_all(&mut document, assignments)?;
-        set_candidate(&mut document, candidate)?;
+        let tried = candidate
+            .iter()
+            .map(|(path, value)| format!("{path}={value}"));
+        settings::set_all(&mut document, &tried.collect::<Vec<_>>())?;
         settings::set(&mut document, &format!("training.seed={seed}"))?;
         Ok(document)
     }
@@ -276,10 +278,11 @@ fn take_several(
     let section = |(key, section): (String, Value)| {
         let is_name = !key.is_empty()
             && !key.starts_with('.')
+            && ![GRID_FOLDER, FIGURES_FOLDER].contains(&key.as_str())
             && key
                 .chars()
                 .all(|letter| letter.is_alphanumeric() || "-_.".contains(letter));
-        let rule = "be made of letters, digits, -, _ and ., and not begin with a dot: runs are called by it";
+        let rule = "be made of letters, digits, -, _ and ., not begin with a dot, and not be grid or figures: folders of runs are called by it";
         require(
             is_name,
             &format!("the name of a {name}"),
@@ -398,8 +401,7 @@ mod tests {
 
     #[test]
     fn a_grid_is_every_value_with_each_of_the_others() {
-        let text =
-            "[grid]\nseed = 7\noptimizer.learning_rate = [1e-3, 1e-2]\ntask.length = [[1, 2], 3]\n";
+        let text = "[grid]\nseed = 7\noptimizer.learning_rate = [1e-3, 1e-2]\noptimizer.kind = ['sgd', 'adam']\n";
         let all = entries(text).expect("an entry");
         let grid = all[0].grid.as_ref().expect("a grid");
         assert_eq!(grid.seed, 7);
@@ -416,16 +418,17 @@ mod tests {
         assert_eq!(
             told,
             [
-                "optimizer.learning_rate 0.001, task.length [1, 2]",
-                "optimizer.learning_rate 0.001, task.length 3",
-                "optimizer.learning_rate 0.01, task.length [1, 2]",
-                "optimizer.learning_rate 0.01, task.length 3"
+                "optimizer.kind \"sgd\", optimizer.learning_rate 0.001",
+                "optimizer.kind \"sgd\", optimizer.learning_rate 0.01",
+                "optimizer.kind \"adam\", optimizer.learning_rate 0.001",
+                "optimizer.kind \"adam\", optimizer.learning_rate 0.01"
             ]
         );
         let document = all[0].document(&[], &grid.candidates()[2], 5).expect("one");
         assert_eq!(
             document.to_string(),
-            "[optimizer]\nlearning_rate = 0.01\n\n[task]\nlength = [1, 2]\n\n[training]\nseed = 5\n"
+            "[optimizer]\nkind = \"adam\"\nlearning_rate = 0.001\n\n[training]\nseed = 5\n",
+            "another kind begins its section anew, and then the rate is set"
         );
     }
 
@@ -440,7 +443,7 @@ mod tests {
             ),
             (
                 "[grid]\nrate = 3",
-                "grid.rate is 3; it must be fields of a section",
+                "what the grid tries is grid.rate; it must be of [model], [optimizer] or [training]",
             ),
             (
                 "[grid]\noptimizer.learning_rate = 3",
@@ -465,6 +468,18 @@ mod tests {
             (
                 "[models]\ngru = 3",
                 "models.gru is 3; it must be a section: [models.gru]",
+            ),
+            (
+                "[grid]\noptimizer = 3",
+                "grid.optimizer is 3; it must be fields of a section",
+            ),
+            (
+                "[grid]\ntask.length = [3, 4]",
+                "what the grid tries is grid.task; it must be of [model], [optimizer] or [training]",
+            ),
+            (
+                "[tasks.grid]",
+                "the name of a task is \"grid\"; it must be made of letters",
             ),
             (
                 "[tasks.'a/b']",

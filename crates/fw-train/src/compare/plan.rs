@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use toml::Table;
 
 use crate::Error;
-use crate::compare::choice::Choice;
+use crate::compare::choice::Chosen;
 use crate::compare::entries::{Candidate, Entry};
 use crate::experiment::Experiment;
 use crate::training::RunFolder;
@@ -53,6 +53,39 @@ impl PlannedRun {
         seed: u64,
         path: PathBuf,
     ) -> Result<Self, Error> {
+        let document = entry.document(assignments, candidate, seed);
+        PlannedRun::of(entry, document, candidate, seed, path)
+    }
+
+    /// The same without `[test]` and goals: these are for the runs that a choice leads to.
+    pub(super) fn trial(
+        entry: &Entry,
+        assignments: &[String],
+        candidate: &Candidate,
+        seed: u64,
+        path: PathBuf,
+    ) -> Result<Self, Error> {
+        // What is left out must be right as well.
+        let whole = entry.document(assignments, candidate, seed);
+        let whole = whole.and_then(|whole| {
+            Experiment::from_document(whole.clone(), &[])?;
+            Ok(whole)
+        });
+        let document = whole.map(|mut document| {
+            document.remove("test");
+            document.remove("goal");
+            document
+        });
+        PlannedRun::of(entry, document, candidate, seed, path)
+    }
+
+    fn of(
+        entry: &Entry,
+        document: Result<Table, Error>,
+        candidate: &Candidate,
+        seed: u64,
+        path: PathBuf,
+    ) -> Result<Self, Error> {
         let told = |error: Error| {
             let tried = candidate
                 .iter()
@@ -64,7 +97,7 @@ impl PlannedRun {
                 error.in_full()
             ))
         };
-        let document = entry.document(assignments, candidate, seed).map_err(told)?;
+        let document = document.map_err(told)?;
         let experiment = Experiment::from_document(document.clone(), &[]).map_err(told)?;
         Ok(PlannedRun {
             state: state(&path, &experiment)?,
@@ -83,18 +116,25 @@ impl Plan {
     /// # Errors
     /// If one is not valid, or `out` has a run of the same name that was made with other settings.
     pub fn new(
-        entries: &[(Entry, Candidate)],
+        chosen: &[Chosen],
         assignments: &[String],
         seeds: &[u64],
         out: &Path,
     ) -> Result<Self, Error> {
         let pairs = seeds
             .iter()
-            .flat_map(|&seed| entries.iter().map(move |entry| (seed, entry)));
-        let runs = pairs.map(|(seed, (entry, candidate))| {
-            let path = out.join(format!("{}-seed{seed}", entry.name));
-            PlannedRun::new(entry, assignments, candidate, seed, path)
-        });
+            .flat_map(|&seed| chosen.iter().map(move |one| (seed, one)));
+        let runs = pairs.map(
+            |(
+                seed,
+                Chosen {
+                    entry, candidate, ..
+                },
+            )| {
+                let path = out.join(format!("{}-seed{seed}", entry.name));
+                PlannedRun::new(entry, assignments, candidate, seed, path)
+            },
+        );
         let runs = runs.collect::<Result<_, _>>()?;
         Ok(Plan { runs })
     }
@@ -114,23 +154,23 @@ impl Plan {
         Ok(Plan { runs })
     }
 
-    /// What was chosen for each experiment, once all trials have come to an end; nothing, where there was no grid.
+    /// What was chosen for each experiment, once all trials have come to an end; and of which nothing can be, and why.
     ///
     /// # Errors
-    /// If all trials of one have failed.
+    /// If what the trials have left cannot be read.
     pub fn choose(
         &self,
         entries: Vec<Entry>,
         out: &Path,
-    ) -> Result<Vec<(Entry, Candidate)>, Error> {
-        let chosen = entries.into_iter().map(|entry| {
-            let candidate = match &entry.grid {
-                Some(grid) => Choice::make(&entry, grid, self, out)?.1,
-                None => Candidate::new(),
-            };
-            Ok((entry, candidate))
-        });
-        chosen.collect()
+    ) -> Result<(Vec<Chosen>, Vec<String>), Error> {
+        let (mut chosen, mut failed) = (Vec::new(), Vec::new());
+        for entry in entries {
+            match Chosen::of_trials(entry, self, out)? {
+                Ok(one) => chosen.push(one),
+                Err(reason) => failed.push(reason),
+            }
+        }
+        Ok((chosen, failed))
     }
 
     /// How many runs are in a state.

@@ -59,8 +59,16 @@ pub(super) fn with_fitted_size(section: Section, task: &dyn Task) -> Result<Sect
     let device = DeviceName::default_of_build().open()?;
     let with = |n: usize| section.with(field, Value::from((n * multiple_of) as i64));
     let fits = |n: usize| -> Result<bool, Error> {
-        let config = ModelConfig::of_section(with(n), task)?.in_file(task)?;
-        let model = config.init(&device)?;
+        let told = |error: Error| {
+            let size = n * multiple_of;
+            Error::usage(format!(
+                "{name} = {size} was tried, a multiple of {multiple_of}: {}",
+                error.in_full()
+            ))
+        };
+        let config = ModelConfig::of_section(with(n), task).map_err(told)?;
+        let config = config.in_file(task).map_err(told)?;
+        let model = config.init(&device).map_err(|error| told(error.into()))?;
         Ok(match (fit.state, fit.parameters) {
             (Some(most), _) => model.layer.state_size(task.seq_length()) <= most,
             (_, most) => model.num_params() <= most.unwrap_or(0),
@@ -68,12 +76,16 @@ pub(super) fn with_fitted_size(section: Section, task: &dyn Task) -> Result<Sect
     };
     let rule = "be more: the smallest there is does not fit";
     require(fits(1)?, &name, value, rule)?;
+    let most = MOST / multiple_of;
     let mut low = 1;
     let mut high = loop {
-        let next = 2 * low;
-        if next * multiple_of > MOST {
-            let rule = "be less, or of a setting that it depends on: it fits with 32,768";
-            require(false, &name, value, rule)?;
+        let next = (2 * low).min(most);
+        if next == low {
+            let rule = format!(
+                "be less, or of a setting that it depends on: it fits with {}",
+                most * multiple_of
+            );
+            require(false, &name, value, &rule)?;
         }
         if !fits(next)? {
             break next;
@@ -147,6 +159,10 @@ mod tests {
             (
                 "kind = 'gru'\nd_head = { state = 40 }",
                 "model.d_head is { state = 40 }; it must be less, or of a setting that it depends on",
+            ),
+            (
+                "kind = 'delta-net'\nn_heads = 2\nd_hidden = { state = 4096 }",
+                "model.d_hidden = 1 was tried, a multiple of 1: model.n_heads is 2; it must divide model.d_hidden, 1",
             ),
             (
                 "kind = 'gru'\nd_hidden = { state = 4 }\nd_head = { parameters = 4 }",

@@ -10,6 +10,7 @@ use crate::Error;
 use crate::cost::{Cost, exponent};
 use crate::files::write_atomically;
 use crate::plain::to_json_pretty;
+use crate::report::FIGURES_FOLDER;
 use crate::report::chart::{Axis, Chart, Look, Point, Series};
 use crate::report::page::{page, wide};
 use crate::training::Environment;
@@ -79,7 +80,7 @@ impl CostReport<'_> {
     /// # Errors
     /// If a file cannot be written.
     pub fn write(&self, folder: &Path) -> Result<(), Error> {
-        let figures = folder.join("figures");
+        let figures = folder.join(FIGURES_FOLDER);
         std::fs::create_dir_all(&figures).map_err(Error::file("create", &figures))?;
         for (name, chart) in self.charts() {
             let path = figures.join(format!("cost-{name}.svg"));

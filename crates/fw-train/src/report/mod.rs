@@ -13,3 +13,6 @@ pub use cost::CostReport;
 pub use curves::draw_curves;
 pub use figure::check_figure_name;
 pub use heat_maps::draw_heat_maps;
+
+/// Beside a report, its figures.
+pub(crate) const FIGURES_FOLDER: &str = "figures";

@@ -218,6 +218,79 @@ fn a_table_tries_its_grid_and_trains_each_net_on_each_task_as_was_chosen() {
 }
 
 #[test]
+fn a_net_of_which_every_trial_fails_keeps_no_other_from_being_trained() {
+    let folder = TempDir::new().expect("a folder");
+    let here = folder.path();
+    let file = |name: &str, model: &str, more: &str| {
+        let text = format!("{}{more}", experiment(model));
+        fs::write(here.join(name), text).expect("a file");
+    };
+    let gru = "model.kind = 'gru'\nmodel.d_hidden = 8";
+    file(
+        "bad.toml",
+        gru,
+        "[grid]\noptimizer.learning_rate = [1e30]\n",
+    );
+    // Another kind begins its section anew, whatever the order of the settings.
+    let grid = "[grid]\nmodel.d_hidden = [4, 6]\nmodel.kind = ['lstm']\n";
+    file("good.toml", gru, grid);
+    // A table's runs lie in folders of its tasks, the others beside these.
+    let text = format!(
+        "{}[tasks.one]\npairs = 1\n[models.net]\nd_hidden = 5\n",
+        experiment(gru)
+    );
+    fs::write(here.join("tasks.toml"), text).expect("a file");
+    let mut command = fw_train(here);
+    command.args([
+        "compare",
+        "bad.toml",
+        "good.toml",
+        "tasks.toml",
+        "--out",
+        "out",
+        "--seeds",
+        "2",
+    ]);
+    let error = fail(&mut command, 1);
+    assert!(
+        error.contains("2 of 6 runs failed:\n  bad: every trial has failed (see out/grid/bad)"),
+        "{error}"
+    );
+    let out = here.join("out");
+    for (trial, width) in [(1, 4), (2, 6)] {
+        let config =
+            fs::read_to_string(out.join(format!("grid/good/{trial}-seed1000/config.toml")));
+        let config: toml::Table = config.expect("a trial").parse().expect("TOML");
+        assert_eq!(config["model"]["kind"].as_str(), Some("lstm"));
+        assert_eq!(config["model"]["d_hidden"].as_integer(), Some(width));
+        assert!(config.get("test").is_none(), "a trial is not tested");
+    }
+    let names = |results: &Value| -> Vec<String> {
+        let sections = results["sections"].as_array().expect("sections").iter();
+        let rows = sections.flat_map(|section| section["rows"].as_array().expect("rows"));
+        rows.map(|row| {
+            format!(
+                "{} {}",
+                row["name"],
+                row["runs"].as_array().map_or(0, Vec::len)
+            )
+        })
+        .collect()
+    };
+    assert_eq!(names(&results(&out)), ["\"net\" 2", "\"good\" 2"]);
+    succeed(fw_train(here).args(["report", "out", "--out", "again"]));
+    assert_eq!(results(&here.join("again")), results(&out));
+
+    // What was chosen and cannot be read is said, and takes no run away.
+    fs::write(out.join("grid/good/choice.json"), "{").expect("a file");
+    succeed(fw_train(here).args(["report", "out", "--out", "again"]));
+    let again = results(&here.join("again"));
+    assert_eq!(names(&again), names(&results(&out)));
+    let notes = again["notes"].to_string();
+    assert!(notes.contains("choice.json is damaged"), "{notes}");
+}
+
+#[test]
 fn a_grid_is_for_compare_and_knows_nothing_of_the_runs() {
     let folder = TempDir::new().expect("a folder");
     let here = folder.path();

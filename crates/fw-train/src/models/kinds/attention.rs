@@ -16,12 +16,12 @@ struct OwnSettings {
     /// Width of what the layer yields, at least 1. Default 64.
     d_hidden: usize,
     /// D, the width of a query, a key and a value in each head, at least 1. Where it is not set: `d_hidden` / `n_heads`.
-    d_head: Option<usize>,
+    d_key: Option<usize>,
 }
 
 const DEFAULT: OwnSettings = OwnSettings {
     d_hidden: 64,
-    d_head: None,
+    d_key: None,
 };
 
 fn base(d_input: usize) -> AttentionConfig {
@@ -43,16 +43,16 @@ impl Kind for Attention {
 
     fn layer(&self, given: &Given) -> Result<LayerConfig, Error> {
         let own: OwnSettings = given.own()?;
-        let mut config: AttentionConfig = given.over(&base(given.d_input), &["d_head"])?;
+        let mut config: AttentionConfig = given.over(&base(given.d_input), &["d_key"])?;
         let (d_hidden, n_heads) = (own.d_hidden, config.n_heads);
         require(n_heads >= 1, "model.n_heads", n_heads, "be at least 1")?;
-        let divides = own.d_head.is_some() || d_hidden.is_multiple_of(n_heads);
-        let rule = format!("divide model.d_hidden, {d_hidden}, where model.d_head is not set");
+        let divides = own.d_key.is_some() || d_hidden.is_multiple_of(n_heads);
+        let rule = format!("divide model.d_hidden, {d_hidden}, where model.d_key is not set");
         require(divides, "model.n_heads", n_heads, &rule)?;
-        config.d_head = own.d_head.unwrap_or(d_hidden / n_heads);
+        config.d_key = own.d_key.unwrap_or(d_hidden / n_heads);
         config.d_output = Some(d_hidden);
-        let width = n_heads.saturating_mul(config.d_head);
-        require_width("model.n_heads x model.d_head", width)?;
+        let width = n_heads.saturating_mul(config.d_key);
+        require_width("model.n_heads x model.d_key", width)?;
         Ok(LayerConfig::Attention(config))
     }
 

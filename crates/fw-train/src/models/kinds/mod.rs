@@ -339,3 +339,21 @@ impl Depth {
         Ok(widths.take(self.n_layers))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::AroundSettings;
+
+    /// Else what is said of the layer would be taken for what stands around it.
+    #[test]
+    fn no_kind_has_a_setting_that_is_called_as_one_of_what_stands_around_it() {
+        let around = AroundSettings::fields();
+        for kind in KINDS {
+            for field in kind.settings().fields() {
+                let is_taken = around.iter().any(|other| other.name == field.name);
+                assert!(!is_taken, "{}: {}", kind.name(), field.name);
+            }
+        }
+    }
+}

@@ -1,11 +1,11 @@
 //! Which runs belong together: rows, sections, and what has to be said of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::compare::GRID_FOLDER;
 use crate::plain::to_table;
-use crate::report::comparison::{Row, Run, TaskSection, numbers};
+use crate::report::comparison::{RESULTS, Row, Run, TaskSection, numbers};
 use crate::training::Threshold;
 use crate::{Error, settings};
 
@@ -24,9 +24,10 @@ pub(super) fn run_folders(folders: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
         inside.sort();
         Ok::<_, Error>(inside)
     };
-    // A folder for each task.
+    // A folder for each task; one with results of its own is another comparison.
     let is_of_task = |path: &Path| {
-        path.is_dir() && !is_hidden(path) && path.file_name() != Some(GRID_FOLDER.as_ref())
+        let is_own = path.file_name() == Some(GRID_FOLDER.as_ref()) || path.join(RESULTS).exists();
+        path.is_dir() && !is_hidden(path) && !is_run(path) && !is_own
     };
     let mut found = Vec::new();
     for folder in folders {
@@ -35,10 +36,8 @@ pub(super) fn run_folders(folders: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
             continue;
         }
         let mut runs = inside(folder, &is_run)?;
-        if runs.is_empty() {
-            for of_task in inside(folder, &is_of_task)? {
-                runs.extend(inside(&of_task, &is_run)?);
-            }
+        for of_task in inside(folder, &is_of_task)? {
+            runs.extend(inside(&of_task, &is_run)?);
         }
         if runs.is_empty() {
             return Err(Error::usage(format!(
@@ -48,6 +47,9 @@ pub(super) fn run_folders(folders: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
         }
         found.extend(runs);
     }
+    // A folder and one within it may both be given.
+    let mut known = BTreeSet::new();
+    found.retain(|run| known.insert(run.clone()));
     Ok(found)
 }
 
@@ -246,11 +248,7 @@ fn budgets(section: &TaskSection) -> Option<String> {
 fn trials(section: &TaskSection) -> Option<String> {
     let mut numbers: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
     for row in &section.rows {
-        let n = row
-            .any()
-            .choice
-            .as_ref()
-            .map_or(0, |choice| choice.trials.len());
+        let n = row.any().choice().map_or(0, |choice| choice.trials.len());
         numbers.entry(n).or_default().push(&row.name);
     }
     let told = numbers.iter().map(|(n, names)| match n {

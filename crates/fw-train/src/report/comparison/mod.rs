@@ -16,10 +16,14 @@ use crate::compare::Choice;
 use crate::experiment::Experiment;
 use crate::files::{name_of_run, write_atomically};
 use crate::plain::to_table;
+use crate::report::FIGURES_FOLDER;
 use crate::tasks::{Format, TaskConfig};
 use crate::training::{
     Environment, KeptSample, Record, RecordSplit, RunFolder, RunResult, Session, Threshold,
 };
+
+/// All that a report says, as JSON: it tells the folder of a comparison.
+const RESULTS: &str = "results.json";
 
 /// Runs beside each other: a section for each task, in it a row for each experiment, in it a run for each seed.
 #[derive(Clone, Debug)]
@@ -68,8 +72,8 @@ pub struct Run {
     pub experiment: Experiment,
     /// Where and when it was made.
     pub environment: Environment,
-    /// What was tried before its settings were chosen, if anything was.
-    pub choice: Option<Choice>,
+    /// What was tried before its settings were chosen, if anything was; or why that cannot be read.
+    pub choice: Result<Option<Choice>, String>,
     /// What has made it: versions of fw-train and of Burn, each once, and the run whose weights it began with.
     pub made_by: String,
     /// What it has read: names and digests, in the order of the names; nothing of tasks without files, and of runs that have not
@@ -96,7 +100,7 @@ impl Run {
         let metrics = folder.metrics()?;
         let name = name.strip_suffix(&seed).unwrap_or(&name).to_owned();
         Ok(Run {
-            choice: choice_of(path, &name)?,
+            choice: choice_of(path, &name),
             made_by: made_by(&environment, &folder.history())?,
             data: {
                 let data = folder.data().unwrap_or_default().into_iter();
@@ -117,6 +121,11 @@ impl Run {
 
     fn seed(&self) -> u64 {
         self.experiment.training.seed
+    }
+
+    /// What was tried before, if anything was that can be read.
+    fn choice(&self) -> Option<&Choice> {
+        self.choice.as_ref().ok()?.as_ref()
     }
 
     /// Evaluations while it trained, on the task itself: those on easier ones of its curriculum left out.
@@ -160,18 +169,19 @@ impl Run {
     }
 }
 
-/// The choice for a run, which lies in the folder of a comparison or in one of its tasks'.
-fn choice_of(path: &Path, name: &str) -> Result<Option<Choice>, Error> {
+/// The choice for a run, which lies in the folder of a comparison or in one of its tasks'; an error, if it is damaged.
+fn choice_of(path: &Path, name: &str) -> Result<Option<Choice>, String> {
     let Some(folder) = path.parent() else {
         return Ok(None);
     };
-    if let Some(choice) = Choice::read(folder, name)? {
-        return Ok(Some(choice));
-    }
-    match folder.parent().zip(folder.file_name()) {
-        Some((out, task)) => Choice::read(out, &format!("{}/{name}", task.to_string_lossy())),
-        None => Ok(None),
-    }
+    let choice = match Choice::read(folder, name) {
+        Ok(None) => match folder.parent().zip(folder.file_name()) {
+            Some((out, task)) => Choice::read(out, &format!("{}/{name}", task.to_string_lossy())),
+            None => Ok(None),
+        },
+        choice => choice,
+    };
+    choice.map_err(|error| error.in_full())
 }
 
 /// `version 0.1.0, Burn 0.22.1`, of each build that has trained a run; and what it began with, if that was another run.
@@ -244,7 +254,9 @@ impl Comparison {
                 Err(error) => skipped.push(error.in_full()),
             }
         }
-        let mut notes: Vec<String> = runs.iter().filter_map(|run| run.damaged.clone()).collect();
+        let damaged = |run: &Run| [run.damaged.clone(), run.choice.clone().err()];
+        let mut notes: Vec<String> = runs.iter().flat_map(damaged).flatten().collect();
+        notes.dedup();
         let rows = grouping::rows(runs, &mut notes);
         Ok(Comparison {
             sections: grouping::sections(rows, threshold),
@@ -258,7 +270,7 @@ impl Comparison {
     /// # Errors
     /// If a file cannot be written.
     pub fn write(&self, folder: &Path) -> Result<(), Error> {
-        let figures = folder.join("figures");
+        let figures = folder.join(FIGURES_FOLDER);
         std::fs::create_dir_all(&figures).map_err(Error::file("create", &figures))?;
         for entry in std::fs::read_dir(&figures).map_err(Error::file("read", &figures))? {
             let path = entry.map_err(Error::file("read", &figures))?.path();
@@ -275,7 +287,7 @@ impl Comparison {
         for (name, content) in [
             ("report.html", self.html()),
             ("report.md", self.markdown()),
-            ("results.json", self.json()),
+            (RESULTS, self.json()),
             ("results.csv", self.csv()),
         ] {
             write_atomically(&folder.join(name), content.as_bytes())?;

@@ -26,11 +26,10 @@ impl Comparison {
         }
         // Settings of one task, `TASK.SETTING`, are one column.
         let mut tasks: Vec<(String, Vec<&TaskSection>)> = Vec::new();
-        for (section, label) in self.sections.iter().zip(self.labels()) {
-            let task = label.split_once('.').map_or(&*label, |(task, _)| task);
-            match tasks.iter_mut().find(|(known, _)| known == task) {
+        for (section, task) in self.sections.iter().zip(self.tasks()) {
+            match tasks.iter_mut().find(|(known, _)| *known == task) {
                 Some((_, sections)) => sections.push(section),
-                None => tasks.push((task.to_owned(), vec![section])),
+                None => tasks.push((task, vec![section])),
             }
         }
         let rows = || self.sections.iter().flat_map(|section| &section.rows);
@@ -70,8 +69,8 @@ impl Comparison {
         })
     }
 
-    /// What each section's task is called: by the folder of its runs, where each has one of its own, else by its title.
-    fn labels(&self) -> Vec<String> {
+    /// What each section's task is called: by the folder of its runs up to a dot, where each has one of its own, else by its title.
+    fn tasks(&self) -> Vec<String> {
         let folder = |path: &Path| {
             let name = path.parent()?.file_name()?;
             Some(name.to_string_lossy().into_owned())
@@ -88,7 +87,11 @@ impl Comparison {
             folder.is_some() && !folders[..index].contains(folder)
         };
         match folders.iter().enumerate().all(is_own) {
-            true => folders.into_iter().flatten().collect(),
+            true => {
+                let names = folders.iter().flatten();
+                let task = |name: &String| name.split('.').next().unwrap_or(name).to_owned();
+                names.map(task).collect()
+            }
             false => {
                 let titles = self.sections.iter().map(|section| section.title.clone());
                 titles.collect()

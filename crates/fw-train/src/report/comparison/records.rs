@@ -93,7 +93,7 @@ impl Row {
         });
         json!({
             "name": self.name,
-            "choice": self.any().choice,
+            "choice": self.any().choice(),
             "goals": goals.collect::<Vec<Value>>(),
             "model": self.any().experiment.model.layer.kind(),
             "experiment": self.any().experiment,

@@ -213,7 +213,7 @@ impl TaskSection {
 
     /// What each trial came to before the settings of a row were chosen; nothing, where no row has a grid.
     pub(super) fn grid_table(&self) -> Option<ResultTable> {
-        let choices = || self.rows.iter().map(|row| row.any().choice.as_ref());
+        let choices = || self.rows.iter().map(|row| row.any().choice());
         let mut titles: Vec<String> = Vec::new();
         for title in choices()
             .flatten()
