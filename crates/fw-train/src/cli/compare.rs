@@ -17,9 +17,12 @@ use crate::training::Threshold;
 ///
 /// Runs that are there already are skipped, those that were stopped are continued, and one that fails does not stop the others. Ctrl-C
 /// stops all after their next records; pressed twice, at once. The report is as that of `fw-train report`.
+///
+/// A file can be a table of tasks and nets, [tasks.NAME] and [models.NAME], whose runs are DIR/TASK/NET-seedN. With [grid] each net is first tried with each of the settings there; those that are
+/// best on the validation split are then trained with every seed.
 #[derive(Debug, Args)]
 pub(super) struct CompareArgs {
-    /// Experiments: TOML files, or folders of such
+    /// Experiments, or tables of such: TOML files, or folders with TOML files
     #[arg(required = true)]
     experiments: Vec<PathBuf>,
 
