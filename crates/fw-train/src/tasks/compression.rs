@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::error::require;
-use crate::tasks::generated::{Generator, below};
+use crate::tasks::generated::{Generator, below, validate_vocabulary};
 use crate::tasks::{Answer, AnswerFormat, Format, Input, InputFormat, Sample, Split, StepClass};
 
 /// Compression (Poli et al. 2024: MAD): read random tokens and an end, then say all of them from what the net yields at the end alone.
@@ -46,9 +46,7 @@ impl Generator for Compression {
     type Drawn = Sample;
 
     fn validate(&self) -> Result<(), Error> {
-        let n = self.vocabulary;
-        let in_range = (3..=65_536).contains(&n);
-        require(in_range, "task.vocabulary", n, "lie between 3 and 65,536")?;
+        validate_vocabulary(self.vocabulary, 3)?;
         let n = self.length;
         let in_range = (2..=100_000).contains(&n);
         require(in_range, "task.length", n, "lie between 2 and 100,000")

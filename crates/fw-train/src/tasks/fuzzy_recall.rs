@@ -7,9 +7,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::error::require;
-use crate::tasks::generated::{Generator, below, distinct, next_tokens, validate_length};
-use crate::tasks::{AnswerFormat, Format, InputFormat, Sample, Split};
+use crate::tasks::generated::{
+    Generator, below, distinct, next_tokens, tokens_and_classes, validate_length,
+    validate_vocabulary,
+};
+use crate::tasks::{Format, Sample, Split};
 
 /// Fuzzy in-context recall (Poli et al. 2024: MAD): keys and values are of one to three tokens each.
 ///
@@ -76,18 +78,12 @@ impl Generator for FuzzyRecall {
     type Drawn = Sample;
 
     fn validate(&self) -> Result<(), Error> {
-        let n = self.vocabulary;
-        let in_range = (8..=65_536).contains(&n);
-        require(in_range, "task.vocabulary", n, "lie between 8 and 65,536")?;
+        validate_vocabulary(self.vocabulary, 8)?;
         validate_length(self.length, 32)
     }
 
     fn format(&self) -> Format {
-        let n = self.vocabulary;
-        Format {
-            input: InputFormat::Tokens { n_tokens: n },
-            answer: AnswerFormat::Classes { n_classes: n },
-        }
+        tokens_and_classes(self.vocabulary)
     }
 
     fn longest(&self) -> usize {

@@ -287,6 +287,21 @@ pub(super) fn next_tokens(
     }
 }
 
+/// Tokens in, and one of them out at some of the steps.
+pub(super) fn tokens_and_classes(n: usize) -> Format {
+    Format {
+        input: InputFormat::Tokens { n_tokens: n },
+        answer: AnswerFormat::Classes { n_classes: n },
+    }
+}
+
+/// How many tokens a task may have.
+pub(super) fn validate_vocabulary(n: usize, least: usize) -> Result<(), Error> {
+    let in_range = (least..=65_536).contains(&n);
+    let rule = format!("lie between {least} and 65,536");
+    require(in_range, "task.vocabulary", n, &rule)
+}
+
 /// The tokens of a sequence of pairs.
 pub(super) fn validate_length(length: usize, least: usize) -> Result<(), Error> {
     let holds = (least..=100_000).contains(&length) && length.is_multiple_of(2);

@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::error::require;
-use crate::tasks::generated::{Generator, below, next_tokens, unit, validate_length};
-use crate::tasks::{AnswerFormat, Format, InputFormat, Sample, Split};
+use crate::tasks::generated::{
+    Generator, below, next_tokens, tokens_and_classes, unit, validate_length, validate_vocabulary,
+};
+use crate::tasks::{Format, Sample, Split};
 
 /// In-context recall and noisy recall (Poli et al. 2024: MAD).
 ///
@@ -57,12 +59,10 @@ impl Generator for InContextRecall {
     type Drawn = Sample;
 
     fn validate(&self) -> Result<(), Error> {
-        let n = self.vocabulary;
-        let in_range = (4..=65_536).contains(&n);
-        require(in_range, "task.vocabulary", n, "lie between 4 and 65,536")?;
+        validate_vocabulary(self.vocabulary, 4)?;
         validate_length(self.length, 4)?;
         let n_noise = self.noise_vocabulary;
-        let left = n.saturating_sub(n_noise);
+        let left = self.vocabulary.saturating_sub(n_noise);
         let rule = "leave an even number of tokens, 4 or more, to keys and values";
         let leaves = left >= 4 && left.is_multiple_of(2);
         require(leaves, "task.noise_vocabulary", n_noise, rule)?;
@@ -78,11 +78,7 @@ impl Generator for InContextRecall {
     }
 
     fn format(&self) -> Format {
-        let n = self.vocabulary;
-        Format {
-            input: InputFormat::Tokens { n_tokens: n },
-            answer: AnswerFormat::Classes { n_classes: n },
-        }
+        tokens_and_classes(self.vocabulary)
     }
 
     fn longest(&self) -> usize {

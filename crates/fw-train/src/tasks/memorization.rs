@@ -6,9 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::error::require;
-use crate::tasks::generated::{Generator, below, distinct, validate_length};
-use crate::tasks::{Answer, AnswerFormat, Format, Input, InputFormat, Sample, Split, StepClass};
+use crate::tasks::generated::{
+    Generator, below, distinct, tokens_and_classes, validate_length, validate_vocabulary,
+};
+use crate::tasks::{Answer, Format, Input, Sample, Split, StepClass};
 
 /// Memorisation (Poli et al. 2024: MAD): say the value of a key that is the same in all sequences, and stands in none.
 ///
@@ -67,18 +68,12 @@ impl Generator for Memorization {
     type Drawn = Sample;
 
     fn validate(&self) -> Result<(), Error> {
-        let n = self.vocabulary;
-        let in_range = (4..=65_536).contains(&n);
-        require(in_range, "task.vocabulary", n, "lie between 4 and 65,536")?;
+        validate_vocabulary(self.vocabulary, 4)?;
         validate_length(self.length, 2)
     }
 
     fn format(&self) -> Format {
-        let n = self.vocabulary;
-        Format {
-            input: InputFormat::Tokens { n_tokens: n },
-            answer: AnswerFormat::Classes { n_classes: n },
-        }
+        tokens_and_classes(self.vocabulary)
     }
 
     fn longest(&self) -> usize {

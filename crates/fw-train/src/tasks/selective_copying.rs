@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::error::require;
-use crate::tasks::generated::{Generator, below};
+use crate::tasks::generated::{Generator, below, validate_vocabulary};
 use crate::tasks::{Answer, AnswerFormat, Format, Input, InputFormat, Sample, Split, StepClass};
 
 /// Selective copying (Poli et al. 2024: MAD; Jing et al. 2019): tokens among blanks, then a mark: say the tokens again, without the blanks.
@@ -59,9 +59,7 @@ impl Generator for SelectiveCopying {
     type Drawn = Sample;
 
     fn validate(&self) -> Result<(), Error> {
-        let n = self.vocabulary;
-        let in_range = (3..=65_536).contains(&n);
-        require(in_range, "task.vocabulary", n, "lie between 3 and 65,536")?;
+        validate_vocabulary(self.vocabulary, 3)?;
         let n = self.tokens;
         let in_range = (1..50_000).contains(&n);
         require(in_range, "task.tokens", n, "lie between 1 and 49,999")?;
