@@ -1,60 +1,14 @@
-//! What came of a grid: every trial of an experiment, and which of them was the best.
+//! The trials of a grid, and which of them was the best.
 
-use std::fmt::Display;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use serde::{Deserialize, Serialize};
 use toml::Value;
 
 use crate::Error;
 use crate::compare::entries::{Candidate, Entry, Grid};
 use crate::compare::plan::{Plan, PlannedRun};
 use crate::experiment::Experiment;
-use crate::files::write_atomically;
-use crate::plain::to_json_pretty;
-use crate::training::RunFolder;
-
-/// The folder of all trials, beside the runs.
-pub(crate) const GRID_FOLDER: &str = "grid";
-/// In the folder of an experiment's trials.
-const CHOICE_FILE: &str = "choice.json";
-
-/// What was tried for an experiment, and what was chosen: the trial that is best on the validation split.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Choice {
-    /// The model seed of the trials.
-    pub seed: u64,
-    /// In the order of the grid.
-    pub trials: Vec<Trial>,
-    /// The place of the best trial.
-    pub chosen: usize,
-}
-
-/// One trial.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Trial {
-    /// `section.field`, and its value as TOML.
-    pub settings: Vec<(String, String)>,
-    /// Error and loss on the validation split; nothing, if the training has failed.
-    pub validation: Option<[f64; 2]>,
-    /// Updates.
-    pub steps: Option<usize>,
-}
-
-impl Trial {
-    /// What it set, without the sections: `learning_rate = 0.01, n_heads = 2`.
-    pub fn title(&self) -> String {
-        title(&self.settings)
-    }
-}
-
-fn title<V: Display>(settings: &[(String, V)]) -> String {
-    let settings = settings.iter().map(|(path, value)| {
-        let field = path.rsplit('.').next().unwrap_or(path);
-        format!("{field} = {value}")
-    });
-    settings.collect::<Vec<_>>().join(", ")
-}
+use crate::training::{Choice, RunFolder, Trial, settings_in_words, trials_folder};
 
 /// An experiment with the settings that it is trained with.
 #[derive(Clone, Debug)]
@@ -87,7 +41,7 @@ impl Chosen {
         let Some(grid) = &entry.grid else {
             return Ok(Ok(Chosen::as_it_is(entry)));
         };
-        Ok(match Choice::of(&entry, grid, plan, out)? {
+        Ok(match grid.choose(&entry, plan, out)? {
             Some((choice, candidate)) => Ok(Chosen {
                 entry,
                 candidate,
@@ -96,7 +50,7 @@ impl Chosen {
             None => Err(format!(
                 "{}: every trial has failed (see {})",
                 entry.name,
-                folder_of(out, &entry.name).display()
+                trials_folder(out, &entry.name).display()
             )),
         })
     }
@@ -106,17 +60,11 @@ impl Chosen {
     /// # Errors
     /// If the file cannot be written.
     pub fn write(&self, out: &Path) -> Result<(), Error> {
-        let Some(choice) = &self.choice else {
-            return Ok(());
-        };
-        let path = folder_of(out, &self.entry.name).join(CHOICE_FILE);
-        write_atomically(&path, &to_json_pretty(choice))
+        match &self.choice {
+            Some(choice) => choice.write(out, &self.entry.name),
+            None => Ok(()),
+        }
     }
-}
-
-/// The folder of the trials of an experiment.
-fn folder_of(out: &Path, name: &str) -> PathBuf {
-    out.join(GRID_FOLDER).join(name)
 }
 
 impl Grid {
@@ -130,28 +78,27 @@ impl Grid {
         let candidates = self.candidates();
         let candidates = candidates.iter().enumerate();
         let runs = candidates.map(|(index, candidate)| {
-            let path = folder_of(out, &entry.name).join(format!("{}-seed{}", index + 1, self.seed));
+            let path =
+                trials_folder(out, &entry.name).join(format!("{}-seed{}", index + 1, self.seed));
             let mut run = PlannedRun::trial(entry, assignments, candidate, self.seed, path)?;
-            run.name = format!("{} ({})", entry.name, title(candidate));
+            run.name = format!("{} ({})", entry.name, settings_in_words(candidate));
             Ok(run)
         });
         runs.collect()
     }
-}
 
-impl Choice {
     /// The best of the trials of an experiment, all of which have come to an end, and what it sets; nothing, if all of them have failed.
     ///
     /// # Errors
     /// If what they have left cannot be read.
-    fn of(
+    fn choose(
+        &self,
         entry: &Entry,
-        grid: &Grid,
         plan: &Plan,
         out: &Path,
-    ) -> Result<Option<(Self, Candidate)>, Error> {
-        let folder = folder_of(out, &entry.name);
-        let mut candidates = grid.candidates();
+    ) -> Result<Option<(Choice, Candidate)>, Error> {
+        let folder = trials_folder(out, &entry.name);
+        let mut candidates = self.candidates();
         let mut trials = Vec::with_capacity(candidates.len());
         let mut scores = Vec::new();
         let of_entry = |run: &&PlannedRun| run.path.parent() == Some(&folder);
@@ -188,36 +135,11 @@ impl Choice {
         let best = scores.into_iter().min_by(better);
         Ok(best.map(|(_, chosen)| {
             let choice = Choice {
-                seed: grid.seed,
+                seed: self.seed,
                 trials,
                 chosen,
             };
             (choice, candidates.swap_remove(chosen))
         }))
-    }
-
-    /// The choice for the runs of a name in a folder, if there was one.
-    ///
-    /// # Errors
-    /// If it cannot be read.
-    pub(crate) fn read(out: &Path, name: &str) -> Result<Option<Self>, Error> {
-        let path = folder_of(out, name).join(CHOICE_FILE);
-        let text = match std::fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::file("read", &path)(error)),
-        };
-        let choice: Result<Choice, serde_json::Error> = serde_json::from_slice(&text);
-        let told = |problem: String| {
-            Error::usage(format!(
-                "{} is damaged ({problem}); `fw-train compare` writes it again",
-                path.display()
-            ))
-        };
-        let choice = choice.map_err(|error| told(error.to_string()))?;
-        match choice.chosen < choice.trials.len() {
-            true => Ok(Some(choice)),
-            false => Err(told(format!("chosen is {}", choice.chosen))),
-        }
     }
 }

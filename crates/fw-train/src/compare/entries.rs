@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use crate::Error;
-use crate::compare::GRID_FOLDER;
 use crate::error::require;
 use crate::experiment::Experiment;
 use crate::report::FIGURES_FOLDER;
 use crate::settings;
+use crate::training::GRID_FOLDER;
 
 /// One experiment of a comparison.
 #[derive(Clone, Debug)]

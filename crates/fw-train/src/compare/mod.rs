@@ -7,8 +7,7 @@ mod plan;
 mod study;
 mod workers;
 
-pub(crate) use choice::GRID_FOLDER;
-pub use choice::{Choice, Chosen, Trial};
+pub use choice::Chosen;
 pub use entries::{Candidate, Entry, Grid};
 pub use plan::{Plan, PlannedRun, RunState};
 pub use study::Study;

@@ -2,6 +2,7 @@
 
 mod begin;
 mod checkpoint;
+mod choice;
 mod clip;
 mod clock;
 mod curriculum;
@@ -37,6 +38,8 @@ use crate::settings::{Field, Section, fields};
 
 pub use begin::{Resume, resume, resume_with, train, train_from, train_layer};
 pub use checkpoint::{Best, Checkpoint, Progress};
+pub use choice::{Choice, Trial};
+pub(crate) use choice::{GRID_FOLDER, settings_in_words, trials_folder};
 pub use clip::Clip;
 pub(crate) use evaluate::loss_number;
 pub use evaluate::{Evaluation, evaluate, evaluate_text};

@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crate::compare::GRID_FOLDER;
 use crate::plain::to_table;
 use crate::report::comparison::{RESULTS, Row, Run, TaskSection, numbers};
-use crate::training::Threshold;
+use crate::training::{GRID_FOLDER, Threshold};
 use crate::{Error, settings};
 
 /// The run folders among, or directly inside, some folders.

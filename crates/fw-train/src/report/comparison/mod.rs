@@ -12,14 +12,13 @@ mod table;
 use std::path::{Path, PathBuf};
 
 use crate::Error;
-use crate::compare::Choice;
 use crate::experiment::Experiment;
 use crate::files::{name_of_run, write_atomically};
 use crate::plain::to_table;
 use crate::report::FIGURES_FOLDER;
 use crate::tasks::{Format, TaskConfig};
 use crate::training::{
-    Environment, KeptSample, Record, RecordSplit, RunFolder, RunResult, Session, Threshold,
+    Choice, Environment, KeptSample, Record, RecordSplit, RunFolder, RunResult, Session, Threshold,
 };
 
 /// All that a report says, as JSON: it tells the folder of a comparison.

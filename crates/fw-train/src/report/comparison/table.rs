@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::compare::Trial;
 use crate::report::comparison::numbers::{
     SEEDS_OF_INTERVAL, Scores, Summary, best, count, duration, interval, list, median, percent,
     range, short,
 };
 use crate::report::comparison::{Row, TaskSection};
-use crate::training::{Evaluation, Goal, RunResult, SliceResult, Threshold, loss_number};
+use crate::training::{Evaluation, Goal, RunResult, SliceResult, Threshold, Trial, loss_number};
 
 /// A table: a name, then cells, for each row.
 pub(super) struct ResultTable {
