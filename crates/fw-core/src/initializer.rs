@@ -1,8 +1,10 @@
-//! Start values of recurrent weights.
+//! Start values.
+
+use alloc::vec::Vec;
 
 use burn::module::{Param, ParamId};
 use burn::nn::Initializer;
-use burn::tensor::{Device, Shape, Tensor};
+use burn::tensor::{Device, Shape, Tensor, TensorData};
 #[cfg(not(feature = "std"))]
 #[allow(
     unused_imports,
@@ -74,4 +76,23 @@ pub(crate) fn uniform(width: usize) -> Initializer {
         min: -bound,
         max: bound,
     }
+}
+
+/// A parameter of given numbers, by their place.
+pub(crate) fn given<const D: usize>(
+    shape: [usize; D],
+    of: impl Fn(usize) -> f64 + Send + Sync + 'static,
+    device: &Device,
+) -> Param<Tensor<D>> {
+    Param::uninitialized(
+        ParamId::new(),
+        move |device, require_grad| {
+            let all: Vec<f64> = (0..shape.iter().product()).map(&of).collect();
+            let tensor = Tensor::<D>::from_data(TensorData::new(all, shape), device);
+            tensor.set_require_grad(require_grad)
+        },
+        device.clone(),
+        true,
+        Shape::from(shape),
+    )
 }

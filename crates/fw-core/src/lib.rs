@@ -21,6 +21,8 @@
 //! |---|---|
 //! | [`FastWeights`] | a recurrent net with an associative memory that each step writes and reads (Ba et al. 2016) |
 //! | [`DeltaNet`] | heads with a matrix memory each, written by the delta rule: DeltaNet, Gated DeltaNet, Kimi delta attention, DeltaProduct (Yang et al. 2024 and after) |
+//! | [`MLstm`] | heads with a matrix memory each, written through exponential gates, and read as a weighted mean (Beck et al. 2024) |
+//! | [`Rwkv7`] | heads with a matrix memory each, of which every channel fades by itself and every step moves what is there (Peng et al. 2025) |
 //! | [`Ntm`] | a Neural Turing Machine: a controller whose heads read and write a memory by content and by place (Graves et al. 2014) |
 //! | [`Sab`] | a recurrent cell that recalls a few of its past states, and learns from the distant past through them (Ke et al. 2018) |
 //! | [`AssociativeLstm`] | an LSTM over a holographic memory of key-value pairs (Danihelka et al. 2016) |
@@ -88,11 +90,16 @@ mod error;
 mod fast_weights;
 mod gated_convolution;
 mod initializer;
+mod layer_config;
 mod learned_start;
+mod maps;
+mod matrix_memory_trace;
+mod mlstm;
 mod ntm;
 pub mod ops;
 mod past;
 mod recurrent;
+mod rwkv7;
 mod sab;
 mod segments;
 mod sequence_model;
@@ -119,18 +126,21 @@ pub use fast_weights::{
 };
 pub use gated_convolution::{GatedConvolution, GatedConvolutionConfig};
 pub use initializer::HiddenInitializer;
+pub use layer_config::{CellConfig, LayerConfig, NetConfig};
 pub use learned_start::LearnedStart;
+pub use matrix_memory_trace::{DeltaNetTrace, MLstmTrace, MatrixMemoryTrace, Rwkv7Trace};
+pub use mlstm::{HeadsNorm, MLstm, MLstmConfig};
 pub use ntm::*;
-pub use ops::matrix_memory::WriteRule;
+pub use ops::matrix_memory::{MLstmState, WriteRule};
 pub use ops::{Activation, ExecutionPath, LstmState};
 #[cfg(feature = "flex")]
 pub use ops::{InstructionSet, InstructionSetError};
 pub use recurrent::Recurrent;
+pub use rwkv7::{HeadsAffineNorm, LowRank, Rwkv7, Rwkv7Config, Rwkv7State};
 pub use sab::*;
 pub use segments::{Segments, SegmentsError, forward_groups};
 pub use sequence_model::{
-    Answers, CellConfig, Inputs, LayerConfig, NetConfig, Reads, SequenceModel, SequenceModelConfig,
-    Surroundings,
+    Answers, Inputs, Reads, SequenceModel, SequenceModelConfig, Surroundings,
 };
 pub use stack::Stack;
 pub use state::{RecurrentState, StateData, StateMapper};

@@ -63,7 +63,7 @@ impl GateProjection {
 }
 
 /// A linear map without a bias.
-pub(super) fn linear(
+pub(crate) fn linear(
     [d_input, d_output]: [usize; 2],
     initializer: Option<&Initializer>,
     device: &Device,

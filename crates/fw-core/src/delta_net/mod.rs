@@ -17,19 +17,18 @@ use burn::nn::Linear;
 use burn::tensor::{DType, Device, Tensor};
 
 use crate::display::displayed;
-use crate::ops::{Spans, project, project_linear};
-use crate::recurrent::{
-    empty_output, expect_state, is_stepped_by_kernel, state_or_initial, step_by_kernel,
-};
+use crate::maps::project_maps;
+use crate::ops::Spans;
+use crate::recurrent::{empty_output, expect_state, state_or_initial, step_by_kernel};
 use crate::{ExecutionPath, Recurrent, StateError, WriteRule};
 
 pub use config::DeltaNetConfig;
 pub use convolution::ShortConvolution;
 pub(crate) use convolution::convolve;
+pub(crate) use gate::linear;
 pub use gate::{GateProjection, HeadNorm};
 pub use options::{DecayKind, Eigenvalues, FeatureMap, KeyNorm, OutputGate, WriteStrength};
 pub use state::DeltaNetState;
-pub use trace::DeltaNetTrace;
 
 /// Heads with a matrix memory each, which every step writes by the delta rule and reads: DeltaNet and what it became. They are fast weights without a
 /// hidden state: what is written depends on the input alone, so that whole chunks of steps are computed at once.
@@ -209,35 +208,6 @@ impl DeltaNet {
     }
 }
 
-/// Rows up to which, and numbers of weights from which on, it costs more to lay weights side by side than to use each map as its kernel has kept it
-/// from step to step.
-const FEW_ROWS: usize = 16;
-const MANY_NUMBERS: usize = 1 << 14;
-
-fn is_projected_apart(maps: &[&Linear], input: &Tensor<3>) -> bool {
-    let [batch_size, seq_length, _] = input.dims();
-    let numbers: usize = maps
-        .iter()
-        .map(|map| map.weight.lazy_shape().num_elements())
-        .sum();
-    batch_size * seq_length <= FEW_ROWS && numbers >= MANY_NUMBERS && is_stepped_by_kernel(input)
-}
-
-/// The biases of maps side by side, 0 where one has none; nothing, if none has one, as when they are made.
-fn joined_biases(maps: &[&Linear]) -> Option<Tensor<1>> {
-    if maps.iter().all(|map| map.bias.is_none()) {
-        return None;
-    }
-    let of_map = |map: &&Linear| match &map.bias {
-        Some(bias) => bias.val(),
-        None => {
-            let weight = map.weight.val();
-            Tensor::zeros([weight.dims()[1]], (&weight.device(), weight.dtype()))
-        }
-    };
-    Some(Tensor::cat(maps.iter().map(of_map).collect(), 0))
-}
-
 impl Recurrent for DeltaNet {
     type State = DeltaNetState;
 
@@ -275,15 +245,9 @@ impl Recurrent for DeltaNet {
         state.check(memory, recent, dtype)
     }
 
-    /// All maps of the input as one product; of a few rows without a graph each by itself, if that costs less.
+    /// All maps of the input, side by side.
     fn project(&self, input: Tensor<3>) -> Tensor<3> {
-        let maps = self.maps();
-        if is_projected_apart(&maps, &input) {
-            let of_map = |map: &&Linear| project_linear(map, input.clone());
-            return Tensor::cat(maps.iter().map(of_map).collect(), 2);
-        }
-        let weights = maps.iter().map(|map| map.weight.val()).collect();
-        project(input, Tensor::cat(weights, 1), joined_biases(&maps))
+        project_maps(&self.maps(), input)
     }
 
     fn step(&self, input_t: Tensor<2>, state: DeltaNetState) -> (Tensor<2>, DeltaNetState) {

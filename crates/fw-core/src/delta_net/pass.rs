@@ -11,6 +11,7 @@ use super::convolution::convolve;
 use super::gate::log_decay;
 use super::{DecayKind, DeltaNet, DeltaNetState, FeatureMap};
 use crate::ExecutionPath;
+use crate::maps::cut_widths;
 use crate::ops::matrix_memory::{LogDecay, Sequences, matrix_memory};
 use crate::ops::precision::{in_type, widened};
 use crate::ops::{cut, project_linear};
@@ -32,12 +33,7 @@ impl DeltaNet {
         let widths: Vec<usize> = self.maps().into_iter().map(width_of).collect();
         let mixed: usize = widths[..3].iter().sum();
         let sizes: Vec<usize> = [mixed].iter().chain(&widths[3..]).copied().collect();
-        let (width, expected) = (projected.dims()[2], sizes.iter().sum::<usize>());
-        assert!(
-            width == expected,
-            "the projected input is {width} wide; it must be {expected}"
-        );
-        let mut parts = cut(projected, 2, &sizes).into_iter();
+        let mut parts = cut_widths(projected, &sizes).into_iter();
         let mut next = || parts.next().expect("as many as there are maps");
         let mixed = next();
         let strength = self.b_proj.as_ref().map(|_| next());

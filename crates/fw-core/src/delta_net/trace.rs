@@ -6,31 +6,11 @@ use alloc::vec::Vec;
 use burn::tensor::Tensor;
 
 use super::{DeltaNet, DeltaNetState};
-use crate::Recurrent;
+use crate::matrix_memory_trace::recalled;
 use crate::ops::matrix_memory::{LogDecay, Sequences, step};
 use crate::ops::precision::{in_type, widened};
-use crate::recurrent::{check_input, empty_output, state_or_initial};
-
-/// What [`DeltaNet::forward_traced`] yields. Writes are those of the sequence, the n of its first step first; those of the state that was given are not
-/// among them.
-#[derive(Clone, Debug)]
-pub struct DeltaNetTrace {
-    /// As of [`forward`](Recurrent::forward).
-    pub output: Tensor<3>,
-    /// The state after the last step.
-    pub state: DeltaNetState,
-    /// How well each write is still recalled after each step, `[batch_size, n_heads, seq_length, seq_length n]`: the cosine of what the memory yields
-    /// for the write's key, `Sᵀ k`, with its value, from -1 to 1. It is 0 where the write comes later, and where one of the two has no length.
-    pub recall: Tensor<4>,
-    /// β of each write, `[batch_size, seq_length n, n_heads]`.
-    pub write_strength: Tensor<3>,
-    /// What each step leaves of the memory before it writes, `[batch_size, seq_length, n_heads]`, from 0 to 1: the mean over the key channels, where each
-    /// has its own.
-    pub decay: Tensor<3>,
-}
-
-/// Lengths whose product is below this are taken for none.
-const LEAST: f64 = 1e-12;
+use crate::recurrent::{check_input, state_or_initial};
+use crate::{DeltaNetTrace, MatrixMemoryTrace, Recurrent};
 
 impl DeltaNet {
     /// [`forward`](Recurrent::forward) that also tells what the memories hold after each step: for heat maps.
@@ -57,7 +37,8 @@ impl DeltaNet {
         check_input(&input, self.d_input());
         let state = state_or_initial(self, &input, state);
         if input.dims()[0] == 0 {
-            return self.trace_of_no_samples(&input, state);
+            let sizes = [self.options.n_heads, self.options.writes];
+            return MatrixMemoryTrace::of_no_samples(self, &input, state, sizes);
         }
         let dtype = input.dtype();
         let parts = self.parts(self.project(input));
@@ -74,10 +55,16 @@ impl DeltaNet {
             let (read, next) = step(of_step, memory, self.options.rule);
             memory = next;
             reads.push(read);
-            recall.push(self.recalled(&sequences, t, memory.clone()));
+            let n_done = (t + 1) * self.options.writes;
+            recall.push(recalled(
+                &sequences.key,
+                &sequences.value,
+                n_done,
+                memory.clone(),
+            ));
         }
         let read = Tensor::stack::<4>(reads, 1);
-        DeltaNetTrace {
+        MatrixMemoryTrace {
             output: self.outputs(read, parts.gate, dtype),
             state: DeltaNetState {
                 memory: in_type(memory, dtype),
@@ -86,38 +73,6 @@ impl DeltaNet {
             recall: in_type(Tensor::cat(recall, 2), dtype),
             write_strength: in_type(write_strength, dtype),
             decay: in_type(decay, dtype),
-        }
-    }
-
-    /// How well the memory after step t recalls each write, `[batch_size, n_heads, 1, all writes]`.
-    fn recalled(&self, sequences: &Sequences, t: usize, memory: Tensor<4>) -> Tensor<4> {
-        let [batch_size, n_writes, n_heads, _] = sequences.key.dims();
-        let n_done = (t + 1) * self.options.writes;
-        let done = |rows: &Tensor<4>| rows.clone().narrow(1, 0, n_done).swap_dims(1, 2);
-        let (key, value) = (done(&sequences.key), done(&sequences.value)); // [B, H, W, ..]
-        let yielded = key.matmul(memory);
-        let length = |rows: Tensor<4>| (rows.clone() * rows).sum_dim(3).sqrt();
-        let lengths = length(yielded.clone()) * length(value.clone());
-        let cosine = (yielded * value).sum_dim(3) / lengths.clamp_min(LEAST);
-        let cosine: Tensor<4> = cosine.swap_dims(2, 3);
-        if n_done == n_writes {
-            return cosine;
-        }
-        let options = (&cosine.device(), cosine.dtype());
-        let later = Tensor::zeros([batch_size, n_heads, 1, n_writes - n_done], options);
-        Tensor::cat(vec![cosine, later], 3)
-    }
-
-    fn trace_of_no_samples(&self, input: &Tensor<3>, state: DeltaNetState) -> DeltaNetTrace {
-        let [_, seq_length, _] = input.dims();
-        let (n_heads, n_writes) = (self.options.n_heads, seq_length * self.options.writes);
-        let options = (&input.device(), input.dtype());
-        DeltaNetTrace {
-            output: empty_output(self, input),
-            state,
-            recall: Tensor::zeros([0, n_heads, seq_length, n_writes], options),
-            write_strength: Tensor::zeros([0, n_writes, n_heads], options),
-            decay: Tensor::zeros([0, seq_length, n_heads], options),
         }
     }
 }

@@ -50,6 +50,7 @@ mod ntm;
 mod portable;
 mod recurrent;
 mod stored;
+mod successors;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -10,8 +10,8 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use fw_core::{
     AssociativeLstm, AssociativeLstmState, Attention, AttentionState, Blocks, DeltaNet,
     DeltaNetState, Elman, EncoderDecoder, EncoderDecoderState, FastMemory, FastWeights,
-    FastWeightsState, GatedConvolution, Gru, LearnedStart, Lstm, LstmState, Ntm, NtmController,
-    NtmState, Recurrent, RecurrentCell, Sab, SabState, Stack,
+    FastWeightsState, GatedConvolution, Gru, LearnedStart, Lstm, LstmState, MLstm, MLstmState, Ntm,
+    NtmController, NtmState, Recurrent, RecurrentCell, Rwkv7, Rwkv7State, Sab, SabState, Stack,
 };
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -239,6 +239,46 @@ impl FlatState for DeltaNet {
         let mut parts = vec![state.memory.clone().flatten(1, 3)];
         parts.extend(state.recent.clone().map(|recent| recent.flatten(1, 2)));
         Tensor::cat(parts, 1)
+    }
+}
+
+impl FlatState for MLstm {
+    fn flat_width(&self) -> usize {
+        self.state_size(1)
+    }
+    fn state_from(&self, flat: Tensor<2>) -> MLstmState {
+        let [batch_size, all] = flat.dims();
+        let first = self.initial_state(batch_size, &flat.device());
+        let shape = first.memory.dims();
+        let width: usize = shape[1..].iter().product();
+        MLstmState {
+            memory: flat.clone().narrow(1, 0, width).reshape(shape),
+            log_scale: flat.narrow(1, width, all - width),
+        }
+    }
+    fn state_to(&self, state: &MLstmState) -> Tensor<2> {
+        let memory = state.memory.clone().flatten(1, 3);
+        Tensor::cat(vec![memory, state.log_scale.clone()], 1)
+    }
+}
+
+impl FlatState for Rwkv7 {
+    fn flat_width(&self) -> usize {
+        self.state_size(1)
+    }
+    fn state_from(&self, flat: Tensor<2>) -> Rwkv7State {
+        let [batch_size, all] = flat.dims();
+        let first = self.initial_state(batch_size, &flat.device());
+        let shape = first.memory.dims();
+        let width: usize = shape[1..].iter().product();
+        Rwkv7State {
+            memory: flat.clone().narrow(1, 0, width).reshape(shape),
+            previous: flat.narrow(1, width, all - width),
+        }
+    }
+    fn state_to(&self, state: &Rwkv7State) -> Tensor<2> {
+        let memory = state.memory.clone().flatten(1, 3);
+        Tensor::cat(vec![memory, state.previous.clone()], 1)
     }
 }
 
@@ -677,6 +717,24 @@ macro_rules! for_each_layer {
                 .with_feature_map(FeatureMap::Identity)
                 .with_key_norm(KeyNorm::None)
                 .with_output_gate(OutputGate::Sigmoid)
+        );
+        one!("mlstm", MLstmConfig::new(d_input, 2, 3));
+        one!(
+            "mlstm, gates without a cap",
+            MLstmConfig::new(d_input, 1, 2)
+                .with_d_value(Some(3))
+                .with_d_output(Some(d_hidden))
+                .with_gate_cap(None)
+        );
+        one!("rwkv-7", Rwkv7Config::new(d_input, 2, 3));
+        one!(
+            "rwkv-7, low ranks",
+            Rwkv7Config::new(d_input, 1, 3)
+                .with_d_value(Some(2))
+                .with_d_output(Some(d_hidden))
+                .with_decay_rank(Some(2))
+                .with_rate_rank(Some(1))
+                .with_gate_rank(Some(2))
         );
         let ntm = NtmConfig::new(d_input, d_hidden)
             .with_memory_size(6)

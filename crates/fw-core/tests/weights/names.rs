@@ -7,8 +7,8 @@ use fw_core::weights::{Convention, Parameters, Portable, Weights, WeightsError};
 use fw_core::{
     Answers, AnyLayer, AssociativeLstmConfig, AttentionConfig, BlocksConfig, ControllerKind,
     DeltaNetConfig, ElmanConfig, EncoderDecoderConfig, FastWeightsConfig, GatedConvolutionConfig,
-    GruConfig, InitialWeights, LearnedStart, Lstm, LstmConfig, NormKind, NtmConfig, Reads,
-    SabConfig, SourceAttention, Stack, Surroundings,
+    GruConfig, InitialWeights, LearnedStart, Lstm, LstmConfig, MLstmConfig, NormKind, NtmConfig,
+    Reads, Rwkv7Config, SabConfig, SourceAttention, Stack, Surroundings,
 };
 
 use super::{assert_computes, assert_round_trip, file, lstm, open};
@@ -161,6 +161,15 @@ fn names_and_shapes_stay_what_they_are() {
 
     let attention = || AttentionConfig::new(4, 2, 3).init(&device);
     tell!("Attention", attention(), own, pytorch);
+    let mlstm = || MLstmConfig::new(4, 2, 3).init(&device);
+    tell!("MLstm", mlstm(), own, pytorch);
+    let rwkv7 = || {
+        let config = Rwkv7Config::new(4, 2, 3)
+            .with_decay_rank(Some(2))
+            .with_rate_rank(Some(2));
+        config.with_gate_rank(Some(2)).init(&device)
+    };
+    tell!("Rwkv7", rwkv7(), own, pytorch);
     let convolution = || GatedConvolutionConfig::new(4).init(&device);
     tell!("GatedConvolution", convolution(), own, pytorch);
     let layers = || {

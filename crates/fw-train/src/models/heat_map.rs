@@ -1,7 +1,7 @@
 //! What a layer did at each step, for pictures.
 
 use burn::tensor::Tensor;
-use fw_core::{Recurrent, Stack};
+use fw_core::{MatrixMemoryTrace, Recurrent, Stack};
 
 /// Numbers by row and step.
 #[derive(Clone, Debug)]
@@ -82,6 +82,39 @@ pub(super) fn of_heads(title: &str, rows: &'static str, steps: Tensor<4>) -> Vec
             HeatMap::new(title, rows, of_head.squeeze_dim(0))
         })
         .collect()
+}
+
+/// How well each head's memory recalls each write, two heads side by side; then how strong the writes are, if `strength` is what a strength is here, and
+/// what is left of the memory before them, if it fades.
+pub(super) fn of_memories<S>(
+    trace: &MatrixMemoryTrace<S>,
+    strength: Option<&str>,
+    fades: bool,
+) -> MapPairs {
+    let recall = trace.recall.clone().swap_dims(1, 2); // [1, T, H, writes]
+    let mut recall = of_heads("how well each write is recalled", WRITES, recall).into_iter();
+    let mut pairs = Vec::new();
+    while let Some(map) = recall.next() {
+        pairs.push([Some(map), recall.next()]);
+    }
+    let [_, seq_length, n_heads] = trace.decay.dims();
+    let writes = trace.write_strength.dims()[1] / seq_length;
+    let strength = strength.map(|what| {
+        let title = match writes {
+            1 => what.to_owned(),
+            n => format!("strengths of {n} writes, the heads of one below those of the one before"),
+        };
+        let rows = trace.write_strength.clone();
+        HeatMap::new(title, "head", rows.reshape([seq_length, writes * n_heads]))
+    });
+    let decay = fades.then(|| {
+        let title = "share of the memory left before a write";
+        HeatMap::new(title, "head", trace.decay.clone().squeeze_dim(0))
+    });
+    if strength.is_some() || decay.is_some() {
+        pairs.push([strength, decay]);
+    }
+    pairs
 }
 
 /// The first of each, the second of each, and so on to the end of the longer.

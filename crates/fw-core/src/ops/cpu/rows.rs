@@ -76,6 +76,19 @@ impl Row {
         }
     }
 
+    /// The same number in every place.
+    ///
+    /// # Safety
+    /// As for [`update`](Self::update).
+    #[inline(always)]
+    pub(crate) unsafe fn set<S: Simd, T: Real>(&self, number: T, to: *mut T) {
+        let numbers = splat::<S, T>(number);
+        for lane in self.starts() {
+            // SAFETY: as the caller promises.
+            unsafe { store::<S, T>(to.add(lane), numbers) };
+        }
+    }
+
     /// `to += row`.
     ///
     /// # Safety

@@ -188,8 +188,11 @@ impl Request {
 
 impl Kernel<COUNT> for Request {
     type Operands = Names;
-    const READS_OUTPUT: bool = true;
     type Tape<T: Real> = Tape<T>;
+
+    fn reads_output(&self) -> bool {
+        true
+    }
 
     fn forward<T: Real>(
         &self,

@@ -5,40 +5,43 @@ use burn::backend::flex::FlexTensor;
 use burn::tensor::{DType, Tensor, TensorData};
 
 use super::cpu::{self, Decay, Problem};
-use super::{LogDecay, Sequences, Sizes, WriteRule};
+use super::{Given, LogDecay, Rule, Sizes};
 use crate::ops::Spans;
 use crate::ops::cpu::{Real, SharedMut, Written, arch};
 use crate::ops::operation::{contiguous, own, primitive, view_of};
 
-/// The only step of every sample of a batch. The memory that comes back is the one that was given, if no one else has it.
+/// The only step of every sample of a batch. The memory that comes back is the one that was given, if no one else has it. Of what is gated the write
+/// strengths and the decays are given, and the normaliser is a column of the values.
 ///
 /// # Panics
 /// If a tensor is not on flex without a graph, in f32 or f64.
 #[track_caller]
 pub(super) fn step_alone(
-    sequences: Sequences,
+    given: &Given,
     state: Option<Tensor<4>>,
     sizes: Sizes,
-    rule: WriteRule,
+    rule: Rule,
 ) -> (Tensor<4>, Tensor<4>) {
-    match sequences.query.dtype() {
-        DType::F32 => step_in::<f32>(sequences, state, sizes, rule),
-        _ => step_in::<f64>(sequences, state, sizes, rule),
+    match given.query.dtype() {
+        DType::F32 => step_in::<f32>(given, state, sizes, rule),
+        _ => step_in::<f64>(given, state, sizes, rule),
     }
 }
 
 fn step_in<T: Real>(
-    sequences: Sequences,
+    given: &Given,
     state: Option<Tensor<4>>,
     sizes: Sizes,
-    rule: WriteRule,
+    rule: Rule,
 ) -> (Tensor<4>, Tensor<4>) {
-    let options = (&sequences.query.device(), sequences.query.dtype());
+    let options = (&given.query.device(), given.query.dtype());
     let state = state.unwrap_or_else(|| Tensor::zeros(sizes.state(), options));
     let mut memory = own::<T>(primitive(state));
-    let [query, key, value] = [sequences.query, sequences.key, sequences.value].map(contiguous);
-    let strength = contiguous(sequences.write_strength);
-    let (log, by_channel) = match sequences.log_decay {
+    let [query, key, value] =
+        [&given.query, &given.key, &given.value].map(|rows| contiguous(rows.clone()));
+    let strength = given.strength.clone().map(contiguous);
+    let transition = given.transition.clone().map(|pair| pair.map(contiguous));
+    let (log, by_channel) = match given.log_decay.clone() {
         LogDecay::None => (None, false),
         LogDecay::Head(log) => (Some(contiguous(log)), false),
         LogDecay::Channel(log) => (Some(contiguous(log)), true),
@@ -52,13 +55,18 @@ fn step_in<T: Real>(
         query: numbers(&query),
         key: numbers(&key),
         value: numbers(&value),
-        strength: numbers(&strength),
+        strength: strength.as_ref().map_or(&[], numbers),
         decay: match log.as_ref().map(numbers) {
             None => Decay::None,
             Some(log) if by_channel => Decay::Channel(log),
             Some(log) => Decay::Head(log),
         },
+        transition: match &transition {
+            Some(pair) => pair.each_ref().map(numbers),
+            None => [&[]; 2],
+        },
         start: None,
+        start_scale: None,
     };
     let shape = [sizes.n_samples, 1, sizes.n_heads, sizes.d_value];
     let mut output = Written::<T>::new(shape.iter().product(), true);

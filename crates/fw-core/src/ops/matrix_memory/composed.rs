@@ -53,7 +53,7 @@ fn advance(
         };
         state = state + key.swap_dims(2, 3).matmul(error * strength);
     }
-    let output = (row(sequences.query, d_key) * sizes.scale()).matmul(state.clone());
+    let output = (row(sequences.query, d_key) * sizes.read_scale).matmul(state.clone());
     (output.reshape([n_samples, 1, n_heads, d_value]), state)
 }
 
@@ -164,7 +164,7 @@ impl Chunks {
                 .swap_dims(1, 2)
                 .reshape([n_samples * n_heads, n_chunks, rows, width])
         };
-        let query = in_chunks(sequences.query, chunk) * sizes.scale();
+        let query = in_chunks(sequences.query, chunk) * sizes.read_scale;
         let key = in_chunks(sequences.key, n_writes);
         let strength = in_chunks(sequences.write_strength.unsqueeze_dim(3), n_writes);
         let value = in_chunks(sequences.value, n_writes) * strength.clone();

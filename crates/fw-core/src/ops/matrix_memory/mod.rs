@@ -56,6 +56,8 @@ mod composed;
 mod cpu;
 #[cfg(feature = "flex")]
 mod fused;
+mod mlstm;
+mod rwkv7;
 mod shapes;
 #[cfg(test)]
 mod trials;
@@ -66,6 +68,12 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 pub use composed::{in_chunks, step};
+pub(crate) use mlstm::mlstm_of_spans;
+pub use mlstm::{MLstmSequences, MLstmState, mlstm};
+#[cfg(feature = "flex")]
+use mlstm::{MOST_NEGATIVE_SCALE, NORMALIZER_EPSILON};
+pub(crate) use rwkv7::rwkv7_of_spans;
+pub use rwkv7::{Rwkv7Sequences, rwkv7};
 use shapes::check_sequence;
 
 #[cfg(feature = "flex")]
@@ -83,6 +91,28 @@ pub enum WriteRule {
     Delta,
     /// The value itself: `e = v`.
     Sum,
+}
+
+/// What a kernel computes: a [`WriteRule`], or what has become of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rule {
+    /// `e = v - Sᵀ k`
+    Delta,
+    /// `e = v`
+    Sum,
+    /// A sum with exponential gates and a normaliser: see [`mlstm`].
+    Gated,
+    /// `S <- exp(g) S + b (Sᵀ a)ᵀ + k vᵀ`: see [`rwkv7`]. Of a kernel's two writes a step the first reads with a and writes b.
+    Transition,
+}
+
+impl From<WriteRule> for Rule {
+    fn from(rule: WriteRule) -> Self {
+        match rule {
+            WriteRule::Delta => Rule::Delta,
+            WriteRule::Sum => Rule::Sum,
+        }
+    }
 }
 
 /// The logarithms of the decays, at most 0.
@@ -168,6 +198,37 @@ impl Sequences {
     }
 }
 
+/// What a kernel reads, whatever the rule.
+#[cfg(feature = "flex")]
+struct Given {
+    query: Tensor<4>,
+    key: Tensor<4>,
+    value: Tensor<4>,
+    /// β, or input gates; none of a transition.
+    strength: Option<Tensor<3>>,
+    /// g; of what is gated the forget gates.
+    log_decay: LogDecay,
+    /// a and b of a transition.
+    transition: Option<[Tensor<4>; 2]>,
+    /// m before the first step, of what is gated.
+    start_scale: Option<Tensor<2>>,
+}
+
+#[cfg(feature = "flex")]
+impl From<Sequences> for Given {
+    fn from(sequences: Sequences) -> Self {
+        Given {
+            query: sequences.query,
+            key: sequences.key,
+            value: sequences.value,
+            strength: Some(sequences.write_strength),
+            log_decay: sequences.log_decay,
+            transition: None,
+            start_scale: None,
+        }
+    }
+}
+
 /// The sizes of sequences.
 #[derive(Clone, Copy, Debug)]
 struct Sizes {
@@ -177,17 +238,19 @@ struct Sizes {
     d_value: usize,
     /// In a step.
     writes: usize,
+    /// What queries are multiplied with.
+    read_scale: f64,
 }
 
 impl Sizes {
     fn state(&self) -> [usize; 4] {
         [self.n_samples, self.n_heads, self.d_key, self.d_value]
     }
+}
 
-    /// `1 / √K`
-    fn scale(&self) -> f64 {
-        1.0 / (self.d_key as f64).sqrt()
-    }
+/// `1 / √K`
+fn key_scale(d_key: usize) -> f64 {
+    1.0 / (d_key as f64).sqrt()
 }
 
 /// Matrix memories over a whole sequence, from a state `[batch_size, n_heads, d_key, d_value]` or else from zeros. What comes back are the
@@ -237,7 +300,8 @@ pub fn matrix_memory(
         && !device.is_autodiff()
         && is_available(&device, operands.0.query.dtype())
     {
-        let (output, state) = alone::step_alone(operands.0, operands.1, sizes, rule);
+        let (output, state) =
+            alone::step_alone(&Given::from(operands.0), operands.1, sizes, rule.into());
         return (in_type(output, dtype), in_type(state, dtype));
     }
     let (output, state) = path.choose(
@@ -282,7 +346,8 @@ fn by_kernel(
 ) -> Option<(Tensor<4>, Tensor<4>)> {
     #[cfg(feature = "flex")]
     if is_available(&sequences.query.device(), sequences.query.dtype()) {
-        return fused::matrix_memory(sequences, spans, state, sizes, rule);
+        let given = Given::from(sequences.clone());
+        return fused::matrix_memory(&given, spans, state, sizes, rule.into());
     }
     None
 }

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::{LogDecay, Sequences, Sizes};
+use super::{LogDecay, Sequences, Sizes, key_scale};
 use crate::ops::Spans;
 use crate::ops::shapes::check;
 
@@ -77,6 +77,7 @@ pub(super) fn check_sequence(
         d_key,
         d_value,
         writes: n_writes / seq_length,
+        read_scale: key_scale(d_key),
     };
     if let Some(state) = state {
         check("the memory", state, sizes.state(), dtype);

@@ -34,7 +34,9 @@ pub(crate) trait Kernel<const N: usize>: Clone + Debug + Send + Sync + 'static {
     type Operands: Operands<N>;
 
     /// Whether the backward pass reads what the forward pass yielded: it is kept only then.
-    const READS_OUTPUT: bool = false;
+    fn reads_output(&self) -> bool {
+        false
+    }
 
     /// What the forward pass leaves for the backward pass.
     type Tape<T: Real>: Debug + Send + Sync + 'static;
@@ -176,7 +178,7 @@ pub(crate) fn run_tracked<K: Kernel<N>, C: CheckpointStrategy, const N: usize>(
             let of_more = Arc::default();
             let kept = Kept {
                 inputs: Arc::new(inputs),
-                output: K::READS_OUTPUT.then(|| output.clone()),
+                output: kernel.reads_output().then(|| output.clone()),
                 shape: output.shape(),
                 of_more: Arc::clone(&of_more),
                 tape: Arc::new(tape.expect("a forward pass that keeps its tape has one")),

@@ -4,9 +4,9 @@ use fw_core::{AttentionConfig, LayerConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Given, Kind, Settings, require_width};
+use super::heads::{Heads, check_heads};
+use super::{Given, Kind, Settings};
 use crate::Error;
-use crate::error::require;
 
 pub(super) struct Attention;
 
@@ -44,15 +44,13 @@ impl Kind for Attention {
     fn layer(&self, given: &Given) -> Result<LayerConfig, Error> {
         let own: OwnSettings = given.own()?;
         let mut config: AttentionConfig = given.over(&base(given.d_input), &["d_key"])?;
-        let (d_hidden, n_heads) = (own.d_hidden, config.n_heads);
-        require(n_heads >= 1, "model.n_heads", n_heads, "be at least 1")?;
-        let divides = own.d_key.is_some() || d_hidden.is_multiple_of(n_heads);
-        let rule = format!("divide model.d_hidden, {d_hidden}, where model.d_key is not set");
-        require(divides, "model.n_heads", n_heads, &rule)?;
-        config.d_key = own.d_key.unwrap_or(d_hidden / n_heads);
-        config.d_output = Some(d_hidden);
-        let width = n_heads.saturating_mul(config.d_key);
-        require_width("model.n_heads x model.d_key", width)?;
+        config.d_key = check_heads(Heads {
+            d_hidden: own.d_hidden,
+            n_heads: config.n_heads,
+            d_key: own.d_key,
+            d_value: None,
+        })?;
+        config.d_output = Some(own.d_hidden);
         Ok(LayerConfig::Attention(config))
     }
 

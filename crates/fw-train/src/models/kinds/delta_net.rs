@@ -5,10 +5,10 @@ use fw_core::{AnyLayer, DeltaNetConfig, LayerConfig, Stack};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::heads::{Heads, check_heads};
 use super::{Depth, Given, Kind, Settings, require_width, trace_as};
 use crate::Error;
-use crate::error::require;
-use crate::models::heat_map::{HeatMap, Layer, MapPairs, WRITES, of_heads};
+use crate::models::heat_map::{Layer, MapPairs, of_memories};
 
 pub(super) struct DeltaNet;
 
@@ -93,19 +93,12 @@ fn stacked(
     d_input: usize,
 ) -> Result<Vec<DeltaNetConfig>, Error> {
     let n_heads = config.n_heads;
-    let at_least_one = |field: &str, size: usize| require(size >= 1, field, size, "be at least 1");
-    at_least_one("model.d_hidden", own.d_hidden)?;
-    at_least_one("model.n_heads", n_heads)?;
-    require(
-        own.d_key.is_some() || own.d_hidden.is_multiple_of(n_heads),
-        "model.n_heads",
+    config.d_key = check_heads(Heads {
+        d_hidden: own.d_hidden,
         n_heads,
-        &format!(
-            "divide model.d_hidden, {}, where model.d_key is not set",
-            own.d_hidden
-        ),
-    )?;
-    config.d_key = own.d_key.unwrap_or(own.d_hidden / n_heads);
+        d_key: own.d_key,
+        d_value: config.d_value,
+    })?;
     config.d_output = Some(own.d_hidden);
     config.convolution = (own.convolution > 0).then_some(own.convolution);
     // A product of sizes stays far from what a number can hold.
@@ -134,35 +127,8 @@ impl Layer for fw_core::DeltaNet {
     /// learned.
     fn trace(&self, input: Tensor<3>, state: Option<Self::State>) -> (MapPairs, Self::State) {
         let trace = self.forward_traced(input, state);
-        let recall = trace.recall.swap_dims(1, 2); // [1, T, H, writes]
-        let recall = of_heads("how well each write is recalled", WRITES, recall);
-        let mut recall = recall.into_iter();
-        let mut pairs = Vec::new();
-        while let Some(map) = recall.next() {
-            pairs.push([Some(map), recall.next()]);
-        }
-        let [_, seq_length, n_heads] = trace.decay.dims();
-        let strength = self.b_proj.is_some().then(|| {
-            let n_rows = self.writes_per_step() * n_heads;
-            let title = match self.writes_per_step() {
-                1 => "write strength".to_owned(),
-                n => format!(
-                    "strengths of {n} writes, the heads of one below those of the one before"
-                ),
-            };
-            HeatMap::new(
-                title,
-                "head",
-                trace.write_strength.reshape([seq_length, n_rows]),
-            )
-        });
-        let decay = self.a_log.is_some().then(|| {
-            let title = "share of the memory left before a write";
-            HeatMap::new(title, "head", trace.decay.squeeze_dim(0))
-        });
-        if strength.is_some() || decay.is_some() {
-            pairs.push([strength, decay]);
-        }
+        let strength = self.b_proj.is_some().then_some("write strength");
+        let pairs = of_memories(&trace, strength, self.a_log.is_some());
         (pairs, trace.state)
     }
 }

@@ -7,12 +7,15 @@ mod encoder_decoder;
 mod fast_weights;
 mod gated_convolution;
 mod gru;
+mod heads;
 mod irnn;
 mod lstm;
+mod mlstm;
 mod ntm_ff;
 mod ntm_lstm;
 mod own;
 mod rnn;
+mod rwkv7;
 mod sab;
 mod self_attention;
 mod tbptt;
@@ -36,6 +39,8 @@ use crate::tasks::Task;
 pub const KINDS: &[&dyn Kind] = &[
     &fast_weights::FastWeights,
     &delta_net::DeltaNet,
+    &mlstm::MLstm,
+    &rwkv7::Rwkv7,
     &rnn::Rnn,
     &irnn::Irnn,
     &lstm::Lstm,

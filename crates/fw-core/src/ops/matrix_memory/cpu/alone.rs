@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use super::super::WriteRule;
+use super::super::Rule;
 use super::chunk::exponentiate;
 use super::layout::{Decay, Problem};
 use crate::ops::cpu::{
@@ -82,6 +82,8 @@ struct Step<T> {
     keys: *const T,
     values: *const T,
     strengths: *const T,
+    /// a and b of a transition.
+    transition: [*const T; 2],
     decays: Option<*const T>,
     memory: *mut T,
     output: *mut T,
@@ -93,7 +95,11 @@ impl<T: Real> Pass<'_, T> {
         let problem = self.call.problem;
         let sizes = problem.sizes;
         let (sample, head) = (unit / sizes.n_heads, unit % sizes.n_heads);
-        let write = problem.row(sample, sizes.writes, head);
+        let is_transition = problem.rule == Rule::Transition;
+        let write = match is_transition {
+            true => unit,
+            false => problem.row(sample, sizes.writes, head),
+        };
         let (row, lanes) = (self.row, self.row.lanes);
         // SAFETY: as the caller promises; a unit has the rows of its sample and head.
         unsafe {
@@ -115,22 +121,38 @@ impl<T: Real> Pass<'_, T> {
                 query: problem.query.as_ptr().add(unit * sizes.d_key),
                 keys: problem.key.as_ptr().add(write * sizes.d_key),
                 values: problem.value.as_ptr().add(write * sizes.d_value),
-                strengths: problem.strength.as_ptr().add(write),
+                strengths: match is_transition {
+                    true => problem.strength.as_ptr(),
+                    false => problem.strength.as_ptr().add(write),
+                },
+                transition: problem.transition.map(|rows| match is_transition {
+                    true => rows.as_ptr().add(unit * sizes.d_key),
+                    false => rows.as_ptr(),
+                }),
                 decays,
                 memory: self.call.memory.at(unit * sizes.d_key * sizes.d_value),
                 output: self.call.output.at(unit * sizes.d_value),
             };
             let mut column = 0;
             while column + 4 * lanes <= sizes.d_value {
-                self.columns::<S, 4>(&step, column);
+                match is_transition {
+                    true => self.transition_columns::<S, 4>(&step, column),
+                    false => self.columns::<S, 4>(&step, column),
+                }
                 column += 4 * lanes;
             }
             while column + lanes <= sizes.d_value {
-                self.columns::<S, 1>(&step, column);
+                match is_transition {
+                    true => self.transition_columns::<S, 1>(&step, column),
+                    false => self.columns::<S, 1>(&step, column),
+                }
                 column += lanes;
             }
             for column in column..sizes.d_value {
-                self.column(&step, column);
+                match is_transition {
+                    true => self.transition_column(&step, column),
+                    false => self.column(&step, column),
+                }
             }
         }
     }
@@ -150,7 +172,7 @@ impl<T: Real> Pass<'_, T> {
                 // Of a step the first write finds the memory as it was before it faded.
                 let decays = step.decays.filter(|_| write == 0);
                 let mut update = [zero; N];
-                if self.call.problem.rule == WriteRule::Delta {
+                if self.call.problem.rule == Rule::Delta {
                     for channel in 0..sizes.d_key {
                         let factor = *key.add(channel);
                         let factor = decays.map_or(factor, |decays| factor * *decays.add(channel));
@@ -182,7 +204,7 @@ impl<T: Real> Pass<'_, T> {
                     }
                 }
             }
-            let scale = splat::<S, T>(T::of(sizes.scale()));
+            let scale = splat::<S, T>(T::of(sizes.read_scale));
             for (n, read) in read.into_iter().enumerate() {
                 store::<S, T>(step.output.add(first + n * lanes), read * scale);
             }
@@ -206,7 +228,7 @@ impl<T: Real> Pass<'_, T> {
                     }
                 }
                 let mut update = *step.values.add(write * sizes.n_heads * width + column);
-                if self.call.problem.rule == WriteRule::Delta {
+                if self.call.problem.rule == Rule::Delta {
                     for channel in 0..sizes.d_key {
                         update = update - *place(channel) * *key.add(channel);
                     }
@@ -218,7 +240,75 @@ impl<T: Real> Pass<'_, T> {
                     read += *place(channel) * *step.query.add(channel);
                 }
             }
-            *step.output.add(column) = read * T::of(sizes.scale());
+            *step.output.add(column) = read * T::of(sizes.read_scale);
+        }
+    }
+
+    /// N vectors of columns from one on, of a transition.
+    #[inline(always)]
+    unsafe fn transition_columns<S: Simd, const N: usize>(&self, step: &Step<T>, first: usize) {
+        let sizes = self.call.problem.sizes;
+        let (width, lanes) = (sizes.d_value, self.row.lanes);
+        let [reads, writes] = step.transition;
+        // SAFETY: as in `unit`.
+        unsafe {
+            let zero: Vector<S, T> = splat::<S, T>(T::zero());
+            let mut seen = [zero; N];
+            for channel in 0..sizes.d_key {
+                let factor = splat::<S, T>(*reads.add(channel));
+                let row = step.memory.add(channel * width + first);
+                for (n, sum) in seen.iter_mut().enumerate() {
+                    *sum = load::<S, T>(row.add(n * lanes)).mul_add(factor, *sum);
+                }
+            }
+            let mut read = [zero; N];
+            for channel in 0..sizes.d_key {
+                let row = step.memory.add(channel * width + first);
+                let decay = step.decays.map_or(T::one(), |decays| *decays.add(channel));
+                let [decay, written, key, query] = [
+                    decay,
+                    *writes.add(channel),
+                    *step.keys.add(channel),
+                    *step.query.add(channel),
+                ]
+                .map(|number| splat::<S, T>(number));
+                for (n, read) in read.iter_mut().enumerate() {
+                    let value = load::<S, T>(step.values.add(first + n * lanes));
+                    let kept = load::<S, T>(row.add(n * lanes)) * decay;
+                    let new = value.mul_add(key, seen[n].mul_add(written, kept));
+                    store::<S, T>(row.add(n * lanes), new);
+                    *read = new.mul_add(query, *read);
+                }
+            }
+            for (n, read) in read.into_iter().enumerate() {
+                store::<S, T>(step.output.add(first + n * lanes), read);
+            }
+        }
+    }
+
+    /// One column alone, of a transition.
+    #[inline(always)]
+    unsafe fn transition_column(&self, step: &Step<T>, column: usize) {
+        let sizes = self.call.problem.sizes;
+        let [reads, writes] = step.transition;
+        // SAFETY: as in `unit`.
+        unsafe {
+            let place = |channel: usize| step.memory.add(channel * sizes.d_value + column);
+            let mut seen = T::zero();
+            for channel in 0..sizes.d_key {
+                seen += *place(channel) * *reads.add(channel);
+            }
+            let value = *step.values.add(column);
+            let mut read = T::zero();
+            for channel in 0..sizes.d_key {
+                let decay = step.decays.map_or(T::one(), |decays| *decays.add(channel));
+                let new = *place(channel) * decay
+                    + seen * *writes.add(channel)
+                    + value * *step.keys.add(channel);
+                *place(channel) = new;
+                read += new * *step.query.add(channel);
+            }
+            *step.output.add(column) = read;
         }
     }
 }

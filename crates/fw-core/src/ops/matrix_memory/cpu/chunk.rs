@@ -1,10 +1,11 @@
 //! What both passes need of a chunk: its readers and keys, how they have faded, and how readers see writes.
 
+use super::super::{MOST_NEGATIVE_SCALE, Rule, key_scale};
 use super::layout::{Chunk, Decay, Layout, Problem};
 use super::room::{Faded, Room};
 use crate::ops::cpu::{
-    Initial, Real, Row, Rows, RowsMut, Simd, Strided, clear, load, product, row_product, splat,
-    store, transpose,
+    Initial, Real, Row, Rows, RowsMut, Simd, Strided, clear, load, product, row_product, sigmoid,
+    splat, store, transpose,
 };
 
 /// What is to be loaded of a unit.
@@ -52,6 +53,9 @@ impl<T: Real> Loader<'_, T> {
         // SAFETY: as the caller promises.
         unsafe {
             self.read::<S>(chunk, first, head, scratch);
+            if self.layout.rule == Rule::Gated {
+                self.gate::<S>(chunk, first, head, scratch);
+            }
             if let Some(faded) = self.faded {
                 self.fade::<S>(faded, chunk, first, head, scratch);
             }
@@ -78,32 +82,110 @@ impl<T: Real> Loader<'_, T> {
         }
     }
 
-    /// X and β; of writes that are not there zeros.
+    /// X, k and β; of writes that are not there zeros.
     #[inline(always)]
     unsafe fn read<S: Simd>(&self, chunk: &Chunk, first: usize, head: usize, scratch: *mut T) {
         let (problem, layout, room) = (self.problem, &self.layout, &self.room);
         let (row, width) = (layout.key, layout.key.width);
         let n_heads = layout.n_heads;
         let write = problem.row(first + chunk.first, layout.writes, head);
+        let step = problem.row(first + chunk.first, 1, head);
         // SAFETY: as the caller promises.
         unsafe {
-            let (readers, strengths) = (scratch.add(room.readers), scratch.add(room.strengths));
-            for i in 0..chunk.n_writes {
-                row.read::<S, T>(problem.key, write + i * n_heads, readers.add(i * width));
-                *strengths.add(i) = problem.strength[write + i * n_heads];
+            let (keys, strengths) = (scratch.add(room.keys), scratch.add(room.strengths));
+            let readers = scratch.add(room.readers);
+            if layout.rule == Rule::Transition {
+                let [read, written] = problem.transition;
+                for t in 0..chunk.n_steps {
+                    let index = step + t * n_heads;
+                    row.read::<S, T>(read, index, readers.add(t * width));
+                    row.read::<S, T>(written, index, keys.add(2 * t * width));
+                    row.read::<S, T>(problem.key, index, keys.add((2 * t + 1) * width));
+                }
+                let missing = layout.first_step - chunk.n_steps;
+                clear(readers.add(chunk.n_steps * width), missing * width);
+                layout.written.set::<S, T>(T::one(), strengths);
+            } else {
+                for i in 0..chunk.n_writes {
+                    let index = write + i * n_heads;
+                    row.read::<S, T>(problem.key, index, keys.add(i * width));
+                    *strengths.add(i) = problem.strength[index];
+                }
             }
             let missing = layout.written.width - chunk.n_writes;
             if missing > 0 {
-                clear(readers.add(chunk.n_writes * width), missing * width);
+                clear(keys.add(chunk.n_writes * width), missing * width);
                 clear(strengths.add(chunk.n_writes), missing);
             }
-            let step = problem.row(first + chunk.first, 1, head);
-            let scale = T::of(problem.sizes.scale());
+            let scale = T::of(problem.sizes.read_scale);
             for t in 0..chunk.n_steps {
                 let query = readers.add((layout.first_step + t) * width);
                 let from = row.view::<S, T>(problem.query, step + t * n_heads, query);
                 row.scale_to::<S, T>(scale, from, query);
             }
+        }
+    }
+
+    /// Of gates m, the decays' logarithms and β, which came as input gates; and what the backward pass asks for.
+    #[inline(always)]
+    unsafe fn gate<S: Simd>(&self, chunk: &Chunk, first: usize, head: usize, scratch: *mut T) {
+        let (problem, layout, gates) = (self.problem, &self.layout, &self.room.gates);
+        let row = Row::new(chunk.n_steps, layout.key.lanes);
+        let step = problem.row(first + chunk.first, 1, head);
+        let Decay::Head(forget) = problem.decay else {
+            unreachable!("what is gated has a gate for each head");
+        };
+        // SAFETY: as the caller promises.
+        unsafe {
+            let [scales, floors, forgotten, is_new] =
+                [gates.scales, gates.floors, gates.forgotten, gates.is_new]
+                    .map(|start| scratch.add(start));
+            let logs = scratch.add(self.room.decays);
+            let inputs = scratch.add(self.room.strengths);
+            clear(logs, row.width);
+            for t in 0..chunk.n_steps {
+                *logs.add(t) = forget[step + t * layout.n_heads];
+            }
+            let zero = splat::<S, T>(T::zero());
+            let one = splat::<S, T>(T::one());
+            for lane in row.starts() {
+                // log σ(f) = min(f, 0) - log(1 + exp(-|f|))
+                let f = load::<S, T>(logs.add(lane));
+                let negative = zero - f;
+                let power = T::exp_lanes::<S>(negative.le(zero).select(negative, f));
+                let smaller = negative.le(zero).select(zero, f);
+                let log = smaller - T::ln_lanes::<S>(one + power);
+                store::<S, T>(logs.add(lane), log);
+                store::<S, T>(forgotten.add(lane), sigmoid::<S, T>(negative));
+            }
+            let most = T::of(MOST_NEGATIVE_SCALE);
+            let mut scale = *scratch.add(gates.before);
+            for t in 0..chunk.n_steps {
+                let (kept, new) = (*logs.add(t) + scale, *inputs.add(t));
+                let is_larger = new > kept;
+                scale = match is_larger {
+                    true => new,
+                    false if kept >= new => kept,
+                    // What is not a number stays none.
+                    false => kept + new,
+                };
+                *is_new.add(t) = if is_larger { T::one() } else { T::zero() };
+                *scales.add(t) = scale;
+                *logs.add(t) = kept - scale;
+                *inputs.add(t) = new - scale;
+                *floors.add(t) = match T::zero() - scale {
+                    negative if negative > most => most,
+                    negative => negative,
+                };
+            }
+            exponentiate::<S, T>(row, floors);
+            exponentiate::<S, T>(row, inputs);
+            let share = T::of(key_scale(problem.sizes.d_key));
+            row.scale_to::<S, T>(share, inputs, inputs);
+            clear(
+                inputs.add(chunk.n_steps),
+                layout.written.width - chunk.n_steps,
+            );
         }
     }
 
@@ -128,8 +210,11 @@ impl<T: Real> Loader<'_, T> {
             match problem.decay {
                 Decay::None => {}
                 Decay::Head(logs) => {
-                    for t in 0..n_steps {
-                        *decays.add(t) = logs[step + t * layout.n_heads];
+                    // Of gates they are there.
+                    if layout.rule != Rule::Gated {
+                        for t in 0..n_steps {
+                            *decays.add(t) = logs[step + t * layout.n_heads];
+                        }
                     }
                     exponentiate::<S, T>(Row::new(n_steps, layout.key.lanes), decays);
                     let mut product = T::one();
@@ -172,19 +257,23 @@ impl<T: Real> Loader<'_, T> {
             let key = layout.key;
             let to = |start: usize, reader: usize| scratch.add(start + reader * key.width);
             for reader in layout.first_reader..layout.first_step + chunk.n_steps {
-                let t = layout.step_of(reader);
-                if t >= chunk.n_steps {
+                if layout.step_of(reader) >= chunk.n_steps {
                     // A write that is not there.
                     clear(to(room.faded, reader), key.width);
                     continue;
                 }
                 let from = to(room.readers, reader);
-                let factors = from_start.add(t * width);
-                self.times::<S>(faded, from, factors, to(room.faded, reader));
+                match layout.faded_before(reader) {
+                    0 => key.copy::<S, T>(from, to(room.faded, reader)),
+                    n => {
+                        let factors = from_start.add((n - 1) * width);
+                        self.times::<S>(faded, from, factors, to(room.faded, reader));
+                    }
+                }
             }
             for i in 0..chunk.n_writes {
                 let factors = to_end.add(i / layout.writes * width);
-                self.times::<S>(faded, to(room.readers, i), factors, to(room.ending, i));
+                self.times::<S>(faded, to(room.keys, i), factors, to(room.ending, i));
             }
         }
     }
@@ -250,7 +339,7 @@ impl<T: Real> Loader<'_, T> {
             let keys = scratch.add(room.keys_transposed);
             transpose(
                 [written, layout.key.units],
-                scratch.add(room.readers),
+                scratch.add(room.keys),
                 width,
                 keys,
                 written,
@@ -281,7 +370,11 @@ impl<T: Real> Loader<'_, T> {
         unsafe {
             let keys = scratch.add(room.keys_transposed);
             clear(keys, d_key * written.width);
+            let is_transition = layout.rule == Rule::Transition;
             for t in 0..chunk.n_steps {
+                if is_transition {
+                    self.see::<S>(t, scratch);
+                }
                 if t > 0 {
                     let decays = scratch.add(room.decays + t * width);
                     for channel in 0..d_key {
@@ -290,17 +383,17 @@ impl<T: Real> Loader<'_, T> {
                     }
                 }
                 for write in t * layout.writes..(t + 1) * layout.writes {
-                    if layout.first_reader == 0 {
+                    if layout.first_reader == 0 && !is_transition {
                         self.see::<S>(write, scratch);
                     }
-                    let key = scratch.add(room.readers + write * width);
+                    let key = scratch.add(room.keys + write * width);
                     for channel in 0..d_key {
                         *keys.add(channel * written.width + write) = *key.add(channel);
                     }
                 }
                 self.see::<S>(layout.first_step + t, scratch);
             }
-            for reader in chunk.n_writes..layout.first_step {
+            for reader in layout.n_write_readers(chunk)..layout.first_step {
                 clear(
                     scratch.add(room.pairs + reader * written.width),
                     written.width,

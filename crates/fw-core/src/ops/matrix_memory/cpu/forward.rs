@@ -2,12 +2,12 @@
 
 use core::ops::Range;
 
-use super::super::WriteRule;
+use super::super::{NORMALIZER_EPSILON, Rule};
 use super::chunk::Loader;
 use super::layout::{Chunk, Layout, Problem, Tape};
 use super::room::{Faded, Room};
 use crate::ops::cpu::{
-    Arch, ForwardPass, Initial, Offsets, Real, Rows, RowsMut, SharedMut, Simd, Strided, Sweep,
+    Arch, ForwardPass, Initial, Offsets, Real, Row, Rows, RowsMut, SharedMut, Simd, Strided, Sweep,
     WithSimd, add_product, clear, product, row_product,
 };
 
@@ -16,7 +16,7 @@ use crate::ops::cpu::{
 pub(in super::super) struct Outputs<T> {
     /// Every o, `[n_rows, n_heads, d_value]`.
     pub(in super::super) output: SharedMut<T>,
-    /// The last memories, `[n_ends, n_heads, d_key, d_value]`.
+    /// The last memories, `[n_ends, n_heads, d_key, d_value]`; of what is gated `[n_ends, n_heads, d_key (d_value + 1) + 1]`, m last.
     pub(in super::super) memory: SharedMut<T>,
 }
 
@@ -119,6 +119,13 @@ impl<T: Real> Pass<'_, T> {
             let memory = scratch.add(self.memory);
             load_start::<S, T>(problem, layout, sample, head, memory);
             self.loader.begin::<S>(scratch);
+            let gates = self.loader.room.gates;
+            if layout.rule == Rule::Gated {
+                let value = scratch.add(self.value);
+                clear(value, layout.value.width);
+                *value.add(layout.given.units) = T::one();
+                *scratch.add(gates.before) = problem.scale_before(sample, head);
+            }
             for segment in 0..layout.n_segments(span.n_steps) {
                 if segment > 0
                     && let Some(tape) = self.tape
@@ -135,18 +142,34 @@ impl<T: Real> Pass<'_, T> {
                         errors.add(chunk.first * layout.writes * layout.value.width)
                     });
                     self.update::<S>(&chunk, span.first, head, errors, scratch);
-                    self.yield_outputs::<S>(&chunk, span.first, head, scratch);
+                    let scales = self
+                        .tape
+                        .filter(|_| layout.rule == Rule::Gated)
+                        .map(|tape| {
+                            let scales = tape.scales(sample, head, span.n_steps);
+                            [scales, scales.add(span.n_steps)].map(|all| all.add(chunk.first))
+                        });
+                    self.yield_outputs::<S>(&chunk, span.first, head, scales, scratch);
                     let updates = scratch.add(self.updates);
                     fade_memory::<S, T>(&self.loader, memory, scratch);
                     write_chunk::<S, T>(&self.loader, &chunk, updates, memory, scratch);
+                    if layout.rule == Rule::Gated {
+                        let last = gates.scales + chunk.n_steps - 1;
+                        *scratch.add(gates.before) = *scratch.add(last);
+                    }
                 }
             }
             if let Some(end) = span.end {
-                let place = (end * layout.n_heads + head) * layout.key.units * layout.value.units;
-                let to = self.outputs.memory.at(place);
+                let to = self
+                    .outputs
+                    .memory
+                    .at((end * layout.n_heads + head) * layout.last_state());
                 layout
                     .value
                     .copy_rows_units::<S, T>(layout.key.units, memory, to);
+                if layout.rule == Rule::Gated {
+                    *to.add(layout.given_memory()) = *scratch.add(gates.before);
+                }
             }
         }
     }
@@ -186,11 +209,24 @@ impl<T: Real> Pass<'_, T> {
                 Initial::Zero,
                 RowsMut::new(yields.add(from * width), width),
             );
+            if layout.rule == Rule::Transition {
+                self.update_by_transition::<S>(chunk, first, head, errors, scratch);
+                return;
+            }
             for i in 0..chunk.n_writes {
                 let index = write + i * layout.n_heads;
-                let value = row.view::<S, T>(problem.value, index, scratch.add(self.value));
+                let padded = scratch.add(self.value);
+                let value = match layout.rule {
+                    Rule::Gated => {
+                        let given = layout.given;
+                        let from = problem.value[index * given.units..][..given.units].as_ptr();
+                        given.copy_units::<S, T>(from, padded);
+                        padded.cast_const()
+                    }
+                    _ => row.view::<S, T>(problem.value, index, padded),
+                };
                 let error = yields.add(i * width);
-                if problem.rule == WriteRule::Delta {
+                if layout.rule == Rule::Delta {
                     row_product::<S, T>(
                         [i, row.vectors()],
                         scratch.add(room.pairs + i * written),
@@ -212,13 +248,14 @@ impl<T: Real> Pass<'_, T> {
         }
     }
 
-    /// o, of the chunk's steps.
+    /// The writes of a transition: what a reads, and v.
     #[inline(always)]
-    unsafe fn yield_outputs<S: Simd>(
+    unsafe fn update_by_transition<S: Simd>(
         &self,
         chunk: &Chunk,
         first: usize,
         head: usize,
+        errors: Option<*mut T>,
         scratch: *mut T,
     ) {
         let Loader {
@@ -229,12 +266,54 @@ impl<T: Real> Pass<'_, T> {
         } = &self.loader;
         let (row, width, written) = (layout.value, layout.value.width, layout.written.width);
         let step = problem.row(first + chunk.first, 1, head);
-        let apart = layout.n_heads * row.units;
+        // SAFETY: as the caller promises.
+        unsafe {
+            let (yields, updates) = (scratch.add(self.yields), scratch.add(self.updates));
+            for t in 0..chunk.n_steps {
+                let read = updates.add(2 * t * width);
+                row_product::<S, T>(
+                    [2 * t, row.vectors()],
+                    scratch.add(room.pairs + t * written),
+                    1,
+                    Rows::new(updates, width),
+                    Some(yields.add(t * width)),
+                    read,
+                );
+                row.read::<S, T>(problem.value, step + t * layout.n_heads, read.add(width));
+                if let Some(errors) = errors {
+                    let both = Row::new(2 * width, row.lanes);
+                    both.copy::<S, T>(read, errors.add(2 * t * width));
+                }
+            }
+        }
+    }
+
+    /// o, of the chunk's steps; of what is gated m and nᵀq go to the tape.
+    #[inline(always)]
+    unsafe fn yield_outputs<S: Simd>(
+        &self,
+        chunk: &Chunk,
+        first: usize,
+        head: usize,
+        scales: Option<[*mut T; 2]>,
+        scratch: *mut T,
+    ) {
+        let Loader {
+            problem,
+            layout,
+            room,
+            ..
+        } = &self.loader;
+        let (row, width, written) = (layout.value, layout.value.width, layout.written.width);
+        let step = problem.row(first + chunk.first, 1, head);
+        let given = layout.given;
+        let apart = layout.n_heads * given.units;
         // SAFETY: as the caller promises.
         unsafe {
             let yields = RowsMut::new(scratch.add(self.yields + layout.first_step * width), width);
-            let output = self.outputs.output.at(step * row.units);
-            let is_whole = row.units == row.width;
+            let output = self.outputs.output.at(step * given.units);
+            let is_gated = layout.rule == Rule::Gated;
+            let is_whole = row.units == row.width && !is_gated;
             product::<S, T>(
                 [chunk.n_steps, chunk.n_writes, row.vectors()],
                 Strided::new(
@@ -252,11 +331,34 @@ impl<T: Real> Pass<'_, T> {
             if !is_whole {
                 for t in 0..chunk.n_steps {
                     let from = yields.start.add(t * width);
-                    row.copy_units::<S, T>(from, output.add(t * apart));
+                    if is_gated {
+                        let [scale, floor] = [room.gates.scales, room.gates.floors]
+                            .map(|start| *scratch.add(start + t));
+                        let normalizer = *from.add(given.units);
+                        let share = T::one() / divisor(normalizer, floor);
+                        given.scale_to::<S, T>(share, from, from);
+                        if let Some([scales, normalizers]) = scales {
+                            *scales.add(t) = scale;
+                            *normalizers.add(t) = normalizer;
+                        }
+                    }
+                    given.copy_units::<S, T>(from, output.add(t * apart));
                 }
             }
         }
     }
+}
+
+/// `max(|nᵀ q|, exp(-m)) + ε`, not a number if one of them is not.
+#[inline(always)]
+pub(super) fn divisor<T: Real>(normalizer: T, floor: T) -> T {
+    let size = normalizer.abs();
+    let larger = match size > floor {
+        true => size,
+        false if floor >= size => floor,
+        false => size + floor,
+    };
+    larger + T::of(NORMALIZER_EPSILON)
 }
 
 /// The memory that a unit begins with.
@@ -271,7 +373,7 @@ pub(super) unsafe fn load_start<S: Simd, T: Real>(
     head: usize,
     memory: *mut T,
 ) {
-    let numbers = layout.key.units * layout.value.units;
+    let numbers = layout.given_memory();
     // SAFETY: as the caller promises.
     unsafe {
         match problem.start {

@@ -3,14 +3,14 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::super::{Sizes, WriteRule};
+use super::super::{Rule, Sizes};
 use crate::ops::Spans;
 use crate::ops::cpu::{Arch, Buffer, Parts, Real, Row};
 
 /// The most writes of a chunk.
 pub(in super::super) const MOST_WRITES: usize = 16;
 
-/// The logarithms of the decays.
+/// The logarithms of the decays; of what is [gated](Rule::Gated) the forget gates.
 #[derive(Clone, Copy)]
 pub(in super::super) enum Decay<'a, T> {
     None,
@@ -26,21 +26,25 @@ pub(in super::super) struct Problem<'a, T> {
     /// Where the samples lie in the sequences.
     pub(in super::super) spans: &'a Spans,
     pub(in super::super) sizes: Sizes,
-    pub(in super::super) rule: WriteRule,
+    pub(in super::super) rule: Rule,
     /// Steps of a chunk.
     pub(in super::super) chunk: usize,
     /// q, `[n_rows, n_heads, d_key]`.
     pub(in super::super) query: &'a [T],
-    /// k, `[n_rows writes, n_heads, d_key]`.
+    /// k, `[n_rows writes, n_heads, d_key]`; of a transition `[n_rows, n_heads, d_key]`.
     pub(in super::super) key: &'a [T],
-    /// v, `[n_rows writes, n_heads, d_value]`.
+    /// v, with as many rows, `d_value` wide.
     pub(in super::super) value: &'a [T],
-    /// β, `[n_rows writes, n_heads]`.
+    /// β, `[n_rows writes, n_heads]`; of what is gated the input gates, of a transition nothing.
     pub(in super::super) strength: &'a [T],
     /// g.
     pub(in super::super) decay: Decay<'a, T>,
-    /// The first memories, `[n_samples, n_heads, d_key, d_value]`; `None` is 0.
+    /// Of a transition a and b, `[n_rows, n_heads, d_key]`.
+    pub(in super::super) transition: [&'a [T]; 2],
+    /// The first memories, `[n_samples, n_heads, d_key, d_value]`, with a column more if they are gated; `None` is 0.
     pub(in super::super) start: Option<&'a [T]>,
+    /// Of what is gated m before the first step, `[n_samples, n_heads]`; `None` is 0.
+    pub(in super::super) start_scale: Option<&'a [T]>,
 }
 
 /// The number of steps in a chunk: as many as have [`MOST_WRITES`] writes, but no more than there are.
@@ -54,15 +58,18 @@ pub(super) struct Layout {
     pub(super) n_heads: usize,
     /// A row of key channels.
     pub(super) key: Row,
-    /// A row of values.
+    /// A row of values, as the memory has it: with a column for the normaliser, if it is gated.
     pub(super) value: Row,
+    /// A row of values as they are given.
+    pub(super) given: Row,
+    pub(super) rule: Rule,
     /// Writes in a step.
     pub(super) writes: usize,
     /// Steps of a chunk.
     pub(super) chunk: usize,
     /// A row with a number for each write of a chunk.
     pub(super) written: Row,
-    /// Readers that are writes, as many as such a row is wide: the steps of a chunk follow them.
+    /// Readers that are writes: as many as such a row is wide, or one for each step of a transition. The steps of a chunk follow them.
     pub(super) first_step: usize,
     /// Readers of a chunk, those that are not there included.
     pub(super) readers: usize,
@@ -91,18 +98,25 @@ impl Layout {
             ..
         } = problem.sizes;
         let written = Row::new(problem.chunk * writes, lanes);
+        let rule = problem.rule;
+        let first_step = match rule {
+            Rule::Transition => problem.chunk,
+            _ => written.width,
+        };
         Layout {
             n_heads,
             key: Row::new(d_key, lanes),
-            value: Row::new(d_value, lanes),
+            value: Row::new(d_value + usize::from(rule == Rule::Gated), lanes),
+            given: Row::new(d_value, lanes),
+            rule,
             writes,
             chunk: problem.chunk,
             written,
-            first_step: written.width,
-            readers: written.width + problem.chunk,
-            first_reader: match problem.rule {
-                WriteRule::Delta => 0,
-                WriteRule::Sum => written.width,
+            first_step,
+            readers: first_step + problem.chunk,
+            first_reader: match rule {
+                Rule::Delta | Rule::Transition => 0,
+                Rule::Sum | Rule::Gated => first_step,
             },
             // Memories are kept as seldom as they have more numbers than the keys and values of a chunk.
             segment: (d_key * d_value).div_ceil(problem.chunk * writes * (d_key + d_value)),
@@ -112,6 +126,16 @@ impl Layout {
     /// Numbers of a memory.
     pub(super) fn memory(&self) -> usize {
         self.key.units * self.value.width
+    }
+
+    /// Numbers of a memory as it is given.
+    pub(super) fn given_memory(&self) -> usize {
+        self.key.units * self.value.units
+    }
+
+    /// Numbers of a unit's last state: the memory, and m, if it is gated.
+    pub(super) fn last_state(&self) -> usize {
+        self.given_memory() + usize::from(self.rule == Rule::Gated)
     }
 
     pub(super) fn n_chunks(&self, n_steps: usize) -> usize {
@@ -148,7 +172,24 @@ impl Layout {
     pub(super) fn step_of(&self, reader: usize) -> usize {
         match reader.checked_sub(self.first_step) {
             Some(step) => step,
+            None if self.rule == Rule::Transition => reader,
             None => reader / self.writes,
+        }
+    }
+
+    /// The steps of a chunk that have faded, where a reader reads: a transition reads before its own step fades.
+    #[inline(always)]
+    pub(super) fn faded_before(&self, reader: usize) -> usize {
+        let reads_early = self.rule == Rule::Transition && reader < self.first_step;
+        self.step_of(reader) + usize::from(!reads_early)
+    }
+
+    /// Readers that are writes, of those that are there.
+    #[inline(always)]
+    pub(super) fn n_write_readers(&self, chunk: &Chunk) -> usize {
+        match self.rule {
+            Rule::Transition => chunk.n_steps,
+            _ => chunk.n_writes,
         }
     }
 
@@ -159,7 +200,11 @@ impl Layout {
 
     /// Numbers that a unit leaves.
     fn of_unit(&self, n_steps: usize) -> usize {
-        self.errors(n_steps) + (self.n_segments(n_steps) - 1) * self.memory()
+        let of_gates = match self.rule {
+            Rule::Gated => 2 * n_steps,
+            _ => 0,
+        };
+        self.errors(n_steps) + (self.n_segments(n_steps) - 1) * self.memory() + of_gates
     }
 
     /// The units, cut into parts.
@@ -175,6 +220,16 @@ impl<T> Problem<'_, T> {
     #[inline(always)]
     pub(super) fn row(&self, row: usize, n: usize, head: usize) -> usize {
         row * n * self.sizes.n_heads + head
+    }
+
+    /// m before the first step of a unit that is gated.
+    #[inline(always)]
+    pub(super) fn scale_before(&self, sample: usize, head: usize) -> T
+    where
+        T: Real,
+    {
+        let at = sample * self.sizes.n_heads + head;
+        self.start_scale.map_or(T::zero(), |scales| scales[at])
     }
 }
 
@@ -226,5 +281,11 @@ impl<T: Real> Tape<T> {
         let offset = layout.errors(n_steps) + (segment - 1) * layout.memory();
         // SAFETY: as above.
         unsafe { self.errors(sample, head, n_steps).add(offset) }
+    }
+
+    /// Of a unit that is gated, m of every step, and behind these nᵀq of every step.
+    pub(super) fn scales(&self, sample: usize, head: usize, n_steps: usize) -> *mut T {
+        let segments = self.layout.n_segments(n_steps);
+        self.memory(sample, head, n_steps, segments)
     }
 }

@@ -1,9 +1,14 @@
 //! The kernel against the composed form: on every instruction set, in chunks of every length.
 
+mod gated;
+mod transition;
+
 use burn::tensor::{DType, Device, TensorData};
 
 use super::super::trials::{Kind, Leaves, PLAIN, kinds};
-use super::super::{in_chunks, matrix_memory as matrix_memory_by, of_spans};
+use super::super::{
+    Sequences, WriteRule, in_chunks, key_scale, matrix_memory as matrix_memory_by, of_spans,
+};
 use super::*;
 use crate::ExecutionPath;
 use crate::ops::cpu::{SharedMut, architectures};
@@ -19,6 +24,7 @@ fn sizes_of(kind: Kind, spans: &Spans) -> Sizes {
         d_key: kind.d_key,
         d_value: kind.d_value,
         writes: kind.writes,
+        read_scale: key_scale(kind.d_key),
     }
 }
 
@@ -34,7 +40,14 @@ fn check(kind: Kind, seq_length: usize, chunks: &[usize]) {
             for &chunk in chunks {
                 let actual = leaves.results(|sequences, start| {
                     let (sizes, how) = (sizes_of(kind, &spans), (arch, chunk));
-                    run(&sequences, &spans, start.as_ref(), sizes, kind.rule, how)
+                    run(
+                        &sequences.into(),
+                        &spans,
+                        start.as_ref(),
+                        sizes,
+                        kind.rule.into(),
+                        how,
+                    )
                 });
                 let case = alloc::format!(
                     "{kind:?}, {dtype:?}, T = {seq_length}, {arch:?}, chunk {chunk}"
@@ -170,11 +183,11 @@ fn log_decays_of_minus_ten_thousand_and_of_zero_do_no_harm() {
             let how = (arch(), MOST_WRITES);
             let sizes = sizes_of(kind, &spans);
             run(
-                &hard(sequences),
+                &hard(sequences).into(),
                 &spans,
                 start.as_ref(),
                 sizes,
-                kind.rule,
+                kind.rule.into(),
                 how,
             )
         });
@@ -207,14 +220,16 @@ fn the_tape_holds_what_is_stated_and_no_more() {
     let problem = Problem {
         spans: &spans,
         sizes: sizes_of(kind, &spans),
-        rule: kind.rule,
+        rule: kind.rule.into(),
         chunk: MOST_WRITES,
         query: &zeros,
         key: &zeros,
         value: &zeros,
         strength: &zeros[..seq_length],
         decay: cpu::Decay::None,
+        transition: [&[]; 2],
         start: None,
+        start_scale: None,
     };
     let mut output = zeros.clone();
     let mut memory = alloc::vec![0.0_f32; 64 * 64];

@@ -1,5 +1,6 @@
 //! Pairs of a reader and a write where each channel fades by itself.
 
+use super::super::super::Rule;
 use super::decay::{multiply_add, scale_add};
 use super::{At, Pass};
 use crate::ops::cpu::{Real, Rows, Simd, clear, row_product};
@@ -21,9 +22,13 @@ impl<T: Real> Pass<'_, T> {
         let (layout, room) = (&self.loader.layout, &self.loader.room);
         let (key, written, scratch) = (layout.key, layout.written.width, at.scratch);
         let block = written * key.width;
+        let is_transition = layout.rule == Rule::Transition;
         // SAFETY: as the caller promises.
         unsafe {
             for t in 0..at.chunk.n_steps {
+                if is_transition && t > 0 {
+                    self.receive_keys::<S>(at, t, t - 1, t * layout.writes);
+                }
                 let left = scratch.add(self.room.left + t * block);
                 let decays = scratch.add(room.decays + t * key.width);
                 let first = t * layout.writes;
@@ -34,10 +39,10 @@ impl<T: Real> Pass<'_, T> {
                     key.update::<S, T>(row, before, |decay, key| decay * key);
                 }
                 for write in first..first + layout.writes {
-                    if layout.first_reader == 0 && write > 0 {
+                    if layout.rule == Rule::Delta && write > 0 {
                         self.receive_keys::<S>(at, write, t, write);
                     }
-                    let from = scratch.add(room.readers + write * key.width);
+                    let from = scratch.add(room.keys + write * key.width);
                     key.copy::<S, T>(from, left.add(write * key.width));
                 }
                 let reader = layout.first_step + t;
@@ -58,7 +63,7 @@ impl<T: Real> Pass<'_, T> {
             for t in (0..at.chunk.n_steps).rev() {
                 let first = t * layout.writes;
                 self.return_to_keys::<S>(at, layout.first_step + t, first + layout.writes);
-                if layout.first_reader == 0 {
+                if layout.rule == Rule::Delta {
                     for write in (first..first + layout.writes).rev() {
                         self.return_to_keys::<S>(at, write, write);
                     }
@@ -71,6 +76,9 @@ impl<T: Real> Pass<'_, T> {
                     let slope = slopes.add(i * key.width);
                     multiply_add::<S, T>(key, left.add(i * key.width), slope, sum);
                     key.update::<S, T>(slope, decays, |slope, decay| slope * decay);
+                }
+                if layout.rule == Rule::Transition {
+                    self.return_to_keys::<S>(at, t, first);
                 }
             }
         }

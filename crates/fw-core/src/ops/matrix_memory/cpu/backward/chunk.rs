@@ -1,8 +1,8 @@
 //! The gradients that a chunk says, from what it was given to the memory before it.
 
-use super::super::super::WriteRule;
+use super::super::super::Rule;
 use super::super::chunk::Loader;
-use super::super::forward::fade_memory;
+use super::super::forward::{divisor, fade_memory};
 use super::super::layout::Chunk;
 use super::{At, Pass, dot};
 use crate::ops::cpu::{
@@ -24,6 +24,9 @@ impl<T: Real> Pass<'_, T> {
             self.reader_slopes::<S>(at);
             self.pair_slopes::<S>(at);
             self.end_slopes::<S>(at);
+            if self.loader.layout.rule == Rule::Gated {
+                self.gate_slopes(at);
+            }
             self.store_slopes::<S>(at);
             self.memory_slope::<S>(at);
         }
@@ -62,10 +65,15 @@ impl<T: Real> Pass<'_, T> {
             for t in 0..chunk.n_steps {
                 let index = step + t * layout.n_heads;
                 let to = yielded.add((layout.first_step + t) * width);
-                row.read::<S, T>(self.call.cotangents.output, index, to);
+                if layout.rule == Rule::Gated {
+                    self.yielded_slope::<S>(at, t, index, to);
+                } else {
+                    row.read::<S, T>(self.call.cotangents.output, index, to);
+                }
             }
-            let missing = layout.written.width - chunk.n_writes;
-            clear(yielded.add(chunk.n_writes * width), missing * width);
+            let n_there = layout.n_write_readers(&chunk);
+            let missing = layout.first_step - n_there;
+            clear(yielded.add(n_there * width), missing * width);
 
             let slopes = RowsMut::new(scratch.add(self.room.update_slopes), width);
             product::<S, T>(
@@ -82,10 +90,14 @@ impl<T: Real> Pass<'_, T> {
                 Rows::new(yielded.add(layout.first_step * width), width),
                 slopes,
             );
+            if layout.rule == Rule::Transition {
+                self.slopes_by_transition::<S>(at, slopes);
+                return;
+            }
             for i in (0..chunk.n_writes).rev() {
                 let slope = slopes.start.add(i * width);
                 let later = chunk.n_writes - 1 - i;
-                if problem.rule == WriteRule::Delta && later > 0 {
+                if layout.rule == Rule::Delta && later > 0 {
                     row_product::<S, T>(
                         [later, row.vectors()],
                         pairs.add((i + 1) * written + i),
@@ -99,11 +111,82 @@ impl<T: Real> Pass<'_, T> {
                 row.scale_to::<S, T>(-strength, slope, yielded.add(i * width));
                 let index = write + i * layout.n_heads;
                 let error = at.errors.add(i * width);
-                *outputs.strength.at(index) = dot::<S, T>(row, error, slope);
-                let value = outputs.value.at(index * row.units);
+                let of_strength = match layout.rule {
+                    Rule::Gated => scratch.add(self.room.strength_slopes + i),
+                    _ => outputs.strength.at(index),
+                };
+                *of_strength = dot::<S, T>(row, error, slope);
+                let value = outputs.value.at(index * layout.given.units);
                 row.scale_to::<S, T>(strength, slope, slope);
-                row.copy_units::<S, T>(slope, value);
+                layout.given.copy_units::<S, T>(slope, value);
             }
+        }
+    }
+
+    /// Of a transition, from ū as far as the memory behind the chunk and its steps say it: Y of the writes, ū and dv.
+    #[inline(always)]
+    unsafe fn slopes_by_transition<S: Simd>(&self, at: &At<T>, slopes: RowsMut<T>) {
+        let Loader {
+            problem,
+            layout,
+            room,
+            ..
+        } = &self.loader;
+        let (row, width, written) = (layout.value, layout.value.width, layout.written.width);
+        let step = problem.row(at.first + at.chunk.first, 1, at.head);
+        // SAFETY: as the caller promises.
+        unsafe {
+            let yielded = at.scratch.add(self.room.yielded);
+            let pairs = at.scratch.add(room.pairs);
+            for t in (0..at.chunk.n_steps).rev() {
+                let later = at.chunk.n_steps - 1 - t;
+                for i in [2 * t, 2 * t + 1] {
+                    let slope = slopes.start.add(i * width);
+                    if later > 0 {
+                        row_product::<S, T>(
+                            [later, row.vectors()],
+                            pairs.add((t + 1) * written + i),
+                            written,
+                            Rows::new(yielded.add((t + 1) * width), width),
+                            Some(slope),
+                            slope,
+                        );
+                    }
+                }
+                let slope = slopes.start.add(2 * t * width);
+                row.copy::<S, T>(slope, yielded.add(t * width));
+                let value = (step + t * layout.n_heads) * row.units;
+                row.copy_units::<S, T>(slope.add(width), self.call.outputs.value.at(value));
+            }
+        }
+    }
+
+    /// Of what is gated, the gradient of what a step read from that of what came of it.
+    #[inline(always)]
+    unsafe fn yielded_slope<S: Simd>(&self, at: &At<T>, t: usize, index: usize, to: *mut T) {
+        let Loader { layout, room, .. } = &self.loader;
+        let given = layout.given;
+        let cotangents = &self.call.cotangents;
+        // SAFETY: as the caller promises.
+        unsafe {
+            let output = at.scratch.add(self.room.value);
+            let yielded = cotangents.yielded.expect("what is gated reads its output");
+            given.read::<S, T>(yielded, index, output);
+            // A column more.
+            clear(to, layout.value.width);
+            let from = cotangents.output[index * given.units..][..given.units].as_ptr();
+            given.copy_units::<S, T>(from, to);
+            let normalizer = *at.normalizers.add(t);
+            let floor = *at.scratch.add(room.gates.floors + t);
+            let share = T::one() / divisor(normalizer, floor);
+            let slope = T::zero() - dot::<S, T>(given, output, to) * share;
+            given.scale_to::<S, T>(share, to, to);
+            let (of_normalizer, of_floor) = match normalizer.abs() > floor {
+                true => (slope * normalizer.signum(), T::zero()),
+                false => (T::zero(), slope),
+            };
+            *to.add(given.units) = of_normalizer;
+            *at.scratch.add(self.room.floor_slopes + t) = of_floor;
         }
     }
 
@@ -192,7 +275,7 @@ impl<T: Real> Pass<'_, T> {
             add_product::<S, T>(
                 [n_readers, at.chunk.n_writes, key.vectors()],
                 Strided::new(pairs, written, 1),
-                Rows::new(scratch.add(room.readers), key.width),
+                Rows::new(scratch.add(room.keys), key.width),
                 RowsMut::new(scratch.add(self.room.readers + from * key.width), key.width),
             );
             product::<S, T>(
@@ -252,7 +335,7 @@ impl<T: Real> Pass<'_, T> {
         // SAFETY: as the caller promises.
         unsafe {
             let readers = scratch.add(self.room.readers);
-            let scale = T::of(problem.sizes.scale());
+            let scale = T::of(problem.sizes.read_scale);
             for t in 0..chunk.n_steps {
                 let slope = readers.add((layout.first_step + t) * key.width);
                 let to = outputs.query.at((step + t * layout.n_heads) * key.units);
@@ -268,11 +351,27 @@ impl<T: Real> Pass<'_, T> {
                     self.loader.times::<S>(faded, ended, factors, ended);
                 }
                 key.add_to::<S, T>(ended, slope);
-                if layout.first_reader == 0 {
+                if layout.rule == Rule::Delta {
                     key.add_to::<S, T>(readers.add(i * key.width), slope);
                 }
-                let to = outputs.key.at((write + i * layout.n_heads) * key.units);
+                let to = match layout.rule {
+                    Rule::Transition => {
+                        let index = (step + i / 2 * layout.n_heads) * key.units;
+                        match i % 2 {
+                            0 => outputs.transition[1].at(index),
+                            _ => outputs.key.at(index),
+                        }
+                    }
+                    _ => outputs.key.at((write + i * layout.n_heads) * key.units),
+                };
                 key.copy_units::<S, T>(slope, to);
+            }
+            if layout.rule == Rule::Transition {
+                for t in 0..chunk.n_steps {
+                    let to = (step + t * layout.n_heads) * key.units;
+                    let slope = readers.add(t * key.width);
+                    key.copy_units::<S, T>(slope, outputs.transition[0].at(to));
+                }
             }
         }
     }

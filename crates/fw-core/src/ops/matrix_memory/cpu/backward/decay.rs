@@ -1,5 +1,6 @@
 //! The gradients of log decays: the sum, for each step, of what spans it.
 
+use super::super::super::Rule;
 use super::{At, Pass, dot};
 use crate::ops::cpu::{Real, Row, Simd, clear, load, splat, store};
 
@@ -17,10 +18,11 @@ impl<T: Real> Pass<'_, T> {
             let decays = scratch.add(self.room.decays);
             clear(decays, at.chunk.n_steps * faded.width);
             for reader in layout.first_reader..layout.first_step + at.chunk.n_steps {
-                let t = layout.step_of(reader);
-                if t >= at.chunk.n_steps {
+                let n_faded = layout.faded_before(reader);
+                if layout.step_of(reader) >= at.chunk.n_steps || n_faded == 0 {
                     continue;
                 }
+                let t = n_faded - 1;
                 let slope = scratch.add(self.room.readers + reader * key.width);
                 let query = scratch.add(room.faded + reader * key.width);
                 let sum = decays.add(t * faded.width);
@@ -81,8 +83,11 @@ impl<T: Real> Pass<'_, T> {
                 .loader
                 .problem
                 .row(at.first + at.chunk.first, 1, at.head);
-            for t in 0..n_steps {
-                *self.call.outputs.decay.at(step + t * n_heads) = *decays.add(t);
+            // Of gates they are asked for here.
+            if layout.rule != Rule::Gated {
+                for t in 0..n_steps {
+                    *self.call.outputs.decay.at(step + t * n_heads) = *decays.add(t);
+                }
             }
         }
     }

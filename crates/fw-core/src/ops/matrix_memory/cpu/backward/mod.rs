@@ -3,9 +3,11 @@
 mod channel;
 mod chunk;
 mod decay;
+mod gates;
 
 use core::ops::Range;
 
+use super::super::Rule;
 use super::chunk::Loader;
 use super::forward::{fade_memory, load_start, write_chunk};
 use super::layout::{Chunk, Layout, Problem, Tape};
@@ -21,11 +23,16 @@ pub(in super::super) struct Gradients<T> {
     pub(in super::super) query: SharedMut<T>,
     pub(in super::super) key: SharedMut<T>,
     pub(in super::super) value: SharedMut<T>,
+    /// Not of a transition.
     pub(in super::super) strength: SharedMut<T>,
     /// Written if anything fades.
     pub(in super::super) decay: SharedMut<T>,
+    /// Of a transition.
+    pub(in super::super) transition: [SharedMut<T>; 2],
     /// If it is wanted.
     pub(in super::super) start: Option<SharedMut<T>>,
+    /// Of what is gated, if it is wanted.
+    pub(in super::super) start_scale: Option<SharedMut<T>>,
 }
 
 /// The gradients of what a forward pass has yielded.
@@ -33,8 +40,10 @@ pub(in super::super) struct Gradients<T> {
 pub(in super::super) struct Cotangents<'a, T> {
     /// `[n_rows, n_heads, d_value]`
     pub(in super::super) output: &'a [T],
-    /// `[n_ends, n_heads, d_key, d_value]`; `None` is 0.
+    /// In the shape of the last memories; `None` is 0.
     pub(in super::super) memory: Option<&'a [T]>,
+    /// What was yielded, if it is gated.
+    pub(in super::super) yielded: Option<&'a [T]>,
 }
 
 /// The gradients of everything that the forward pass has read, which left the tape.
@@ -126,6 +135,12 @@ struct Places {
     decays: usize,
     /// The same of one step.
     sums: usize,
+    /// Of what is gated the gradients of β and of exp(-m), and a value.
+    strength_slopes: usize,
+    floor_slopes: usize,
+    value: usize,
+    /// What the steps behind the chunk say of m before them.
+    carry: usize,
     /// A number for each write.
     numbers: usize,
     /// Where channels fade what is left of each key at each step: steps by writes by channels.
@@ -140,6 +155,7 @@ impl Places {
         let (written, readers) = (layout.written.width, layout.readers);
         let steps = |n_steps| faded.map_or(0, |faded| faded.numbers(n_steps, layout.key.lanes));
         let by_channel = usize::from(faded.is_some_and(|faded| faded.by_channel));
+        let of_gates = usize::from(layout.rule == Rule::Gated);
         Places {
             memories: offsets.take(memories * layout.memory()),
             transposed: offsets.take(layout.value.units * key),
@@ -156,6 +172,10 @@ impl Places {
             ended: offsets.take(written * key),
             decays: offsets.take(steps(layout.chunk)),
             sums: offsets.take(steps(1)),
+            strength_slopes: offsets.take(of_gates * written),
+            floor_slopes: offsets.take(of_gates * written),
+            value: offsets.take(of_gates * value),
+            carry: offsets.take(of_gates * layout.written.lanes),
             numbers: offsets.take(written),
             left: offsets.take(by_channel * layout.chunk * written * key),
             spanning_by_channel: offsets.take(by_channel * layout.chunk * key),
@@ -192,6 +212,8 @@ struct At<T> {
     memory: *mut T,
     /// e of its writes.
     errors: *const T,
+    /// nᵀq of its steps, if it is gated.
+    normalizers: *const T,
 }
 
 impl<T: Real> Pass<'_, T> {
@@ -202,19 +224,28 @@ impl<T: Real> Pass<'_, T> {
         } = &self.loader;
         let span = problem.spans.of(sample);
         let tape = self.call.tape;
-        let numbers = layout.key.units * layout.value.units;
+        let numbers = layout.given_memory();
+        let is_gated = layout.rule == Rule::Gated;
         // SAFETY: as the caller promises.
         unsafe {
             let memories = scratch.add(self.room.memories);
             let slope = scratch.add(self.room.slope);
             match self.call.cotangents.memory.zip(span.end) {
-                None => clear(slope, layout.memory()),
+                None => {
+                    clear(slope, layout.memory());
+                    if is_gated {
+                        *scratch.add(self.room.carry) = T::zero();
+                    }
+                }
                 Some((memories, end)) => {
-                    let place = (end * layout.n_heads + head) * numbers;
-                    let from = &memories[place..][..numbers];
+                    let place = (end * layout.n_heads + head) * layout.last_state();
+                    let from = &memories[place..][..layout.last_state()];
                     layout
                         .value
                         .copy_rows_padded::<S, T>(layout.key.units, from, slope);
+                    if is_gated {
+                        *scratch.add(self.room.carry) = from[numbers];
+                    }
                 }
             }
             // Padding that no transpose writes.
@@ -228,8 +259,18 @@ impl<T: Real> Pass<'_, T> {
             );
             self.loader.begin::<S>(scratch);
             let errors = tape.errors(sample, head, span.n_steps);
+            let scales = match is_gated {
+                true => tape.scales(sample, head, span.n_steps),
+                false => errors,
+            };
             let at = |index: usize, memory: *mut T| {
                 let chunk = layout.chunk(index, span.n_steps);
+                if is_gated {
+                    *scratch.add(self.loader.room.gates.before) = match chunk.first {
+                        0 => problem.scale_before(sample, head),
+                        first => *scales.add(first - 1),
+                    };
+                }
                 At {
                     chunk,
                     first: span.first,
@@ -237,6 +278,11 @@ impl<T: Real> Pass<'_, T> {
                     scratch,
                     memory,
                     errors: errors.add(chunk.first * layout.writes * layout.value.width),
+                    normalizers: scales.add(if is_gated {
+                        span.n_steps + chunk.first
+                    } else {
+                        0
+                    }),
                 }
             };
             for segment in (0..layout.n_segments(span.n_steps)).rev() {
@@ -264,6 +310,9 @@ impl<T: Real> Pass<'_, T> {
                 layout
                     .value
                     .copy_rows_units::<S, T>(layout.key.units, slope, to);
+            }
+            if let Some(start) = self.call.outputs.start_scale {
+                *start.at(sample * layout.n_heads + head) = *scratch.add(self.room.carry);
             }
         }
     }

@@ -1,0 +1,448 @@
+//! The mLSTM: matrix memories with exponential gates.
+
+use alloc::vec::Vec;
+
+use burn::config::Config;
+use burn::module::{Module, Param};
+use burn::nn::{Initializer, Linear, LinearConfig};
+use burn::tensor::activation::{log_sigmoid, sigmoid};
+use burn::tensor::{DType, Device, Tensor};
+
+use crate::delta_net::linear;
+use crate::display::displayed;
+use crate::error::{expect_fits, expect_valid, require, require_finite, require_size};
+use crate::initializer::given;
+use crate::maps::{cut_widths, project_maps};
+use crate::matrix_memory_trace::recalled;
+use crate::ops::matrix_memory::{MLstmSequences, mlstm, mlstm_of_spans};
+use crate::ops::norm::layer_norm_of_heads;
+use crate::ops::precision::{in_type, widened};
+use crate::ops::{Spans, project_linear, takes_spans};
+use crate::recurrent::{check_input, empty_output, expect_state, state_or_initial, step_by_kernel};
+use crate::{
+    ConfigError, ExecutionPath, MLstmState, MLstmTrace, MatrixMemoryTrace, Recurrent, StateError,
+};
+
+/// Configuration of [`MLstm`].
+#[derive(Config, Debug)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct MLstmConfig {
+    /// Width of the input, at least 1.
+    pub d_input: usize,
+    /// H, the heads, each with a memory of its own, at least 1.
+    pub n_heads: usize,
+    /// K, the width of a query and of a key in each head, at least 1.
+    pub d_key: usize,
+    /// V, the width of a value in each head, at least 1. Default `None`: twice `d_key`.
+    pub d_value: Option<usize>,
+    /// Width of the output, at least 1. Default `None`: `d_input`, so that layers can stand upon each other with what goes around them.
+    pub d_output: Option<usize>,
+    /// c, which the gates stay below before their exponential and their sigmoid, by `c tanh(x / c)`: above 0. Default 15; `None` leaves them as they are.
+    #[config(default = "Some(15.0)")]
+    pub gate_cap: Option<f64>,
+    /// Start value of the input gates' biases. Default 0; xLSTM 7B begins with -10, so that a large net is at first hardly written to.
+    #[config(default = 0.0)]
+    pub input_gate_bias: f64,
+    /// ε of the norm of the heads' outputs, what keeps its division finite: above 0. Default 1e-6.
+    #[config(default = 1e-6)]
+    pub epsilon: f64,
+    /// How a sequence is computed. Default [`ExecutionPath::Auto`]: fused where there is a kernel.
+    #[config(default = "ExecutionPath::Auto")]
+    pub path: ExecutionPath,
+}
+
+/// The most of any size: products of sizes stay far from what a number can hold.
+const MOST: usize = 1 << 20;
+
+impl MLstmConfig {
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// A size of 0 or above 2^20, a cap or an epsilon that is not above 0, or a bias that is no number.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let sizes = [
+            ("d_input", self.d_input),
+            ("n_heads", self.n_heads),
+            ("d_key", self.d_key),
+            ("d_value", self.d_value()),
+            ("d_output", self.d_output.unwrap_or(self.d_input)),
+        ];
+        for (field, size) in sizes {
+            require_size(field, size)?;
+            require(size <= MOST, field, size, "be at most 1048576")?;
+        }
+        for (field, number) in [("gate_cap", self.gate_cap), ("epsilon", Some(self.epsilon))] {
+            if let Some(number) = number {
+                let positive = number.is_finite() && number > 0.0;
+                require(positive, field, number, "be a number above 0")?;
+            }
+        }
+        require_finite("input_gate_bias", self.input_gate_bias)
+    }
+
+    fn d_value(&self) -> usize {
+        self.d_value.unwrap_or(self.d_key.saturating_mul(2))
+    }
+
+    /// The layer, with fresh parameters on `device`.
+    ///
+    /// # Panics
+    /// If [`validate`](Self::validate) finds an error; [`try_init`](Self::try_init) returns it instead.
+    #[track_caller]
+    pub fn init(&self, device: &Device) -> MLstm {
+        expect_valid(self.try_init(device))
+    }
+
+    /// The layer, with fresh parameters on `device`.
+    ///
+    /// # Errors
+    /// What [`validate`](Self::validate) finds.
+    pub fn try_init(&self, device: &Device) -> Result<MLstm, ConfigError> {
+        self.validate()?;
+        let d_value = self.d_value();
+        let (d_keys, d_values) = (self.n_heads * self.d_key, self.n_heads * d_value);
+        let map = |d_output| linear([self.d_input, d_output], None, device);
+        let gate = |bias| Linear {
+            bias: Some(bias),
+            ..LinearConfig::new(self.d_input, self.n_heads)
+                .with_initializer(Initializer::Zeros)
+                .init(device)
+        };
+        let input_bias = Initializer::Constant {
+            value: self.input_gate_bias,
+        };
+        Ok(MLstm {
+            q: map(d_keys),
+            k: map(d_keys),
+            v: map(d_values),
+            ogate_preact: map(d_values),
+            igate_preact: gate(input_bias.init([self.n_heads], device)),
+            fgate_preact: gate(forget_biases(self.n_heads, device)),
+            multihead_norm: HeadsNorm {
+                weight: Initializer::Ones.init([d_values], device),
+            },
+            out_proj: linear(
+                [d_values, self.d_output.unwrap_or(self.d_input)],
+                None,
+                device,
+            ),
+            options: Options {
+                n_heads: self.n_heads,
+                d_key: self.d_key,
+                d_value,
+                gate_cap: self.gate_cap,
+                epsilon: self.epsilon,
+                path: self.path,
+            },
+        })
+    }
+}
+
+/// b_f: from 3 to 6, at equal distances.
+fn forget_biases(n_heads: usize, device: &Device) -> Param<Tensor<1>> {
+    let apart = 3.0 / (n_heads.max(2) - 1) as f64;
+    given([n_heads], move |head| 3.0 + apart * head as f64, device)
+}
+
+/// Heads with a matrix memory each, which gates with exponentials write and fade: a step that matters much can outweigh all that is there, and what is
+/// read is a mean of what was written, by these weights.
+///
+/// ```text
+/// q, k, v = x W_q, x W_k, x W_v                                     each head
+/// i, f    = c tanh((x W_i + b_i) / c), c tanh((x W_f + b_f) / c)    a number for each head
+///
+/// m'  = max(log σ(f) + m, i)                                        a scale, so that no exponential overflows
+/// C   <- exp(log σ(f) + m - m') C + exp(i - m') k vᵀ / √K
+/// n   <- exp(log σ(f) + m - m') n + exp(i - m') k / √K
+/// h   = Cᵀ q / (max(|nᵀ q|, exp(-m')) + 1e-6)
+///
+/// y = (w norm(h) σ(x W_o)) W                                        each head, then all of them
+/// ```
+///
+/// where
+/// - `W_q`, `W_k`, `W_v`, `W_o` and `W` are [`q`](Self::q), [`k`](Self::k), [`v`](Self::v), [`ogate_preact`](Self::ogate_preact) and
+///   [`out_proj`](Self::out_proj), without biases, uniform in ±1/√(width of what is read) at the start;
+/// - `W_i`, `b_i` and `W_f`, `b_f` are [`igate_preact`](Self::igate_preact) and [`fgate_preact`](Self::fgate_preact): the maps 0 at the start, `b_i` as
+///   [configured](MLstmConfig::input_gate_bias), `b_f` from 3 for the first head to 6 for the last, so that heads forget a half in 14 steps up to 280;
+/// - `c` is the [cap of the gates](MLstmConfig::gate_cap); `norm` takes away the mean of a head and divides by its standard deviation, and `w` is the weight of
+///   [`multihead_norm`](Self::multihead_norm), 1 at the start;
+/// - `C` is `[K, V]` and `n` is `[K]`, one for each sample and head, 0 at the start, as is `m`. The operation itself is
+///   [`ops::matrix_memory::mlstm`](crate::ops::matrix_memory::mlstm()).
+///
+/// # Shapes
+/// - input: `[batch_size, seq_length, d_input]`
+/// - output: `[batch_size, seq_length, d_output]`
+///
+/// # Differences from the paper
+///
+/// The layer is that of xLSTM 7B, as the package `xlstm` (2.0.6) has it (`xlstm_large.model.mLSTMLayer` with `weight_mode="single"`), with its names and their order,
+/// so that its weights fit. The mLSTM of the first paper has a convolution before its queries and keys, and a projection to a greater width around itself;
+/// there the division knows no ε, and the start values of the gates are those given here.
+/// Everything between the projections is computed in single precision where parameters are in half precision.
+///
+/// # Source
+///
+/// M. Beck et al., "xLSTM: Extended Long Short-Term Memory", NeurIPS 2024, section 2.3; M. Beck et al., "xLSTM 7B", 2025.
+///
+/// # Example
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use fw_core::{MLstmConfig, Recurrent};
+///
+/// // Two heads with keys of 16 and values of 32 numbers.
+/// let layer = MLstmConfig::new(8, 2, 16).init(&Device::flex());
+/// let (output, state) = layer.forward(Tensor::zeros([4, 10, 8], &Device::flex()), None);
+/// assert_eq!(output.dims(), [4, 10, 8]);
+/// let (memory, normalizer, _) = state.into_parts();
+/// assert_eq!(memory.dims(), [4, 2, 16, 32]);
+/// // Nothing was written: values and keys of zeros are zeros.
+/// assert_eq!(normalizer.abs().max().into_scalar::<f32>(), 0.0);
+/// ```
+#[derive(Module, Debug)]
+#[module(custom_display)]
+pub struct MLstm {
+    /// W_q, to `n_heads d_key`.
+    pub q: Linear,
+    /// W_k, to `n_heads d_key`.
+    pub k: Linear,
+    /// W_v, to `n_heads d_value`.
+    pub v: Linear,
+    /// W_o, to `n_heads d_value`.
+    pub ogate_preact: Linear,
+    /// W_i and b_i, to `n_heads`.
+    pub igate_preact: Linear,
+    /// W_f and b_f, to `n_heads`.
+    pub fgate_preact: Linear,
+    /// w, of the norm of the heads' outputs.
+    pub multihead_norm: HeadsNorm,
+    /// W, from `n_heads d_value`.
+    pub out_proj: Linear,
+    #[module(skip)]
+    options: Options,
+}
+
+/// Normalisation of each head's outputs, with a gain for each of their numbers.
+#[derive(Module, Debug)]
+pub struct HeadsNorm {
+    /// w, `[n_heads d_value]`.
+    pub weight: Param<Tensor<1>>,
+}
+
+/// What a layer is, beside its parameters.
+#[derive(Clone, Copy, Debug)]
+struct Options {
+    n_heads: usize,
+    d_key: usize,
+    d_value: usize,
+    gate_cap: Option<f64>,
+    epsilon: f64,
+    path: ExecutionPath,
+}
+
+displayed!(MLstm: |layer|
+    d_input = layer.d_input(),
+    d_output = layer.d_output(),
+    n_heads = layer.options.n_heads,
+    d_key = layer.options.d_key,
+    d_value = layer.options.d_value,
+    gate_cap = layer.options.gate_cap.unwrap_or(f64::INFINITY));
+
+impl MLstm {
+    /// The maps that read the input, in the order in which their results lie side by side.
+    fn maps(&self) -> [&Linear; 6] {
+        [
+            &self.q,
+            &self.k,
+            &self.v,
+            &self.ogate_preact,
+            &self.igate_preact,
+            &self.fgate_preact,
+        ]
+    }
+
+    /// What the memory reads, and the output gate before its sigmoid.
+    #[track_caller]
+    fn parts(&self, projected: Tensor<3>) -> (MLstmSequences, Tensor<3>) {
+        let [batch_size, seq_length, _] = projected.dims();
+        let Options {
+            n_heads,
+            d_key,
+            d_value,
+            gate_cap,
+            ..
+        } = self.options;
+        let widths = self.maps().map(|map| map.weight.lazy_shape()[1]);
+        let parts = cut_widths(projected, &widths);
+        let [query, key, value, output_gate, input_gate, forget_gate]: [Tensor<3>; 6] =
+            parts.try_into().expect("as many as there are maps");
+        let heads = |rows: Tensor<3>, width| rows.reshape([batch_size, seq_length, n_heads, width]);
+        let capped = |gate: Tensor<3>| match gate_cap {
+            Some(cap) => (widened(gate) / cap).tanh() * cap,
+            None => widened(gate),
+        };
+        let sequences = MLstmSequences {
+            query: widened(heads(query, d_key)),
+            key: widened(heads(key, d_key)),
+            value: widened(heads(value, d_value)),
+            input_gate: capped(input_gate),
+            forget_gate: capped(forget_gate),
+        };
+        (sequences, output_gate)
+    }
+
+    /// What the layer makes of what was read.
+    fn outputs(&self, read: Tensor<4>, output_gate: Tensor<3>) -> Tensor<3> {
+        let dtype = output_gate.dtype();
+        let weight = self.multihead_norm.weight.val();
+        let normed = layer_norm_of_heads(read, weight, None, self.options.epsilon);
+        let gated = normed * sigmoid(widened(output_gate));
+        project_linear(&self.out_proj, in_type(gated, dtype))
+    }
+
+    /// A sequence of samples, which must be there, from a state that fits.
+    #[track_caller]
+    fn run(
+        &self,
+        projected: Tensor<3>,
+        state: MLstmState,
+        path: ExecutionPath,
+    ) -> (Tensor<3>, MLstmState) {
+        let dtype = projected.dtype();
+        let (sequences, output_gate) = self.parts(projected);
+        let wide = sequences.query.dtype();
+        let (read, state) = mlstm(sequences, Some(state.in_type(wide)), path);
+        (self.outputs(read, output_gate), state.in_type(dtype))
+    }
+
+    /// [`forward`](Recurrent::forward) that also tells what the memories hold after each step: for heat maps.
+    ///
+    /// It takes the steps one after another, and gives the same numbers.
+    ///
+    /// # Panics
+    /// As [`forward`](Recurrent::forward).
+    #[track_caller]
+    pub fn forward_traced(&self, input: Tensor<3>, state: Option<MLstmState>) -> MLstmTrace {
+        check_input(&input, self.d_input());
+        let state = state_or_initial(self, &input, state);
+        let ([batch_size, seq_length, _], n_heads) = (input.dims(), self.options.n_heads);
+        if batch_size == 0 {
+            return MatrixMemoryTrace::of_no_samples(self, &input, state, [n_heads, 1]);
+        }
+        let dtype = input.dtype();
+        let (sequences, output_gate) = self.parts(self.project(input));
+        let mut state = state.in_type(sequences.query.dtype());
+        let (mut reads, mut recall) = (Vec::new(), Vec::new());
+        let (mut strengths, mut decays) = (Vec::new(), Vec::new());
+        for t in 0..seq_length {
+            let of_step = sequences.step(t);
+            let log_forget = log_sigmoid(of_step.forget_gate.clone()).squeeze_dim::<2>(1);
+            let log_input = of_step.input_gate.clone().squeeze_dim::<2>(1);
+            let before = state.log_scale.clone();
+            let (read, next) = mlstm(of_step, Some(state), ExecutionPath::Composed);
+            state = next;
+            reads.push(read);
+            strengths.push((log_input - state.log_scale.clone()).exp());
+            decays.push((log_forget + before - state.log_scale.clone()).exp());
+            let memory = state.memory.clone().narrow(3, 0, self.options.d_value);
+            recall.push(recalled(&sequences.key, &sequences.value, t + 1, memory));
+        }
+        MatrixMemoryTrace {
+            output: self.outputs(Tensor::cat(reads, 1), output_gate),
+            state: state.in_type(dtype),
+            recall: in_type(Tensor::cat(recall, 2), dtype),
+            write_strength: in_type(Tensor::stack(strengths, 1), dtype),
+            decay: in_type(Tensor::stack(decays, 1), dtype),
+        }
+    }
+
+    fn state_sizes(&self, batch_size: usize) -> [usize; 4] {
+        let options = &self.options;
+        [batch_size, options.n_heads, options.d_key, options.d_value]
+    }
+}
+
+impl Recurrent for MLstm {
+    type State = MLstmState;
+
+    fn d_input(&self) -> usize {
+        self.q.weight.lazy_shape()[0]
+    }
+
+    fn d_output(&self) -> usize {
+        self.out_proj.weight.lazy_shape()[1]
+    }
+
+    fn state_size(&self, _seq_length: usize) -> usize {
+        let [_, n_heads, d_key, d_value] = self.state_sizes(1);
+        n_heads * (d_key * (d_value + 1) + 1)
+    }
+
+    fn initial_state(&self, batch_size: usize, device: &Device) -> MLstmState {
+        let dtype = self.out_proj.weight.val().dtype();
+        MLstmState::zeros(self.state_sizes(batch_size), (device, dtype))
+    }
+
+    fn check_state(
+        &self,
+        state: &MLstmState,
+        batch_size: usize,
+        dtype: DType,
+    ) -> Result<(), StateError> {
+        state.check(self.state_sizes(batch_size), dtype)
+    }
+
+    /// All maps of the input, side by side.
+    fn project(&self, input: Tensor<3>) -> Tensor<3> {
+        project_maps(&self.maps(), input)
+    }
+
+    fn step(&self, input_t: Tensor<2>, state: MLstmState) -> (Tensor<2>, MLstmState) {
+        step_by_kernel(self, input_t, state)
+    }
+
+    fn advance(&self, projected_t: Tensor<2>, state: MLstmState) -> (Tensor<2>, MLstmState) {
+        expect_state(self, &state, &projected_t);
+        let projected = projected_t.unsqueeze_dim(1);
+        let (output, state) = self.run(projected, state, ExecutionPath::Composed);
+        (output.squeeze_dim(1), state)
+    }
+
+    /// The whole sequence: the memories as one operation where there is a kernel for the device, in chunks of tensor operations elsewhere.
+    fn forward_projected(
+        &self,
+        projected: Tensor<3>,
+        state: Option<MLstmState>,
+    ) -> (Tensor<3>, MLstmState) {
+        let [batch_size, seq_length, _] = projected.dims();
+        assert!(seq_length >= 1, "seq_length is 0; it must be at least 1");
+        let state = state_or_initial(self, &projected, state);
+        if batch_size == 0 {
+            return (empty_output(self, &projected), state);
+        }
+        self.run(projected, state, self.options.path)
+    }
+
+    fn forward_spans(
+        &self,
+        input: &Tensor<2>,
+        state: Option<MLstmState>,
+        spans: &Spans,
+    ) -> Option<(Tensor<2>, MLstmState)> {
+        let is_composed = self.options.path == ExecutionPath::Composed;
+        if is_composed || !takes_spans(&input.device(), input.dtype()) {
+            return None;
+        }
+        let dtype = input.dtype();
+        if let Some(state) = &state {
+            expect_fits(self.check_state(state, spans.n_samples(), dtype));
+        }
+        let projected = self.project(input.clone().unsqueeze_dim(0));
+        let (sequences, output_gate) = self.parts(projected);
+        let wide = sequences.query.dtype();
+        let state = state.map(|state| state.in_type(wide));
+        let (read, state) = mlstm_of_spans(sequences, spans, state)?;
+        let output = self.outputs(read, output_gate).squeeze_dim(0);
+        Some((output, state.in_type(dtype)))
+    }
+}

@@ -1,0 +1,458 @@
+//! The matrix memory of an mLSTM: a sum with exponential gates and a normaliser.
+
+use alloc::vec;
+
+use burn::tensor::activation::log_sigmoid;
+use burn::tensor::{DType, Device, Tensor};
+
+#[cfg(feature = "flex")]
+use super::{Given, Rule, alone, fused, is_available};
+use super::{LogDecay, Sequences, Sizes, WriteRule, composed, key_scale};
+use crate::StateError;
+use crate::error::expect_fits;
+use crate::ops::precision::{in_type, widened};
+use crate::ops::shapes::{check, fits};
+use crate::ops::{ExecutionPath, Spans};
+
+/// ε, what is added to what the normaliser says.
+pub(super) const NORMALIZER_EPSILON: f64 = 1e-6;
+
+/// The most that `-m` counts in `exp(-m)`: beyond it outputs are 0 but for 1e-37 of what is read, and in single precision the exponential would be infinite.
+pub(super) const MOST_NEGATIVE_SCALE: f64 = 85.0;
+
+/// What an [`mlstm`] reads at every step.
+#[derive(Clone, Debug)]
+pub struct MLstmSequences {
+    /// q, `[batch_size, seq_length, n_heads, d_key]`.
+    pub query: Tensor<4>,
+    /// k, `[batch_size, seq_length, n_heads, d_key]`.
+    pub key: Tensor<4>,
+    /// v, `[batch_size, seq_length, n_heads, d_value]`.
+    pub value: Tensor<4>,
+    /// i, before its exponential, `[batch_size, seq_length, n_heads]`.
+    pub input_gate: Tensor<3>,
+    /// f, before its sigmoid, `[batch_size, seq_length, n_heads]`.
+    pub forget_gate: Tensor<3>,
+}
+
+impl MLstmSequences {
+    fn widened(self) -> Self {
+        MLstmSequences {
+            query: widened(self.query),
+            key: widened(self.key),
+            value: widened(self.value),
+            input_gate: widened(self.input_gate),
+            forget_gate: widened(self.forget_gate),
+        }
+    }
+
+    /// Step t alone.
+    pub(crate) fn step(&self, t: usize) -> Self {
+        MLstmSequences {
+            query: self.query.clone().narrow(1, t, 1),
+            key: self.key.clone().narrow(1, t, 1),
+            value: self.value.clone().narrow(1, t, 1),
+            input_gate: self.input_gate.clone().narrow(1, t, 1),
+            forget_gate: self.forget_gate.clone().narrow(1, t, 1),
+        }
+    }
+
+    /// The sizes of sequences.
+    ///
+    /// # Panics
+    /// Unless every tensor has the shape and the type that it must have.
+    #[track_caller]
+    fn check(&self, spans: &Spans) -> Sizes {
+        let [batch_size, seq_length, n_heads, d_key] = self.query.dims();
+        let [_, _, _, d_value] = self.value.dims();
+        let dims = [batch_size, seq_length, n_heads];
+        assert!(
+            dims.iter().all(|size| *size > 0) && d_key > 0 && d_value > 0,
+            "batch_size, seq_length, n_heads, d_key and d_value are {batch_size}, {seq_length}, {n_heads}, {d_key} and {d_value}; each must be at \
+             least 1"
+        );
+        let dtype = self.query.dtype();
+        check("the keys", &self.key, self.query.dims(), dtype);
+        let values = [batch_size, seq_length, n_heads, d_value];
+        check("the values", &self.value, values, dtype);
+        check("the input gates", &self.input_gate, dims, dtype);
+        check("the forget gates", &self.forget_gate, dims, dtype);
+        let n_rows = spans.n_rows();
+        assert!(
+            batch_size * seq_length == n_rows,
+            "the queries have {} steps; the spans have {n_rows}",
+            batch_size * seq_length
+        );
+        Sizes {
+            n_samples: spans.n_samples(),
+            n_heads,
+            d_key,
+            d_value,
+            writes: 1,
+            read_scale: 1.0,
+        }
+    }
+}
+
+/// What an [`mlstm`] carries from step to step.
+#[derive(Clone, Debug)]
+pub struct MLstmState {
+    /// C, and n as a column behind it, `[batch_size, n_heads, d_key, d_value + 1]`, both times `exp(-m)`.
+    pub memory: Tensor<4>,
+    /// m, `[batch_size, n_heads]`.
+    pub log_scale: Tensor<2>,
+}
+
+crate::recurrent_state!(MLstmState { memory, log_scale });
+
+impl MLstmState {
+    /// Of C `[batch_size, n_heads, d_key, d_value]`, n `[batch_size, n_heads, d_key]` and m `[batch_size, n_heads]`, as they lie elsewhere.
+    pub fn new(memory: Tensor<4>, normalizer: Tensor<3>, log_scale: Tensor<2>) -> Self {
+        MLstmState {
+            memory: Tensor::cat(vec![memory, normalizer.unsqueeze_dim(3)], 3),
+            log_scale,
+        }
+    }
+
+    /// C, n and m, in the shapes of [`new`](Self::new).
+    pub fn into_parts(self) -> (Tensor<4>, Tensor<3>, Tensor<2>) {
+        let [_, _, _, columns] = self.memory.dims();
+        (
+            self.memory.clone().narrow(3, 0, columns - 1),
+            self.memory.narrow(3, columns - 1, 1).squeeze_dim(3),
+            self.log_scale,
+        )
+    }
+
+    /// An error unless it has the shapes for so many samples, heads, and numbers in a key and a value, and this type.
+    pub(crate) fn check(
+        &self,
+        [batch_size, n_heads, d_key, d_value]: [usize; 4],
+        dtype: DType,
+    ) -> Result<(), StateError> {
+        let memory = [batch_size, n_heads, d_key, d_value + 1];
+        fits("the memory", &self.memory, memory, dtype)?;
+        fits(
+            "the log scale",
+            &self.log_scale,
+            [batch_size, n_heads],
+            dtype,
+        )
+    }
+
+    /// Zeros, for so many samples, heads, and numbers in a key and a value.
+    pub(crate) fn zeros(
+        [batch_size, n_heads, d_key, d_value]: [usize; 4],
+        options: (&Device, DType),
+    ) -> Self {
+        MLstmState {
+            memory: Tensor::zeros([batch_size, n_heads, d_key, d_value + 1], options),
+            log_scale: Tensor::zeros([batch_size, n_heads], options),
+        }
+    }
+
+    pub(crate) fn in_type(self, dtype: DType) -> Self {
+        MLstmState {
+            memory: in_type(self.memory, dtype),
+            log_scale: in_type(self.log_scale, dtype),
+        }
+    }
+}
+
+/// The matrix memories of an mLSTM (Beck et al. 2024, "xLSTM: Extended Long Short-Term Memory") over a whole sequence, from a state or else from zeros. What
+/// comes back are the outputs h, `[batch_size, seq_length, n_heads, d_value]`, and the last state.
+///
+/// ```text
+/// m_t = max(log σ(f_t) + m_{t-1}, i_t)                       a scale, so that no exponential overflows
+/// a   = exp(log σ(f_t) + m_{t-1} - m_t)     b = exp(i_t - m_t)
+/// C   <- a C + b k_t v_tᵀ / √K
+/// n   <- a n + b k_t / √K                                    the normaliser
+/// h_t = Cᵀ q_t / (max(|nᵀ q_t|, exp(-m_t)) + 1e-6)
+/// ```
+///
+/// It is a [sum](WriteRule::Sum) with a decay for each head, where the normaliser is one more column of the values, which holds 1. The gradient flows through m as it stands,
+/// the maximum included.
+///
+/// Numbers in half precision are computed with in single precision, and the outputs and the state come back in half precision.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use fw_core::ExecutionPath;
+/// use fw_core::ops::matrix_memory::{MLstmSequences, mlstm};
+///
+/// let device = Device::flex();
+/// // One sample, two steps, one head: 3 is stored under the key 1, then 5, with half the weight of what is there.
+/// let ones = Tensor::<4>::ones([1, 2, 1, 1], &device);
+/// let sequences = MLstmSequences {
+///     query: ones.clone(),
+///     key: ones,
+///     value: Tensor::from_data([[[[3.0]], [[5.0]]]], &device),
+///     input_gate: Tensor::from_data([[[0.0], [-0.693147]]], &device), // exp(i): 1, 1/2
+///     forget_gate: Tensor::full([1, 2, 1], 30.0, &device),            // σ(f) = 1: nothing fades
+/// };
+/// let (output, _) = mlstm(sequences, None, ExecutionPath::Auto);
+/// let read: Vec<f32> = output.try_into_vec_as().unwrap();
+/// assert!((read[0] - 3.0).abs() < 1e-4 && (read[1] - 5.5 / 1.5).abs() < 1e-4); // a mean, by weights
+/// ```
+///
+/// # Panics
+/// If there are no samples, no steps, or a size is 0; a shape or a type does not fit; or `path` is [`ExecutionPath::Fused`] where there is no kernel.
+#[track_caller]
+pub fn mlstm(
+    sequences: MLstmSequences,
+    state: Option<MLstmState>,
+    path: ExecutionPath,
+) -> (Tensor<4>, MLstmState) {
+    let [batch_size, seq_length, _, _] = sequences.query.dims();
+    let spans = Spans::of_batch(batch_size, seq_length);
+    let sizes = sequences.check(&spans);
+    let (device, dtype) = (sequences.query.device(), sequences.query.dtype());
+    if let Some(state) = &state {
+        expect_fits(state.check(sizes.state(), dtype));
+    }
+    let wide = widened_dtype(dtype);
+    let operands = (sequences.widened(), state.map(|state| state.in_type(wide)));
+    let is_alone = seq_length == 1 && path != ExecutionPath::Composed && !device.is_autodiff();
+    #[cfg(feature = "flex")]
+    if is_alone && is_available(&device, wide) {
+        let (output, state) = step_alone(operands.0, operands.1, sizes);
+        return (in_type(output, dtype), state.in_type(dtype));
+    }
+    let (output, state) = path.choose(
+        "mLSTMs",
+        (&device, dtype),
+        operands,
+        |(sequences, state)| by_kernel(sequences, &spans, state.as_ref(), sizes),
+        |(sequences, state)| composed_sequence(sequences, state, sizes),
+    );
+    (in_type(output, dtype), state.in_type(dtype))
+}
+
+/// [`mlstm`] over spans of `[1, n_rows, ..]`, from a state for each; nothing, where there is no kernel for them. The last states are in the order of
+/// their ends.
+#[track_caller]
+pub(crate) fn mlstm_of_spans(
+    sequences: MLstmSequences,
+    spans: &Spans,
+    state: Option<MLstmState>,
+) -> Option<(Tensor<4>, MLstmState)> {
+    let sizes = sequences.check(spans);
+    let dtype = sequences.query.dtype();
+    if let Some(state) = &state {
+        expect_fits(state.check(sizes.state(), dtype));
+    }
+    let state = state.map(|state| state.in_type(widened_dtype(dtype)));
+    let (output, state) = by_kernel(&sequences.widened(), spans, state.as_ref(), sizes)?;
+    Some((in_type(output, dtype), state.in_type(dtype)))
+}
+
+fn widened_dtype(dtype: DType) -> DType {
+    match dtype {
+        DType::F16 | DType::BF16 => DType::F32,
+        other => other,
+    }
+}
+
+/// The sequences by a kernel of this device, if it has one for the type.
+#[allow(
+    unused_variables,
+    reason = "without a backend that has kernels there is none"
+)]
+#[track_caller]
+fn by_kernel(
+    sequences: &MLstmSequences,
+    spans: &Spans,
+    state: Option<&MLstmState>,
+    sizes: Sizes,
+) -> Option<(Tensor<4>, MLstmState)> {
+    #[cfg(feature = "flex")]
+    if is_available(&sequences.query.device(), sequences.query.dtype()) {
+        let (given, memory) = given(sequences, state);
+        let (output, last) = fused::matrix_memory(&given, spans, memory, sizes, Rule::Gated)?;
+        return Some((output, unpacked(last, sizes)));
+    }
+    None
+}
+
+/// What the kernel reads.
+#[cfg(feature = "flex")]
+fn given<'a>(
+    sequences: &MLstmSequences,
+    state: Option<&'a MLstmState>,
+) -> (Given, Option<&'a Tensor<4>>) {
+    let given = Given {
+        query: sequences.query.clone(),
+        key: sequences.key.clone(),
+        value: sequences.value.clone(),
+        strength: Some(sequences.input_gate.clone()),
+        log_decay: LogDecay::Head(sequences.forget_gate.clone()),
+        transition: None,
+        start_scale: state.map(|state| state.log_scale.clone()),
+    };
+    (given, state.map(|state| &state.memory))
+}
+
+/// The last states, of what the kernel lays down of each: the memory, then m.
+#[cfg(feature = "flex")]
+fn unpacked(last: Tensor<4>, sizes: Sizes) -> MLstmState {
+    let [n_ends, n_heads, numbers, _] = last.dims();
+    let memory = last.clone().narrow(2, 0, numbers - 1);
+    MLstmState {
+        memory: memory.reshape([n_ends, n_heads, sizes.d_key, sizes.d_value + 1]),
+        log_scale: last.narrow(2, numbers - 1, 1).reshape([n_ends, n_heads]),
+    }
+}
+
+/// The kernel, with given instructions and chunks of a given length.
+#[cfg(all(test, feature = "flex"))]
+pub(super) fn by_kernel_in(
+    sequences: &MLstmSequences,
+    spans: &Spans,
+    state: Option<&MLstmState>,
+    how: (crate::ops::cpu::Arch, usize),
+) -> (Tensor<4>, MLstmState) {
+    let sizes = sequences.check(spans);
+    let (given, memory) = given(sequences, state);
+    let (output, last) = fused::run(&given, spans, memory, sizes, Rule::Gated, how);
+    (output, unpacked(last, sizes))
+}
+
+/// What gates make of a memory: decays, write strengths and m of every step, `[batch_size, seq_length, n_heads]`.
+struct Gates {
+    log_decay: Tensor<3>,
+    write_strength: Tensor<3>,
+    log_scale: Tensor<3>,
+}
+
+impl Gates {
+    /// From m before the first step, `[batch_size, n_heads]`.
+    fn new(input: Tensor<3>, forget: Tensor<3>, before: Tensor<2>, d_key: usize) -> Self {
+        let [_, seq_length, _] = input.dims();
+        let log_forget = log_sigmoid(forget);
+        let before = before.unsqueeze_dim::<3>(1);
+        let log_scale = log_scales(log_forget.clone(), input.clone(), before.clone());
+        let earlier = match seq_length {
+            1 => before,
+            _ => {
+                let earlier = log_scale.clone().narrow(1, 0, seq_length - 1);
+                Tensor::cat(vec![before, earlier], 1)
+            }
+        };
+        Gates {
+            log_decay: log_forget + earlier - log_scale.clone(),
+            write_strength: (input - log_scale.clone()).exp() * key_scale(d_key),
+            log_scale,
+        }
+    }
+}
+
+/// m of every step. Twice as many steps in every round: of those up to a step, how much is kept over them, and the largest of what they let in.
+fn log_scales(log_forget: Tensor<3>, input: Tensor<3>, before: Tensor<3>) -> Tensor<3> {
+    let [_, seq_length, _] = input.dims();
+    let (mut kept, mut largest) = (log_forget, input);
+    let mut reach = 1;
+    while reach < seq_length {
+        let n_later = seq_length - reach;
+        let first = |all: &Tensor<3>, n| all.clone().narrow(1, 0, n);
+        let later = |all: &Tensor<3>| all.clone().narrow(1, reach, n_later);
+        let of_earlier = first(&largest, n_later) + later(&kept);
+        let largest_later = of_earlier.max_pair(later(&largest));
+        let kept_later = first(&kept, n_later) + later(&kept);
+        largest = Tensor::cat(vec![first(&largest, reach), largest_later], 1);
+        kept = Tensor::cat(vec![first(&kept, reach), kept_later], 1);
+        reach *= 2;
+    }
+    (kept + before).max_pair(largest)
+}
+
+/// Values, with a 1 behind each.
+fn with_ones(value: Tensor<4>) -> Tensor<4> {
+    let [batch_size, seq_length, n_heads, _] = value.dims();
+    let options = (&value.device(), value.dtype());
+    let ones = Tensor::ones([batch_size, seq_length, n_heads, 1], options);
+    Tensor::cat(vec![value, ones], 3)
+}
+
+/// h, of what the memory and the normaliser yield and m.
+fn normalized(read: Tensor<4>, log_scale: Tensor<3>) -> Tensor<4> {
+    let [_, _, _, columns] = read.dims();
+    let normalizer = read.clone().narrow(3, columns - 1, 1);
+    let floor = log_scale.neg().clamp_max(MOST_NEGATIVE_SCALE);
+    let floor = floor.exp().unsqueeze_dim(3);
+    read.narrow(3, 0, columns - 1) / (normalizer.abs().max_pair(floor) + NORMALIZER_EPSILON)
+}
+
+/// The state that was given, or else zeros.
+fn state_or_zeros(state: Option<MLstmState>, sizes: Sizes, like: &Tensor<4>) -> MLstmState {
+    let options = (&like.device(), like.dtype());
+    state.unwrap_or_else(|| MLstmState::zeros(sizes.state(), options))
+}
+
+/// The equations in tensor operations, which run on every backend.
+fn composed_sequence(
+    sequences: MLstmSequences,
+    state: Option<MLstmState>,
+    sizes: Sizes,
+) -> (Tensor<4>, MLstmState) {
+    let [_, seq_length, _, _] = sequences.query.dims();
+    let state = state_or_zeros(state, sizes, &sequences.query);
+    let gates = Gates::new(
+        sequences.input_gate,
+        sequences.forget_gate,
+        state.log_scale,
+        sizes.d_key,
+    );
+    let columns = Sizes {
+        d_value: sizes.d_value + 1,
+        ..sizes
+    };
+    let sums = Sequences {
+        query: sequences.query,
+        key: sequences.key,
+        value: with_ones(sequences.value),
+        write_strength: gates.write_strength,
+        log_decay: LogDecay::Head(gates.log_decay),
+    };
+    let (read, memory) = composed::sequence(sums, Some(state.memory), columns, WriteRule::Sum);
+    let last = gates.log_scale.clone().narrow(1, seq_length - 1, 1);
+    let state = MLstmState {
+        memory,
+        log_scale: last.squeeze_dim(1),
+    };
+    (normalized(read, gates.log_scale), state)
+}
+
+/// One step alone, whose memory is written where it lies.
+#[cfg(feature = "flex")]
+fn step_alone(
+    sequences: MLstmSequences,
+    state: Option<MLstmState>,
+    sizes: Sizes,
+) -> (Tensor<4>, MLstmState) {
+    let state = state_or_zeros(state, sizes, &sequences.query);
+    let gates = Gates::new(
+        sequences.input_gate,
+        sequences.forget_gate,
+        state.log_scale,
+        sizes.d_key,
+    );
+    let columns = Sizes {
+        d_value: sizes.d_value + 1,
+        ..sizes
+    };
+    let given = Given {
+        query: sequences.query,
+        key: sequences.key,
+        value: with_ones(sequences.value),
+        strength: Some(gates.write_strength),
+        log_decay: LogDecay::Head(gates.log_decay),
+        transition: None,
+        start_scale: None,
+    };
+    let (read, memory) = alone::step_alone(&given, Some(state.memory), columns, Rule::Gated);
+    let state = MLstmState {
+        memory,
+        log_scale: gates.log_scale.clone().squeeze_dim(1),
+    };
+    (normalized(read, gates.log_scale), state)
+}
