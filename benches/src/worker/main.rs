@@ -3,8 +3,8 @@
 //! A request names a variant, sizes and a number of seconds; the answer has the milliseconds of each call that
 //! fitted. A request for a check is answered with numbers that all variants must agree on.
 
-mod delta;
 mod layers;
+mod memories;
 mod numbers;
 mod training;
 
@@ -136,7 +136,7 @@ fn work(request: &Request) -> Result<(Device, Box<dyn Work>), String> {
     let variant = request.variant.as_str();
     let device = device(request.device.as_deref().unwrap_or("cpu"))?.autodiff();
     let work = match variant.split('-').next() {
-        Some("delta") => delta::work(variant, sizes(request)?, &device),
+        Some("delta" | "mlstm" | "rwkv7") => memories::work(variant, sizes(request)?, &device),
         Some("ntm") => training::ntm(variant, sizes(request)?, &device),
         Some("sab") => training::sab(variant, sizes(request)?, &device),
         _ => layers::work(variant, sizes(request)?, &device),

@@ -1,4 +1,4 @@
-//! What PyTorch, Keras, ONNX, pytorch-ntm and flash-linear-attention have computed with their weights, computed with ours.
+//! What PyTorch, Keras, ONNX, pytorch-ntm, flash-linear-attention and xlstm have computed with their weights, computed with ours.
 
 use burn::module::Module;
 use burn::nn::{self, Linear, LinearConfig};
@@ -7,7 +7,7 @@ use burn::tensor::{DType, Device, Tensor};
 use fw_core::weights::{Convention, Portable, Weights};
 use fw_core::{
     Activation, Bidirectional, DeltaNetConfig, ElmanConfig, Gru, GruConfig, InitialWeights, Lstm,
-    LstmConfig, LstmState, NtmConfig, Recurrent, Stack,
+    LstmConfig, LstmState, MLstmConfig, NtmConfig, Recurrent, Rwkv7Config, Stack,
 };
 
 use super::{assert_computes, assert_near, assert_round_trip, file, lstm, open, value};
@@ -411,46 +411,63 @@ fn a_memory_that_two_names_disagree_about_is_refused() {
     );
 }
 
-/// In double precision, in which a small difference of the equations shows; in single precision by the root of the mean square.
+/// A layer with the weights of a file: in double precision, in which a small difference of the equations shows; in single precision by the root of the mean
+/// square.
+#[track_caller]
+fn check_in_both_precisions<R: Portable + Recurrent>(name: &str, init: impl Fn(&Device) -> R) {
+    let device = Device::flex();
+    let weights = open(&format!("{name}.pt"));
+    let expected: Tensor<3> = value(name, "output", &device);
+    let run = |dtype: DType| {
+        let numbers = weights.names().map(|name| {
+            let data = weights
+                .numbers(name)
+                .expect("it is whole")
+                .expect("it is there");
+            (name.to_owned(), data.convert_dtype(dtype))
+        });
+        let weights = Weights::from_tensors(numbers.collect::<Vec<_>>()).keeping_types();
+        let mut layer = init(&device);
+        layer
+            .load(&weights, Convention::PyTorch)
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let input: Tensor<3> = value(name, "input", &device);
+        layer.forward(input.cast(dtype), None).0.cast(DType::F32)
+    };
+    assert_near(name, run(DType::F64), expected.clone());
+    let norm = |tensor: Tensor<3>| tensor.square().mean().sqrt().into_scalar::<f32>();
+    let ratio = norm(run(DType::F32) - expected.clone()) / norm(expected);
+    assert!(ratio < 1e-6, "{name}: {ratio}");
+
+    let mut layer = init(&device);
+    layer
+        .load(&weights, Convention::PyTorch)
+        .unwrap_or_else(|error| panic!("{name}: {error}"));
+    let written = layer.to_weights(Convention::PyTorch).expect(name);
+    assert!(written.names().eq(weights.names()), "{name}");
+    assert_round_trip(&layer, init(&device), Convention::PyTorch);
+    assert_round_trip(&layer, init(&device), Convention::Own);
+}
+
 #[test]
 fn layers_of_flash_linear_attention() {
-    let device = Device::flex();
     for (name, config) in [
         ("fla_delta_net", DeltaNetConfig::new(8, 2, 4)),
         ("fla_gated_delta_net", DeltaNetConfig::gated(8, 2, 4)),
         ("fla_kda", DeltaNetConfig::kimi(8, 2, 4)),
         ("fla_gated_delta_product", DeltaNetConfig::product(8, 2, 4)),
     ] {
-        let weights = open(&format!("{name}.pt"));
-        let expected: Tensor<3> = value(name, "output", &device);
-        let run = |dtype: DType| {
-            let numbers = weights.names().map(|name| {
-                let data = weights
-                    .numbers(name)
-                    .expect("it is whole")
-                    .expect("it is there");
-                (name.to_owned(), data.convert_dtype(dtype))
-            });
-            let weights = Weights::from_tensors(numbers.collect::<Vec<_>>()).keeping_types();
-            let mut layer = config.init(&device);
-            layer
-                .load(&weights, Convention::PyTorch)
-                .unwrap_or_else(|error| panic!("{name}: {error}"));
-            let input: Tensor<3> = value(name, "input", &device);
-            layer.forward(input.cast(dtype), None).0.cast(DType::F32)
-        };
-        assert_near(name, run(DType::F64), expected.clone());
-        let norm = |tensor: Tensor<3>| tensor.square().mean().sqrt().into_scalar::<f32>();
-        let ratio = norm(run(DType::F32) - expected.clone()) / norm(expected);
-        assert!(ratio < 1e-6, "{name}: {ratio}");
-
-        let mut layer = config.init(&device);
-        layer
-            .load(&weights, Convention::PyTorch)
-            .unwrap_or_else(|error| panic!("{name}: {error}"));
-        let written = layer.to_weights(Convention::PyTorch).expect(name);
-        assert!(written.names().eq(weights.names()), "{name}");
-        assert_round_trip(&layer, config.init(&device), Convention::PyTorch);
-        assert_round_trip(&layer, config.init(&device), Convention::Own);
+        check_in_both_precisions(name, |device| config.init(device));
     }
+    let config = Rwkv7Config::new(8, 2, 4)
+        .with_decay_rank(Some(3))
+        .with_rate_rank(Some(2))
+        .with_gate_rank(Some(5));
+    check_in_both_precisions("fla_rwkv7", |device| config.init(device));
+}
+
+#[test]
+fn the_mlstm_of_xlstm() {
+    let config = MLstmConfig::new(8, 2, 2);
+    check_in_both_precisions("xlstm_mlstm", |device| config.init(device));
 }

@@ -1,7 +1,7 @@
 """Makes the files of this folder: weights as PyTorch, Keras, ONNX and flash-linear-attention store them, and what each
 computes from them. README.md says what they are.
 
-    pip install torch safetensors numpy keras onnx flash-linear-attention==0.6.0
+    pip install torch safetensors numpy keras onnx flash-linear-attention==0.6.0 xlstm==2.0.6 mlstm_kernels==2.0.6
     python make.py
 
 Every number comes from a generator whose seed is the CRC of its name, so that a second run writes the same bytes.
@@ -401,6 +401,66 @@ def make_fla():
         write_values(name, input=x, output=output)
 
 
+def rwkv7(w, x, n_heads=2):
+    """`RWKV7Attention` with `layer_idx=0`, after the source."""
+    change = F.pad(x, (0, 0, 1, -1)) - x
+    mixed = lambda key: x + change * w[f"x_{key}"]
+    linear = lambda key, y: F.linear(y, w[f"{key}.weight"], w.get(f"{key}.bias"))
+    low_rank = lambda key, between: linear(f"{key}_lora.lora.2", between(linear(f"{key}_lora.lora.0", mixed(key))))
+    r, k, v = (linear(f"{key}_proj", mixed(key)) for key in "rkv")
+    log_decay = -0.6065306597126334 * low_rank("w", torch.tanh).sigmoid()
+    rate = low_rank("a", lambda y: y).sigmoid()
+    gate = low_rank("g", torch.sigmoid)
+    removal = F.normalize(by_heads(k * w["k_k"], n_heads), dim=-1)
+    k = k + k * (rate - 1) * w["k_a"]
+    r, k, v, rate, log_decay = (by_heads(y, n_heads) for y in (r, k, v, rate, log_decay))
+    memory, outputs = x.new_zeros(BATCH, n_heads, k.shape[-1], v.shape[-1]), []
+    for t in range(STEPS):
+        read = torch.einsum("bhkv,bhk->bhv", memory, -removal[:, t])
+        memory = (memory * log_decay[:, t].exp()[..., None]
+                  + torch.einsum("bhk,bhv->bhkv", removal[:, t] * rate[:, t], read)
+                  + torch.einsum("bhk,bhv->bhkv", k[:, t], v[:, t]))
+        outputs.append(torch.einsum("bhkv,bhk->bhv", memory, r[:, t]))
+    output = torch.stack(outputs, 1).flatten(0, 1).flatten(1)
+    epsilon = v.shape[-1] * 1e-5
+    output = F.group_norm(output, n_heads, w["g_norm.weight"], w["g_norm.bias"], epsilon).unflatten(0, (BATCH, STEPS))
+    output = output + ((r * k * w["r_k"]).sum(-1, keepdim=True) * v).flatten(-2)
+    return F.linear(output * gate, w["o_proj.weight"])
+
+
+def make_rwkv7():
+    from fla.layers import RWKV7Attention
+
+    name = "fla_rwkv7"
+    ranks = {f"{key}_low_rank_dim": rank for key, rank in [("decay", 3), ("a", 2), ("gate", 5)]}
+    layer = RWKV7Attention(hidden_size=8, head_dim=4, layer_idx=0, num_hidden_layers=2, **ranks)
+    fill(layer, name)
+    stored = layer.state_dict()
+    assert all(value.dtype == torch.float32 for value in stored.values())
+    write(name, stored)
+    x = given(name, 8)
+    output = rwkv7({key: value.double() for key, value in stored.items()}, x.double())
+    write_values(name, input=x, output=output)
+
+
+def make_xlstm():
+    """The layer itself, in float64, by the forms of xlstm that need no GPU."""
+    from mlstm_kernels.torch.backend_module import mLSTMBackendConfig
+    from xlstm.xlstm_large.model import mLSTMLayer, mLSTMLayerConfig
+
+    name = "xlstm_mlstm"
+    plain = mLSTMBackendConfig(
+        chunkwise_kernel="chunkwise--native_autograd", sequence_kernel="native_sequence__native", step_kernel="native",
+        autocast_kernel_dtype="float32", inference_state_dtype="float64", mode="inference")
+    config = mLSTMLayerConfig(embedding_dim=8, num_heads=2, norm_reduction_force_float32=False, mlstm_backend=plain)
+    layer = fill(mLSTMLayer(config), name, {"igate_preact.bias": 2.0, "fgate_preact.bias": 2.0})
+    write(name, layer.state_dict())
+    x = given(name, 8)
+    output, _ = double(layer)(x.double())
+    assert output.dtype == torch.float64
+    write_values(name, input=x, output=output)
+
+
 if __name__ == "__main__":
     make_recurrent()
     make_cells()
@@ -409,3 +469,5 @@ if __name__ == "__main__":
     make_onnx()
     make_ntm()
     make_fla()
+    make_rwkv7()
+    make_xlstm()
