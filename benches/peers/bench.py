@@ -2,7 +2,7 @@
 
 Each variant is a process of its own that computes the same from the same numbers, in float32: forward and backward of one
 layer, to the gradients of the input and of every parameter (fast-weights, cells), the same of a matrix memory's operation, to
-the gradients of all it is given (delta), or a step of training of a model that copies: forward, backward and an update by
+the gradients of all it is given (delta, mlstm, rwkv7), or a step of training of a model that copies: forward, backward and an update by
 Adam (ntm, sab). The processes take turns, so that a busy moment of the machine hits all of them; what is reported is the
 median over all turns.
 """
@@ -38,6 +38,25 @@ def delta_work(batch_size, seq_length, n_heads, d_key, d_value, _, writes):
     return batch_size * seq_length * n_heads * 3 * (2 * writes + 1) * d_key * d_value
 
 
+def mlstm_work(batch_size, seq_length, n_heads, d_key, d_value):
+    """A sum, whose values have a column more."""
+    return batch_size * seq_length * n_heads * 3 * 2 * d_key * (d_value + 1)
+
+
+def rwkv7_work(batch_size, seq_length, n_heads, d_key, d_value):
+    """What is read with a and with r, and two writes."""
+    return batch_size * seq_length * n_heads * 3 * 4 * d_key * d_value
+
+
+MEMORY = ["batch_size", "seq_length", "n_heads", "d_key", "d_value"]
+MEMORIES = {
+    "sizes": MEMORY,
+    "columns": "batch, T, heads, d_key, d_value",
+    "grid": "32,128,4,32,32;8,512,4,64,64;1,2048,8,64,64;4,4096,4,128,128",
+    "check": [[2, 37, 3, 5, 6]],
+    "work": "forward and backward",
+}
+
 # Ours first. Where a suite has several variants of ours, the ratio is that of the first. `check`: sizes at which all variants
 # have to agree, if they start from the same numbers. `large`: lines that a GPU computes as well. `else`: the last sizes, where a
 # line leaves them out. `multiply_adds`: how many forward and backward need, in the form that needs fewest.
@@ -59,7 +78,7 @@ SUITES = {
         "columns": "batch, T, d_input, d_hidden, S",
         "grid": "128,11,100,50,1;128,50,64,64,1;64,100,64,128,1;32,120,64,128,1;32,784,1,128,1",
         "work": "forward and backward",
-        "ours": ["lstm", "gru", "rnn", "fused"],
+        "ours": ["lstm", "gru", "rnn", "slstm", "fused"],
         "peers": ["burn-lstm", "burn-gru", "burn-rnn", "torch-lstm", "torch-gru", "torch-rnn"],
         "rivals": ["burn-lstm", "torch-lstm"],
     },
@@ -76,6 +95,16 @@ SUITES = {
         "work": "forward and backward",
         "ours": ["delta", "delta-composed"],
         "peers": ["torch-steps", "torch-chunks", "torch-steps-compiled", "torch-chunks-compiled", "jax-steps"],
+    },
+    "mlstm": MEMORIES | {
+        "multiply_adds": mlstm_work,
+        "ours": ["mlstm", "mlstm-composed"],
+        "peers": ["torch-mlstm-chunks", "torch-mlstm-chunks-compiled"],
+    },
+    "rwkv7": MEMORIES | {
+        "multiply_adds": rwkv7_work,
+        "ours": ["rwkv7", "rwkv7-composed"],
+        "peers": ["torch-rwkv7-chunks", "torch-rwkv7-chunks-compiled"],
     },
     "ntm": {
         "sizes": ["batch_size", "length"],

@@ -116,6 +116,37 @@ def delta_inputs(sizes):
     }
 
 
+def mlstm_inputs(sizes):
+    """q, k, v, the gates before their functions, and C with n as its last column."""
+    rows = [sizes["batch_size"], sizes["seq_length"], sizes["n_heads"]]
+    d_key, d_value = sizes["d_key"], sizes["d_value"]
+    return {
+        "q": wave(0.9, *rows, d_key),
+        "k": wave(1.1, *rows, d_key),
+        "v": wave(1.3, *rows, d_value),
+        "input_gate": 2 * wave(1.7, *rows),
+        "forget_gate": 3 + wave(1.9, *rows),
+        "memory": 0.1 * wave(2.3, rows[0], rows[2], d_key, d_value + 1),
+    }
+
+
+def rwkv7_inputs(sizes):
+    """r, w, k, v, a (of unit length), b and the start state."""
+    rows = [sizes["batch_size"], sizes["seq_length"], sizes["n_heads"]]
+    d_key, d_value = sizes["d_key"], sizes["d_value"]
+    a = scattered(1.1, *rows, d_key)
+    a = a / np.sqrt((a**2).sum(-1, keepdims=True))
+    return {
+        "r": wave(0.9, *rows, d_key),
+        "w": -0.25 + 0.2 * wave(1.9, *rows, d_key),
+        "k": 0.2 * wave(1.5, *rows, d_key),
+        "v": wave(1.3, *rows, d_value),
+        "a": -a,
+        "b": a * (0.5 + 0.4 * wave(1.7, *rows, d_key)),
+        "state": 0.1 * wave(2.3, rows[0], rows[2], d_key, d_value),
+    }
+
+
 def fingerprint(output, gradient):
     """Two numbers that depend on every output and on every gradient of the input."""
     output, gradient = np.asarray(output, np.float64).ravel(), np.asarray(gradient, np.float64).ravel()

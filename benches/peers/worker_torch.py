@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import delta_torch
+import successors_torch
 import protocol
 from protocol import DECAY, EPSILON, RATE
 
@@ -182,12 +183,17 @@ def training(model, loss, device):
     return whole
 
 
-def delta(variant, sizes, device):
+def memory(variant, sizes, device):
     """Forward, and backward to the gradients of all that the operation is given."""
-    inputs = [None if a is None else torch.tensor(a, device=device, requires_grad=True)
-              for a in protocol.delta_inputs(sizes).values()]
+    of_rule = {"mlstm": protocol.mlstm_inputs, "rwkv7": protocol.rwkv7_inputs}
+    given = of_rule.get(variant.split("-")[1], protocol.delta_inputs)(sizes)
+    inputs = [None if a is None else torch.tensor(a, device=device, requires_grad=True) for a in given.values()]
     leaves = [leaf for leaf in inputs if leaf is not None]
     forward = {
+        "torch-mlstm-chunks": successors_torch.mlstm,
+        "torch-mlstm-chunks-compiled": torch.compile(successors_torch.mlstm),
+        "torch-rwkv7-chunks": successors_torch.rwkv7,
+        "torch-rwkv7-chunks-compiled": torch.compile(successors_torch.rwkv7),
         "torch-steps": partial(delta_torch.steps, delta_torch.step_by_products),
         # The step: the whole sequence, unrolled, takes minutes to compile.
         "torch-steps-compiled": partial(delta_torch.steps, torch.compile(delta_torch.step_by_sums)),
@@ -216,8 +222,8 @@ def delta(variant, sizes, device):
 def prepare(variant, sizes, device):
     torch.manual_seed(0)
     name = variant.removesuffix("-compiled")
-    if name in ("torch-steps", "torch-chunks"):
-        return delta(variant, sizes, device)
+    if name in ("torch-steps", "torch-chunks", "torch-mlstm-chunks", "torch-rwkv7-chunks"):
+        return memory(variant, sizes, device)
     if name == "torch-ntm":
         model = Ntm().to(device)
         if variant != name:

@@ -7,6 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use fw_benches::Sizes;
 use fw_core::{
     ElmanConfig, ExecutionPath, FastWeights, FastWeightsConfig, GruConfig, LstmConfig, Recurrent,
+    SLstmConfig,
 };
 
 use crate::Work;
@@ -24,6 +25,7 @@ pub fn work(variant: &str, sizes: Sizes, device: &Device) -> Option<Box<dyn Work
         "lstm" => layer(input, LstmConfig::new(d_input, d_hidden).init(device)),
         "gru" => layer(input, GruConfig::new(d_input, d_hidden).init(device)),
         "rnn" => layer(input, ElmanConfig::new(d_input, d_hidden).init(device)),
+        "slstm" => layer(input, SLstmConfig::new(d_input, d_hidden).init(device)),
         "burn-lstm" => {
             let layer = burn::nn::LstmConfig::new(d_input, d_hidden, true).init(device);
             gradients(input, move |input| layer.forward(input, None).0)

@@ -10,7 +10,7 @@ use crate::{
     BlocksConfig, ConfigError, DeltaNet, DeltaNetConfig, Elman, ElmanConfig, EncoderDecoder,
     EncoderDecoderConfig, FastWeights, FastWeightsConfig, GatedConvolution, GatedConvolutionConfig,
     Gru, GruConfig, Lstm, LstmConfig, MLstm, MLstmConfig, Ntm, NtmConfig, Recurrent, RecurrentCell,
-    Rwkv7, Rwkv7Config, Sab, SabConfig, Stack,
+    Rwkv7, Rwkv7Config, SLstm, SLstmConfig, Sab, SabConfig, Stack,
 };
 
 /// A recurrent layer of this crate, by kind.
@@ -39,6 +39,8 @@ pub enum LayerConfig {
         /// The cell.
         cell: CellConfig,
     },
+    /// [`SLstm`](crate::SLstm).
+    SLstm(SLstmConfig),
     /// [`MLstm`](crate::MLstm).
     MLstm(MLstmConfig),
     /// [`Rwkv7`](crate::Rwkv7).
@@ -145,6 +147,7 @@ impl LayerConfig {
                 NetConfig::Ntm(net) => what(&Twice(around, net)),
                 NetConfig::DeltaNet(nets) => what(&Twice(around, nets)),
             },
+            LayerConfig::SLstm(config) => what(config),
             LayerConfig::MLstm(config) => what(config),
             LayerConfig::Rwkv7(config) => what(config),
             LayerConfig::Attention(config) => what(config),
@@ -224,6 +227,7 @@ configs! {
     GruConfig => Gru;
     AssociativeLstmConfig => AssociativeLstm;
     NtmConfig => Ntm;
+    SLstmConfig => SLstm;
     MLstmConfig => MLstm;
     Rwkv7Config => Rwkv7;
     AttentionConfig => Attention;

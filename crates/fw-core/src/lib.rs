@@ -26,6 +26,7 @@
 //! | [`Ntm`] | a Neural Turing Machine: a controller whose heads read and write a memory by content and by place (Graves et al. 2014) |
 //! | [`Sab`] | a recurrent cell that recalls a few of its past states, and learns from the distant past through them (Ke et al. 2018) |
 //! | [`AssociativeLstm`] | an LSTM over a holographic memory of key-value pairs (Danihelka et al. 2016) |
+//! | [`SLstm`] | an LSTM with exponential gates, whose state follows itself (Beck et al. 2024) |
 //! | [`Elman`], [`Lstm`], [`Gru`] | recurrent nets without such a memory: baselines, plain or layer-normalised |
 //! | [`Stack`] | layers upon each other |
 //! | [`Bidirectional`], [`LearnedStart`] | a layer in both directions; one whose first state is learned |
@@ -42,8 +43,8 @@
 //! # Cargo features
 //!
 //! `std` (default), and one for each Burn backend, passed through: `flex` (CPU, with fused kernels for whole
-//! sequences of [`FastWeights`], of the memories of a [`DeltaNet`], of an [`Ntm`], of [`Lstm`], [`Gru`] and [`Elman`] without layer normalisation, and of [`Sab`] over these
-//! three), `ndarray` (CPU, deprecated by Burn), `wgpu` and `cuda` (GPUs, with kernels for the same but a [`DeltaNet`]). [`ExecutionPath`] forces the composed form or
+//! sequences of [`FastWeights`], of the memories of a [`DeltaNet`], an [`MLstm`] and an [`Rwkv7`], of an [`Ntm`], of [`Lstm`], [`SLstm`], [`Gru`] and [`Elman`] without layer
+//! normalisation, and of [`Sab`] over these four), `ndarray` (CPU, deprecated by Burn), `wgpu` and `cuda` (GPUs, with kernels for the same but [`DeltaNet`], [`MLstm`], [`Rwkv7`] and [`SLstm`]). [`ExecutionPath`] forces the composed form or
 //! the fused one of fast weights, of a DeltaNet, of a Turing machine and of [`Sab`]; the bare cells are fused wherever there is a kernel. Autodiff is a
 //! property of the device: `Device::flex().autodiff()`. `weights` reads and writes files of weights; `schema` gives the configurations as JSON schemas, each field with its
 //! type and its documentation.
@@ -132,7 +133,7 @@ pub use matrix_memory_trace::{DeltaNetTrace, MLstmTrace, MatrixMemoryTrace, Rwkv
 pub use mlstm::{HeadsNorm, MLstm, MLstmConfig};
 pub use ntm::*;
 pub use ops::matrix_memory::{MLstmState, WriteRule};
-pub use ops::{Activation, ExecutionPath, LstmState};
+pub use ops::{Activation, ExecutionPath, LstmState, SLstmState};
 #[cfg(feature = "flex")]
 pub use ops::{InstructionSet, InstructionSetError};
 pub use recurrent::Recurrent;

@@ -40,7 +40,7 @@ pub struct MLstmConfig {
     /// c, which the gates stay below before their exponential and their sigmoid, by `c tanh(x / c)`: above 0. Default 15; `None` leaves them as they are.
     #[config(default = "Some(15.0)")]
     pub gate_cap: Option<f64>,
-    /// Start value of the input gates' biases. Default 0; xLSTM 7B begins with -10, so that a large net is at first hardly written to.
+    /// Start value of the input gates' biases: any finite number. Default 0; xLSTM 7B begins with -10, so that a large net is at first hardly written to.
     #[config(default = 0.0)]
     pub input_gate_bias: f64,
     /// ε of the norm of the heads' outputs, what keeps its division finite: above 0. Default 1e-6.

@@ -366,10 +366,8 @@ mod tests {
         let nameless = parse(&SMALLEST.replace("lstm", "own")).expect_err("no name");
         assert_eq!(nameless, "model.name is empty; it must be a name");
         let unknown = parse(&SMALLEST.replace("lstm", "lstn")).expect_err("no such kind");
-        assert!(
-            unknown.contains(
-                "model.kind is \"lstn\"; it must be one of: fast-weights, delta-net, rnn"
-            )
-        );
+        assert!(unknown.contains(
+            "model.kind is \"lstn\"; it must be one of: fast-weights, delta-net, mlstm, rwkv7, rnn"
+        ));
     }
 }

@@ -6,8 +6,10 @@ mod burn_nn;
 mod elman;
 mod gru;
 mod lstm;
+mod slstm;
 
 pub use associative_lstm::{AssociativeLstm, AssociativeLstmConfig, AssociativeLstmState};
 pub use elman::{Elman, ElmanConfig};
 pub use gru::{Gru, GruConfig, GruNorm};
 pub use lstm::{Lstm, LstmConfig};
+pub use slstm::{SLstm, SLstmConfig};

@@ -32,8 +32,8 @@ mod spans;
 pub(crate) mod trials;
 
 pub use activation::Activation;
-pub(crate) use cell::lstm_step;
-pub use cell::{CellKind, LstmState};
+pub use cell::{CellKind, LstmState, SLstmState};
+pub(crate) use cell::{lstm_step, slstm_step};
 #[cfg(feature = "flex")]
 pub use cpu::{InstructionSet, InstructionSetError};
 pub use path::ExecutionPath;

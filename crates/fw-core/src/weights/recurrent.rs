@@ -10,7 +10,7 @@ use super::stored::Stored;
 use crate::{
     AssociativeLstm, Attention, Bidirectional, Block, Blocks, Checkpointed, Elman, EncoderDecoder,
     FastWeights, GatedConvolution, Gru, LearnedStart, Lstm, Mlp, Norm, Recurrent, RecurrentCell,
-    Sab, Stack,
+    SLstm, Sab, Stack,
 };
 
 /// How the gates of a kind of cell lie in the files of others: of each of our blocks, which of theirs it is.
@@ -391,6 +391,10 @@ impl Portable for Norm {
             Norm::Rms(norm) => norm.parameters(convention),
         }
     }
+}
+
+impl Portable for SLstm {
+    const NAME: &'static str = "SLstm";
 }
 
 impl Portable for AssociativeLstm {

@@ -11,7 +11,8 @@ use fw_core::{
     AssociativeLstm, AssociativeLstmState, Attention, AttentionState, Blocks, DeltaNet,
     DeltaNetState, Elman, EncoderDecoder, EncoderDecoderState, FastMemory, FastWeights,
     FastWeightsState, GatedConvolution, Gru, LearnedStart, Lstm, LstmState, MLstm, MLstmState, Ntm,
-    NtmController, NtmState, Recurrent, RecurrentCell, Rwkv7, Rwkv7State, Sab, SabState, Stack,
+    NtmController, NtmState, Recurrent, RecurrentCell, Rwkv7, Rwkv7State, SLstm, SLstmState, Sab,
+    SabState, Stack,
 };
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -168,6 +169,25 @@ impl FlatState for Lstm {
     }
     fn state_to(&self, state: &LstmState) -> Tensor<2> {
         Tensor::cat(vec![state.hidden.clone(), state.cell.clone()], 1)
+    }
+}
+
+impl FlatState for SLstm {
+    fn flat_width(&self) -> usize {
+        4 * self.d_output()
+    }
+    /// What was written has positive weights.
+    fn state_from(&self, flat: Tensor<2>) -> SLstmState {
+        let width = self.d_output();
+        let part = |index| flat.clone().narrow(1, index * width, width);
+        let weights = part(2).square() + 0.5;
+        SLstmState {
+            hidden: part(0),
+            carried: Tensor::cat(vec![part(1), weights, part(3)], 1),
+        }
+    }
+    fn state_to(&self, state: &SLstmState) -> Tensor<2> {
+        Tensor::cat(vec![state.hidden.clone(), state.carried.clone()], 1)
     }
 }
 
@@ -717,6 +737,11 @@ macro_rules! for_each_layer {
                 .with_feature_map(FeatureMap::Identity)
                 .with_key_norm(KeyNorm::None)
                 .with_output_gate(OutputGate::Sigmoid)
+        );
+        one!("slstm", SLstmConfig::new(d_input, d_hidden));
+        one!(
+            "slstm, two heads",
+            SLstmConfig::new(d_input, even).with_n_heads(2)
         );
         one!("mlstm", MLstmConfig::new(d_input, 2, 3));
         one!(

@@ -10,3 +10,4 @@ mod matrix_memory;
 mod ntm;
 mod reference;
 mod sab;
+mod slstm;

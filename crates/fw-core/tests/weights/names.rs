@@ -8,7 +8,7 @@ use fw_core::{
     Answers, AnyLayer, AssociativeLstmConfig, AttentionConfig, BlocksConfig, ControllerKind,
     DeltaNetConfig, ElmanConfig, EncoderDecoderConfig, FastWeightsConfig, GatedConvolutionConfig,
     GruConfig, InitialWeights, LearnedStart, Lstm, LstmConfig, MLstmConfig, NormKind, NtmConfig,
-    Reads, Rwkv7Config, SabConfig, SourceAttention, Stack, Surroundings,
+    Reads, Rwkv7Config, SLstmConfig, SabConfig, SourceAttention, Stack, Surroundings,
 };
 
 use super::{assert_computes, assert_round_trip, file, lstm, open};
@@ -161,6 +161,8 @@ fn names_and_shapes_stay_what_they_are() {
 
     let attention = || AttentionConfig::new(4, 2, 3).init(&device);
     tell!("Attention", attention(), own, pytorch);
+    let slstm = || SLstmConfig::new(3, 4).with_n_heads(2).init(&device);
+    tell!("SLstm", slstm(), own);
     let mlstm = || MLstmConfig::new(4, 2, 3).init(&device);
     tell!("MLstm", mlstm(), own, pytorch);
     let rwkv7 = || {

@@ -23,7 +23,7 @@ pub(super) struct CostArgs {
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "fast-weights,delta-net,rnn,lstm,gru,ntm-lstm,sab,self-attention"
+        default_value = "fast-weights,delta-net,mlstm,rwkv7,rnn,lstm,slstm,gru,ntm-lstm,sab,self-attention"
     )]
     models: Vec<String>,
 

@@ -16,15 +16,16 @@ pub(crate) struct StepRows<T> {
     /// What the state gives to each gate.
     pub(crate) from_hidden: *const T,
     pub(crate) prev_hidden: *const T,
-    /// c_{t-1} of an LSTM.
+    /// c_{t-1} of an LSTM; of an sLSTM with n and m behind it, as rows.
     pub(crate) prev_carry: *const T,
-    /// c_t of an LSTM; of a GRU what the state gives to the new gate; of an Elman network not used.
+    /// c_t of an LSTM, or of an sLSTM with n and m; of a GRU what the state gives to the new gate; of an Elman network not used.
     pub(crate) carry: *mut T,
     pub(crate) candidate: *mut T,
 }
 
 /// ```text
 /// LSTM:  c = σ(f) c_prev + σ(i) tanh(g)      ĥ = σ(o) tanh(c)                     gates i, f, g, o
+/// sLSTM: c = f' c_prev + i' tanh(z)          ĥ = σ(o) c / n                       gates i, f, z, o; n and m: see `slstm`
 /// GRU:   n = tanh(n_x + σ(r) n_h)            ĥ = n + σ(u) (h_prev - n)            gates u, r, n
 /// Elman: ĥ = f(x)                                                                 gate x
 /// ```
@@ -70,6 +71,22 @@ pub(crate) unsafe fn step<S: Simd, T: Real>(kind: CellKind, row: Row, rows: Step
                     keep(1, r);
                     keep(2, n);
                 }
+                CellKind::SLstm => {
+                    let carried =
+                        |index: usize| load::<S, T>(rows.prev_carry.add(index * width + lane));
+                    let SLstm {
+                        gates,
+                        carry,
+                        candidate,
+                    } = slstm::<S, T>([0, 1, 2, 3].map(sum), [0, 1, 2].map(carried));
+                    for (gate, value) in gates.into_iter().enumerate() {
+                        keep(gate, value);
+                    }
+                    for (index, value) in carry.into_iter().enumerate() {
+                        store::<S, T>(rows.carry.add(index * width + lane), value);
+                    }
+                    store::<S, T>(rows.candidate.add(lane), candidate);
+                }
                 CellKind::Elman(activation) => {
                     let yielded = activated(activation, sum(0));
                     store::<S, T>(rows.candidate.add(lane), yielded);
@@ -77,6 +94,44 @@ pub(crate) unsafe fn step<S: Simd, T: Real>(kind: CellKind, row: Row, rows: Step
                 }
             }
         }
+    }
+}
+
+/// What a step of an sLSTM yields.
+struct SLstm<S: Simd, T: Real> {
+    /// i', f', z and σ(o).
+    gates: [Vector<S, T>; 4],
+    /// c, n and m.
+    carry: [Vector<S, T>; 3],
+    candidate: Vector<S, T>,
+}
+
+/// ```text
+/// m = max(log σ(f) + m_prev, i)        i alone, where n_prev is 0: nothing was written yet
+/// i' = exp(i - m)     f' = exp(log σ(f) + m_prev - m)
+/// c = f' c_prev + i' tanh(z)     n = f' n_prev + i'     ĥ = σ(o) c / n
+/// ```
+#[inline(always)]
+fn slstm<S: Simd, T: Real>(
+    [i, f, z, o]: [Vector<S, T>; 4],
+    [prev_c, prev_n, prev_m]: [Vector<S, T>; 3],
+) -> SLstm<S, T> {
+    let [zero, one, half, nothing] =
+        [T::zero(), T::one(), T::of(0.5), T::neg_infinity()].map(|number| splat::<S, T>(number));
+    // log σ(f) = min(f, 0) - log(1 + exp(-|f|))
+    let power = T::exp_lanes::<S>(zero.le(f).select(zero - f, f));
+    let log = zero.le(f).select(zero, f) - T::ln_lanes::<S>(one + power);
+    let kept = prev_n.eq(zero).select(nothing, log + prev_m);
+    let m = kept.le(i).select(i, kept);
+    let [i, f] = T::exp_each::<S, 2>([i - m, kept - m]);
+    let [z, o] = T::tanh_each::<S, 2>([z, o * half]);
+    let o = o.mul_add(half, half);
+    let c = f.mul_add(prev_c, i * z);
+    let n = f.mul_add(prev_n, i);
+    SLstm {
+        gates: [i, f, z, o],
+        carry: [c, n, m],
+        candidate: o * c / n,
     }
 }
 
@@ -148,6 +203,43 @@ pub(crate) unsafe fn step_back<S: Simd, T: Real>(kind: CellKind, row: Row, rows:
                     store::<S, T>(rows.from_hidden.add(2 * width + lane), of_n * r);
                     store::<S, T>(rows.from_input.add(2 * width + lane), of_n);
                     store::<S, T>(rows.hidden.add(lane), slope * u);
+                }
+            }
+            CellKind::SLstm => {
+                let [zero, one] = [T::zero(), T::one()].map(|number| splat::<S, T>(number));
+                // Beyond this f' is 0, and with it all that is multiplied by the slope.
+                let most = splat::<S, T>(T::of(80.0));
+                for lane in row.starts() {
+                    let [i, f, z, o] = [0, 1, 2, 3].map(|index| gate(index, lane));
+                    let of =
+                        |rows: *const T, index: usize| load::<S, T>(rows.add(index * width + lane));
+                    let [prev_c, prev_n, prev_m] = [0, 1, 2].map(|at| of(rows.prev_carry, at));
+                    let [c, n, m] = [0, 1, 2].map(|at| of(rows.carry, at));
+                    let [of_c, of_n, of_m] = [0, 1, 2].map(|at| of(rows.carried, at));
+                    let slope = load::<S, T>(rows.candidate.add(lane));
+                    let (share, mean) = (one / n, c / n);
+                    let of_mean = slope * o;
+                    let of_c = of_mean.mul_add(share, of_c);
+                    let of_n = of_n - of_mean * mean * share;
+                    let of_input = of_c.mul_add(z, of_n) * i;
+                    let of_kept = of_c.mul_add(prev_c, of_n * prev_n) * f;
+                    let of_m = of_m - of_input - of_kept;
+                    // m is what was kept where f' is 1, else the input.
+                    let is_kept = one.le(f);
+                    let through_kept = of_kept + is_kept.select(of_m, zero);
+                    let through_input = of_input + one.le(f).select(zero, of_m);
+                    let rise = m - prev_m;
+                    let rise = most.le(rise).select(most, rise);
+                    let forgotten = one - f * T::exp_lanes::<S>(rise);
+                    of_gate(0, lane, through_input);
+                    of_gate(1, lane, through_kept * forgotten);
+                    of_gate(2, lane, of_c * i * tanh_slope(z));
+                    of_gate(3, lane, slope * mean * sigmoid_slope(o));
+                    for (index, slope) in [of_c * f, of_n * f, through_kept].into_iter().enumerate()
+                    {
+                        store::<S, T>(rows.carried.add(index * width + lane), slope);
+                    }
+                    store::<S, T>(rows.hidden.add(lane), zero);
                 }
             }
             CellKind::Elman(activation) => {

@@ -212,9 +212,12 @@ pub fn mlstm(
     }
     let wide = widened_dtype(dtype);
     let operands = (sequences.widened(), state.map(|state| state.in_type(wide)));
-    let is_alone = seq_length == 1 && path != ExecutionPath::Composed && !device.is_autodiff();
     #[cfg(feature = "flex")]
-    if is_alone && is_available(&device, wide) {
+    if seq_length == 1
+        && path != ExecutionPath::Composed
+        && !device.is_autodiff()
+        && is_available(&device, wide)
+    {
         let (output, state) = step_alone(operands.0, operands.1, sizes);
         return (in_type(output, dtype), state.in_type(dtype));
     }

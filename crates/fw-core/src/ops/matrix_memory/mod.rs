@@ -26,6 +26,9 @@
 //! | Kimi delta attention (KDA) | delta | [a channel](LogDecay::Channel) | 1 | Kimi team 2025 |
 //! | (gated) DeltaProduct | delta | none, or a head | n | Siems et al. 2025 |
 //!
+//! Two others have functions of their own: [`mlstm()`], a sum with exponential gates and a normaliser (Beck et al. 2024), and [`rwkv7()`], whose every step has a
+//! transition of rank one with two vectors of its own (Peng et al. 2025).
+//!
 //! # Chunks
 //!
 //! Since S enters linearly, a chunk of steps can be taken at once (the WY form of Yang et al. 2024): with S what it was before the chunk, and
@@ -94,6 +97,7 @@ pub enum WriteRule {
 }
 
 /// What a kernel computes: a [`WriteRule`], or what has become of it.
+#[cfg(feature = "flex")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rule {
     /// `e = v - Sᵀ k`
@@ -106,6 +110,7 @@ enum Rule {
     Transition,
 }
 
+#[cfg(feature = "flex")]
 impl From<WriteRule> for Rule {
     fn from(rule: WriteRule) -> Self {
         match rule {

@@ -110,11 +110,8 @@ impl Kernel<COUNT> for Request {
         } = inputs;
         let sources = Sources::new(&[w_hidden, bias, w_query, w_key, v], !keep);
         let width = problem.d_hidden * (1 + usize::from(problem.yields_summary));
-        let n_cells = match self.kind.has_cell() {
-            true => self.spans.n_ends(),
-            false => 0,
-        };
-        let len = self.spans.n_rows() * width + n_cells * problem.d_hidden;
+        let carried = self.kind.n_carried() * problem.d_hidden;
+        let len = self.spans.n_rows() * width + self.spans.n_ends() * carried;
         let mut results = Written::new(len, true);
         // SAFETY: the architecture is one that the machine has; all of the results are written.
         let (tape, results) = unsafe {

@@ -172,7 +172,7 @@ pub struct FusedCell {
     pub bias: Option<Tensor<1>>,
     /// h, `[n_samples, d_hidden]`.
     pub hidden: Tensor<2>,
-    /// c of an LSTM, `[n_samples, d_hidden]`; others have none.
+    /// c of an LSTM, `[n_samples, d_hidden]`; of an sLSTM c, n and m side by side, `[n_samples, 3 d_hidden]`; others have none.
     pub cell: Option<Tensor<2>>,
 }
 
@@ -219,7 +219,7 @@ impl Recall<'_> {
 /// # Shapes
 /// - projected input and output: `[batch_size, seq_length, ..]`; for spans that are not those of a batch `[1, n_rows, ..]`
 /// - states and memories to begin with: of n_samples, in the order of the spans
-/// - last c: `[n_ends, d_hidden]`
+/// - last c: `[n_ends, d_hidden]`; of an sLSTM with n and m behind it `[n_ends, 3 d_hidden]`
 ///
 /// # Panics
 /// If a shape does not fit.

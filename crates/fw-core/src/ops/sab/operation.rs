@@ -43,7 +43,7 @@ impl Inputs<Dispatch> {
     }
 }
 
-/// Every output row, and the last c of an LSTM that are asked for, from the numbers that a kernel lays end to end.
+/// Every output row, and the last c (of an sLSTM with n and m behind it) that are asked for, from the numbers that a kernel lays end to end.
 pub(super) fn output_and_cell(
     results: Tensor<1>,
     spans: &Spans,
@@ -57,17 +57,18 @@ pub(super) fn output_and_cell(
         seq_length,
         d_hidden * (1 + usize::from(yields_summary)),
     ];
-    if !cell.kind.has_cell() {
+    let carried = cell.kind.n_carried() * d_hidden;
+    if carried == 0 {
         return (results.reshape(shape), None);
     }
     let numbers = shape.iter().product();
     let output = results.clone().narrow(0, 0, numbers).reshape(shape);
     let last = match spans.n_ends() {
         // There is no view of nothing.
-        0 => Tensor::zeros([0, d_hidden], (&output.device(), output.dtype())),
+        0 => Tensor::zeros([0, carried], (&output.device(), output.dtype())),
         n => {
-            let last = results.narrow(0, numbers, n * d_hidden);
-            last.reshape([n, d_hidden])
+            let last = results.narrow(0, numbers, n * carried);
+            last.reshape([n, carried])
         }
     };
     (output, Some(last))

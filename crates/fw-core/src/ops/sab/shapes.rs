@@ -39,12 +39,13 @@ pub(super) fn check_shapes(
     check("the hidden state", &cell.hidden, row, dtype);
     let (kind, a_or_no) = (cell.kind, |is_there| if is_there { "a" } else { "no" });
     assert!(
-        cell.cell.is_some() == kind.has_cell() && cell.bias.is_some() == kind.has_bias(),
-        "the cell is {kind:?}, with {} c and {} recurrent bias; an LSTM alone has a c, and a GRU alone a recurrent bias",
+        cell.cell.is_some() == (kind.n_carried() > 0) && cell.bias.is_some() == kind.has_bias(),
+        "the cell is {kind:?}, with {} c and {} recurrent bias; an LSTM or an sLSTM alone has a c, and a GRU alone a recurrent bias",
         a_or_no(cell.cell.is_some()),
         a_or_no(cell.bias.is_some()),
     );
     if let Some(carried) = &cell.cell {
+        let row = [n_samples, kind.n_carried() * d_hidden];
         check("the cell's state", carried, row, dtype);
     }
     if let Some(bias) = &cell.bias {

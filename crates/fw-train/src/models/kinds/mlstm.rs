@@ -23,7 +23,7 @@ struct OwnSettings {
     d_hidden: usize,
     /// K, the width of a query and of a key in each head, at least 1. Where it is not set: `d_hidden` / `n_heads`.
     d_key: Option<usize>,
-    /// c, which the gates stay below before their exponential and their sigmoid; 0 leaves them as they are. Default 15.
+    /// c, which the gates stay below before their exponential and their sigmoid: above 0, or 0, which leaves them as they are. Default 15.
     gate_cap: f64,
 }
 

@@ -18,6 +18,7 @@ mod rnn;
 mod rwkv7;
 mod sab;
 mod self_attention;
+mod slstm;
 mod tbptt;
 mod wrapped;
 
@@ -45,6 +46,7 @@ pub const KINDS: &[&dyn Kind] = &[
     &irnn::Irnn,
     &lstm::Lstm,
     &gru::Gru,
+    &slstm::SLstm,
     &a_lstm::ALstm,
     &ntm_lstm::NtmLstm,
     &ntm_ff::NtmFf,

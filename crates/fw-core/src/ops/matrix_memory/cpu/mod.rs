@@ -15,6 +15,13 @@
 //!
 //! and `u_i = β_i e_i` with `e_i = v_i - y_i` for the delta rule, `e_i = v_i` for a sum, where only steps read.
 //!
+//! Two rules have become of a sum and of the delta rule:
+//!
+//! - [Gated](super::Rule::Gated): a sum whose values have a column more, which holds 1. A unit makes decays and β of its gates, chunk by chunk, with m
+//!   before the chunk; what steps yield is divided by what they yield of that column, and the backward pass goes through all of it (`backward/gates.rs`).
+//! - [Transition](super::Rule::Transition): two writes a step, `u = y` under b and `u = v` under k, and one reader that is a write, `X = a`, which reads before its
+//!   step fades: of step t the decays are those up to t - 1. `Y` of that reader is ū of the first write.
+//!
 //! # Back
 //!
 //! With `Y_r` the gradient of what a reader yielded and G that of the memory after the chunk:
@@ -33,7 +40,7 @@
 //! # The tape
 //!
 //! For each unit every `e_i`, `[T n, V]`, and the memory at the beginning of each segment of some chunks but the first, `[K, V]`: as seldom as the memories
-//! have no more numbers than keys and values together. The backward pass makes the memories between once more.
+//! have no more numbers than keys and values together. The backward pass makes the memories between once more. Of what is gated m and nᵀq of every step as well.
 
 mod alone;
 mod backward;

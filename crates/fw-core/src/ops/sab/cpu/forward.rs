@@ -203,14 +203,15 @@ impl<T: Real> ForwardPass<T> for Pass<'_, T> {
                     pass.keys::<S>(pieces, rows, group, memory..memory + 1);
                 }
             }
-            if layout.kind.has_cell() {
+            let n_carried = layout.kind.n_carried();
+            if n_carried > 0 {
                 let before = spans.n_rows() * layout.output_width();
                 for (g, sample) in samples.enumerate() {
                     let span = spans.of(sample);
                     if let Some(end) = span.end {
                         let carry = piece(g).add(layout.carry(span.n_steps));
-                        let to = self.output.at(before + end * hidden.units);
-                        hidden.copy_units::<S, T>(carry, to);
+                        let to = self.output.at(before + end * layout.carried());
+                        hidden.copy_rows_units::<S, T>(n_carried, carry, to);
                     }
                 }
             }
@@ -228,8 +229,10 @@ impl<T: Real> Pass<'_, T> {
         // SAFETY: as in `run`.
         unsafe {
             hidden.copy_padded::<S, T>(row(problem.hidden, sample), piece.add(layout.state(0)));
-            if layout.kind.has_cell() {
-                hidden.copy_padded::<S, T>(row(problem.cell, sample), piece.add(layout.carry(0)));
+            if layout.carried() > 0 {
+                let cell = &problem.cell[sample * layout.carried()..];
+                let to = piece.add(layout.carry(0));
+                hidden.copy_rows_padded::<S, T>(layout.kind.n_carried(), cell, to);
             }
             for memory in 0..layout.given {
                 let value = row(problem.memories, sample * layout.given + memory);

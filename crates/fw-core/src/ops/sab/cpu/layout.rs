@@ -31,7 +31,7 @@ pub(in super::super) struct Problem<'a, T> {
     pub(in super::super) projected: &'a [T],
     /// h_0, `[n_samples, d_hidden]`.
     pub(in super::super) hidden: &'a [T],
-    /// c_0 of an LSTM, `[n_samples, d_hidden]`; else nothing.
+    /// c_0 of an LSTM, `[n_samples, d_hidden]`; of an sLSTM c_0, n_0 and m_0, `[n_samples, 3 d_hidden]`; else nothing.
     pub(in super::super) cell: &'a [T],
     /// `[n_samples, n, d_hidden]`.
     pub(in super::super) memories: &'a [T],
@@ -131,9 +131,9 @@ impl Layout {
         // What an Elman network yields is its only gate, and it carries nothing.
         (layout.gates, layout.carries) = match layout.kind {
             CellKind::Elman(_) => (layout.candidates, layout.candidates),
-            CellKind::Lstm | CellKind::Gru => (
+            CellKind::Lstm | CellKind::SLstm | CellKind::Gru => (
                 offsets.take(steps * layout.gates_width()),
-                offsets.take(states * hidden.width),
+                offsets.take(states * layout.carry_width()),
             ),
         };
         layout.queries = offsets.take(steps * attention.width);
@@ -161,6 +161,16 @@ impl Layout {
     /// Numbers in a row of gates: a padded row for each.
     pub(super) fn gates_width(&self) -> usize {
         self.kind.n_gates() * self.hidden.width
+    }
+
+    /// Numbers in a row of what is carried beside h, or kept for the backward pass: a padded row for each.
+    pub(super) fn carry_width(&self) -> usize {
+        self.kind.n_carried().max(1) * self.hidden.width
+    }
+
+    /// Numbers of what is carried beside h, as a state has it.
+    pub(super) fn carried(&self) -> usize {
+        self.kind.n_carried() * self.hidden.units
     }
 
     /// Numbers in a row of the output.
@@ -214,10 +224,10 @@ impl Layout {
         self.at(self.gates, t, self.gates_width())
     }
 
-    /// c after t steps of an LSTM; of a GRU what step t - 1 has of the state in its new gate; of an Elman network not to be used.
+    /// c after t steps of an LSTM, of an sLSTM with n and m behind it; of a GRU what step t - 1 has of the state in its new gate; of an Elman network not to be used.
     #[inline(always)]
     pub(super) fn carry(&self, t: usize) -> usize {
-        self.at(self.carries, t, self.hidden.width)
+        self.at(self.carries, t, self.carry_width())
     }
 
     /// h after t steps.

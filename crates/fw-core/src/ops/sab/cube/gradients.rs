@@ -37,7 +37,7 @@ pub(super) fn of_operands(
     Each {
         projected: Some(columns(&passed.rows, 0..plan.d_gates())),
         hidden: Some(columns(&passed.start, 0..d_hidden)),
-        cell: (plan.kind.has_cell()).then(|| columns(&passed.start, d_hidden..2 * d_hidden)),
+        cell: (plan.kind.n_carried() > 0).then(|| columns(&passed.start, d_hidden..2 * d_hidden)),
         memories: (wanted.memories && replays).then(|| {
             let [batch_size, _, d_hidden] = passed.memories.shape().dims();
             let given = [0..batch_size, 0..request.n_given, 0..d_hidden];

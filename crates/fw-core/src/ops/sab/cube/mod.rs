@@ -20,7 +20,7 @@ use crate::ops::operation::{Place, on_cube};
 use plan::{Lengths, Plan};
 
 /// The sequence by the kernel: the output `[batch_size, seq_length, d_hidden or twice that]`, and the last c of an LSTM; nothing,
-/// where there is no kernel, or for spans that are not those of a batch. Everything is computed in f32, and comes back in the input's type.
+/// where there is no kernel, of an sLSTM, or for spans that are not those of a batch. Everything is computed in f32, and comes back in the input's type.
 #[track_caller]
 pub(crate) fn sequence(
     projected: &Tensor<3>,
@@ -28,7 +28,7 @@ pub(crate) fn sequence(
     recall: Recall,
     spans: &Spans,
 ) -> Option<(Tensor<3>, Option<Tensor<2>>)> {
-    if !spans.are_of_batch() {
+    if !spans.are_of_batch() || cell.kind == CellKind::SLstm {
         return None;
     }
     let dtype = projected.dtype();

@@ -164,7 +164,7 @@ impl Plan {
 
     /// Numbers of what the operation yields: every output row, then the last c of an LSTM.
     pub(super) fn results(&self, lengths: Lengths) -> usize {
-        let carried = match self.kind.has_cell() {
+        let carried = match self.kind.n_carried() > 0 {
             true => self.d_hidden,
             false => 0,
         };
@@ -174,7 +174,9 @@ impl Plan {
     pub(super) fn tape_row(&self) -> TapeRow {
         let (carry, candidate) = match self.kind {
             CellKind::Elman(_) => (0, 0),
-            CellKind::Lstm | CellKind::Gru => (self.d_gates(), self.d_gates() + self.d_hidden),
+            CellKind::Lstm | CellKind::SLstm | CellKind::Gru => {
+                (self.d_gates(), self.d_gates() + self.d_hidden)
+            }
         };
         let query = candidate + self.d_hidden;
         TapeRow {
@@ -189,7 +191,7 @@ impl Plan {
         // The same for both but in a GRU.
         let from_hidden = match self.kind {
             CellKind::Gru => self.d_gates(),
-            CellKind::Lstm | CellKind::Elman(_) => 0,
+            CellKind::Lstm | CellKind::SLstm | CellKind::Elman(_) => 0,
         };
         let query = from_hidden + self.d_gates();
         SlopeRow {

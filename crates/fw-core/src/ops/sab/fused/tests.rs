@@ -76,7 +76,7 @@ impl Leaves {
                 w_hidden: leaf(rng, [D_HIDDEN, gates], device, dtype),
                 bias: kind.has_bias().then(|| leaf(rng, [gates], device, dtype)),
                 hidden: leaf(rng, row, device, dtype),
-                cell: kind.has_cell().then(|| leaf(rng, row, device, dtype)),
+                cell: (kind.n_carried() > 0).then(|| leaf(rng, row, device, dtype)),
             },
             memories: leaf(rng, [n_samples, 2, D_HIDDEN], device, dtype),
             scoring: Scoring {

@@ -187,7 +187,7 @@ impl Room {
         ];
         Room {
             state: sample.take(hidden),
-            carried: sample.take(hidden),
+            carried: sample.take(layout.carry_width()),
             candidate: sample.take(hidden),
             summary: sample.take(hidden),
             query: sample.take(attention),
@@ -341,7 +341,7 @@ impl<T: Real> BackwardPass<T> for Pass<'_, T> {
                 if layout.is_cut_before(t) {
                     for (_, g) in visited.iter() {
                         clear(own(g).add(room.state), hidden.width);
-                        clear(own(g).add(room.carried), hidden.width);
+                        clear(own(g).add(room.carried), layout.carry_width());
                     }
                 } else if visited.count > 0 {
                     pass.hidden_back::<S>(&walk, visited);
@@ -373,16 +373,18 @@ impl<T: Real> Pass<'_, T> {
         // SAFETY: as in `run`.
         unsafe {
             clear(own.add(room.state), hidden.width);
-            clear(own.add(room.carried), hidden.width);
+            clear(own.add(room.carried), layout.carry_width());
             clear(own.add(room.touched), layout.n_memories(layout.n_steps));
             let spans = self.call.problem.spans;
-            let Some(end) = spans.of(sample).end.filter(|_| layout.kind.has_cell()) else {
+            let carried = layout.carried();
+            let Some(end) = spans.of(sample).end.filter(|_| carried > 0) else {
                 return false;
             };
             let of_cells = &self.call.cotangents[spans.n_rows() * layout.output_width()..];
-            let row = &of_cells[end * hidden.units..][..hidden.units];
-            hidden.copy_padded::<S, T>(row.as_ptr(), own.add(room.carried));
-            is_any_nonzero(row)
+            let rows = &of_cells[end * carried..][..carried];
+            let n_carried = layout.kind.n_carried();
+            hidden.copy_rows_padded::<S, T>(n_carried, rows, own.add(room.carried));
+            is_any_nonzero(rows)
         }
     }
 
@@ -434,13 +436,15 @@ impl<T: Real> Pass<'_, T> {
     /// What the states to begin with receive.
     #[inline(always)]
     unsafe fn write_first<S: Simd>(&self, sample: usize, own: *const T) {
-        let (room, hidden) = (&self.room, self.layout.hidden);
-        let first = sample * hidden.units;
+        let (layout, room, hidden) = (&self.layout, &self.room, self.layout.hidden);
         // SAFETY: as in `run`.
         unsafe {
-            hidden.copy_units::<S, T>(own.add(room.state), self.hidden.at(first));
-            if self.layout.kind.has_cell() {
-                hidden.copy_units::<S, T>(own.add(room.carried), self.cell.at(first));
+            let to = self.hidden.at(sample * hidden.units);
+            hidden.copy_units::<S, T>(own.add(room.state), to);
+            if layout.carried() > 0 {
+                let to = self.cell.at(sample * layout.carried());
+                let n_carried = layout.kind.n_carried();
+                hidden.copy_rows_units::<S, T>(n_carried, own.add(room.carried), to);
             }
         }
     }

@@ -207,7 +207,7 @@ impl Pass<'_> {
         for o in range_stepped(unit, n, units) {
             self.of_hidden[o] = 0.0f32;
             self.of_cell[o] = 0.0f32;
-            if comptime!(plan.kind.has_cell()) {
+            if comptime!(plan.kind.n_carried() > 0) {
                 self.of_cell[o] = self.slopes[sample.last_cell_at(plan) + o];
             }
         }

@@ -20,7 +20,8 @@ impl Pass<'_> {
             comptime!(plan.units()),
         ) {
             match comptime!(plan.kind) {
-                CellKind::Lstm => self.of_lstm(step, sample, o),
+                // There is no plan of an sLSTM.
+                CellKind::Lstm | CellKind::SLstm => self.of_lstm(step, sample, o),
                 CellKind::Gru => self.of_gru(step, sample, o),
                 CellKind::Elman(activation) => {
                     let yielded = self.tape[step.tape_at + row.candidate + o];

@@ -76,7 +76,7 @@ pub(super) fn forward(
         sync(plan.recalls);
     }
 
-    if comptime!(plan.kind.has_cell()) {
+    if comptime!(plan.kind.n_carried() > 0) {
         pass.yield_cell(&sample);
     }
 }
@@ -166,7 +166,7 @@ impl Pass<'_> {
         let n = comptime!(plan.d_hidden);
         for o in range_stepped(UNIT_POS as usize, n, comptime!(plan.units())) {
             self.hidden[o] = hidden_start[sample.index * n + o];
-            if comptime!(plan.kind.has_cell()) {
+            if comptime!(plan.kind.n_carried() > 0) {
                 self.carry[o] = cell_start[sample.index * n + o];
             }
         }

@@ -29,7 +29,8 @@ impl Pass<'_> {
         sync_cube();
         for o in range_stepped(UNIT_POS as usize, n, comptime!(plan.units())) {
             match comptime!(plan.kind) {
-                CellKind::Lstm => self.lstm(step, o),
+                // There is no plan of an sLSTM.
+                CellKind::Lstm | CellKind::SLstm => self.lstm(step, o),
                 CellKind::Gru => self.gru(step, o),
                 CellKind::Elman(activation) => {
                     let sum = self.gate(step, o);
