@@ -18,7 +18,7 @@ use crate::ops::matrix_memory::{MLstmSequences, mlstm, mlstm_of_spans};
 use crate::ops::norm::layer_norm_of_heads;
 use crate::ops::precision::{in_type, widened};
 use crate::ops::{Spans, project_linear, takes_spans};
-use crate::recurrent::{check_input, empty_output, expect_state, state_or_initial, step_by_kernel};
+use crate::recurrent::{advance_by, check_input, forward_by, state_or_initial, step_by_kernel};
 use crate::{
     ConfigError, ExecutionPath, MLstmState, MLstmTrace, MatrixMemoryTrace, Recurrent, StateError,
 };
@@ -402,10 +402,9 @@ impl Recurrent for MLstm {
     }
 
     fn advance(&self, projected_t: Tensor<2>, state: MLstmState) -> (Tensor<2>, MLstmState) {
-        expect_state(self, &state, &projected_t);
-        let projected = projected_t.unsqueeze_dim(1);
-        let (output, state) = self.run(projected, state, ExecutionPath::Composed);
-        (output.squeeze_dim(1), state)
+        advance_by(self, projected_t, state, |projected, state| {
+            self.run(projected, state, ExecutionPath::Composed)
+        })
     }
 
     /// The whole sequence: the memories as one operation where there is a kernel for the device, in chunks of tensor operations elsewhere.
@@ -414,13 +413,10 @@ impl Recurrent for MLstm {
         projected: Tensor<3>,
         state: Option<MLstmState>,
     ) -> (Tensor<3>, MLstmState) {
-        let [batch_size, seq_length, _] = projected.dims();
-        assert!(seq_length >= 1, "seq_length is 0; it must be at least 1");
-        let state = state_or_initial(self, &projected, state);
-        if batch_size == 0 {
-            return (empty_output(self, &projected), state);
-        }
-        self.run(projected, state, self.options.path)
+        let path = self.options.path;
+        forward_by(self, projected, state, |projected, state| {
+            self.run(projected, state, path)
+        })
     }
 
     fn forward_spans(

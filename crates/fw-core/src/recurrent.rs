@@ -310,6 +310,36 @@ pub(crate) fn forward_composed<R: Recurrent>(
     })
 }
 
+/// The whole sequence by `run`, which is given samples and a state that fits.
+#[track_caller]
+pub(crate) fn forward_by<R: Recurrent>(
+    layer: &R,
+    projected: Tensor<3>,
+    state: Option<R::State>,
+    run: impl FnOnce(Tensor<3>, R::State) -> (Tensor<3>, R::State),
+) -> (Tensor<3>, R::State) {
+    let [batch_size, seq_length, _] = projected.dims();
+    assert!(seq_length >= 1, "seq_length is 0; it must be at least 1");
+    let state = state_or_initial(layer, &projected, state);
+    if batch_size == 0 {
+        return (empty_output(layer, &projected), state);
+    }
+    run(projected, state)
+}
+
+/// One step by what runs a sequence.
+#[track_caller]
+pub(crate) fn advance_by<R: Recurrent>(
+    layer: &R,
+    projected_t: Tensor<2>,
+    state: R::State,
+    run: impl FnOnce(Tensor<3>, R::State) -> (Tensor<3>, R::State),
+) -> (Tensor<2>, R::State) {
+    expect_state(layer, &state, &projected_t);
+    let (output, state) = run(projected_t.unsqueeze_dim(1), state);
+    (output.squeeze_dim(1), state)
+}
+
 /// The output for no samples at all. It is not computed: Burn 0.22.1 cannot be relied on there.
 pub(crate) fn empty_output<R: Recurrent>(layer: &R, input: &Tensor<3>) -> Tensor<3> {
     let [_, seq_length, _] = input.dims();

@@ -25,7 +25,7 @@ use crate::ops::norm::layer_norm_of_heads;
 use crate::ops::precision::{in_type, widened};
 use crate::ops::shapes::fits;
 use crate::ops::{Spans, project_linear, rows, takes_spans};
-use crate::recurrent::{check_input, empty_output, expect_state, state_or_initial, step_by_kernel};
+use crate::recurrent::{advance_by, check_input, forward_by, state_or_initial, step_by_kernel};
 use crate::{ConfigError, ExecutionPath, MatrixMemoryTrace, Recurrent, Rwkv7Trace, StateError};
 
 /// Configuration of [`Rwkv7`].
@@ -548,10 +548,9 @@ impl Recurrent for Rwkv7 {
     }
 
     fn advance(&self, projected_t: Tensor<2>, state: Rwkv7State) -> (Tensor<2>, Rwkv7State) {
-        expect_state(self, &state, &projected_t);
-        let steps = projected_t.unsqueeze_dim(1);
-        let (output, state) = self.run(steps, state, ExecutionPath::Composed);
-        (output.squeeze_dim(1), state)
+        advance_by(self, projected_t, state, |projected, state| {
+            self.run(projected, state, ExecutionPath::Composed)
+        })
     }
 
     /// The whole sequence: the memories as one operation where there is a kernel for the device, step by step elsewhere.
@@ -560,13 +559,10 @@ impl Recurrent for Rwkv7 {
         projected: Tensor<3>,
         state: Option<Rwkv7State>,
     ) -> (Tensor<3>, Rwkv7State) {
-        let [batch_size, seq_length, _] = projected.dims();
-        assert!(seq_length >= 1, "seq_length is 0; it must be at least 1");
-        let state = state_or_initial(self, &projected, state);
-        if batch_size == 0 {
-            return (empty_output(self, &projected), state);
-        }
-        self.run(projected, state, self.options.path)
+        let path = self.options.path;
+        forward_by(self, projected, state, |projected, state| {
+            self.run(projected, state, path)
+        })
     }
 
     fn forward_spans(

@@ -19,7 +19,7 @@ use burn::tensor::{DType, Device, Tensor};
 use crate::display::displayed;
 use crate::maps::project_maps;
 use crate::ops::Spans;
-use crate::recurrent::{empty_output, expect_state, state_or_initial, step_by_kernel};
+use crate::recurrent::{advance_by, forward_by, step_by_kernel};
 use crate::{ExecutionPath, Recurrent, StateError, WriteRule};
 
 pub use config::DeltaNetConfig;
@@ -255,10 +255,9 @@ impl Recurrent for DeltaNet {
     }
 
     fn advance(&self, projected_t: Tensor<2>, state: DeltaNetState) -> (Tensor<2>, DeltaNetState) {
-        expect_state(self, &state, &projected_t);
-        let projected = projected_t.unsqueeze_dim(1);
-        let (output, state) = self.run(projected, state, ExecutionPath::Composed);
-        (output.squeeze_dim(1), state)
+        advance_by(self, projected_t, state, |projected, state| {
+            self.run(projected, state, ExecutionPath::Composed)
+        })
     }
 
     /// The whole sequence: the memories as one operation where there is a kernel for the device, in chunks of tensor operations elsewhere.
@@ -267,13 +266,10 @@ impl Recurrent for DeltaNet {
         projected: Tensor<3>,
         state: Option<DeltaNetState>,
     ) -> (Tensor<3>, DeltaNetState) {
-        let [batch_size, seq_length, _] = projected.dims();
-        assert!(seq_length >= 1, "seq_length is 0; it must be at least 1");
-        let state = state_or_initial(self, &projected, state);
-        if batch_size == 0 {
-            return (empty_output(self, &projected), state);
-        }
-        self.run(projected, state, self.options.path)
+        let path = self.options.path;
+        forward_by(self, projected, state, |projected, state| {
+            self.run(projected, state, path)
+        })
     }
 
     fn forward_spans(
