@@ -10,7 +10,8 @@ use crate::{
     BlocksConfig, ConfigError, DeltaNet, DeltaNetConfig, Elman, ElmanConfig, EncoderDecoder,
     EncoderDecoderConfig, FastWeights, FastWeightsConfig, GatedConvolution, GatedConvolutionConfig,
     Gru, GruConfig, Lstm, LstmConfig, MLstm, MLstmConfig, Ntm, NtmConfig, Recurrent, RecurrentCell,
-    Rwkv7, Rwkv7Config, SLstm, SLstmConfig, Sab, SabConfig, Stack,
+    RecurrentDeltaNet, RecurrentDeltaNetConfig, Rwkv7, Rwkv7Config, SLstm, SLstmConfig, Sab,
+    SabConfig, Stack,
 };
 
 /// A recurrent layer of this crate, by kind.
@@ -39,6 +40,8 @@ pub enum LayerConfig {
         /// The cell.
         cell: CellConfig,
     },
+    /// [`RecurrentDeltaNet`](crate::RecurrentDeltaNet).
+    RecurrentDeltaNet(RecurrentDeltaNetConfig),
     /// [`SLstm`](crate::SLstm).
     SLstm(SLstmConfig),
     /// [`MLstm`](crate::MLstm).
@@ -147,6 +150,7 @@ impl LayerConfig {
                 NetConfig::Ntm(net) => what(&Twice(around, net)),
                 NetConfig::DeltaNet(nets) => what(&Twice(around, nets)),
             },
+            LayerConfig::RecurrentDeltaNet(config) => what(config),
             LayerConfig::SLstm(config) => what(config),
             LayerConfig::MLstm(config) => what(config),
             LayerConfig::Rwkv7(config) => what(config),
@@ -227,6 +231,7 @@ configs! {
     GruConfig => Gru;
     AssociativeLstmConfig => AssociativeLstm;
     NtmConfig => Ntm;
+    RecurrentDeltaNetConfig => RecurrentDeltaNet;
     SLstmConfig => SLstm;
     MLstmConfig => MLstm;
     Rwkv7Config => Rwkv7;

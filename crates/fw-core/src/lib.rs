@@ -21,6 +21,7 @@
 //! |---|---|
 //! | [`FastWeights`] | a recurrent net with an associative memory that each step writes and reads (Ba et al. 2016) |
 //! | [`DeltaNet`] | heads with a matrix memory each, written by the delta rule: DeltaNet, Gated DeltaNet, Kimi delta attention, DeltaProduct (Yang et al. 2024 and after) |
+//! | [`RecurrentDeltaNet`] | a DeltaNet whose writes depend on its own last output (Irie et al. 2021) |
 //! | [`MLstm`] | heads with a matrix memory each, written through exponential gates, and read as a weighted mean (Beck et al. 2024) |
 //! | [`Rwkv7`] | heads with a matrix memory each, of which every channel fades by itself and every step moves what is there (Peng et al. 2025) |
 //! | [`Ntm`] | a Neural Turing Machine: a controller whose heads read and write a memory by content and by place (Graves et al. 2014) |
@@ -100,6 +101,7 @@ mod ntm;
 pub mod ops;
 mod past;
 mod recurrent;
+mod recurrent_delta_net;
 mod rwkv7;
 mod sab;
 mod segments;
@@ -132,11 +134,12 @@ pub use learned_start::LearnedStart;
 pub use matrix_memory_trace::{DeltaNetTrace, MLstmTrace, MatrixMemoryTrace, Rwkv7Trace};
 pub use mlstm::{HeadsNorm, MLstm, MLstmConfig};
 pub use ntm::*;
-pub use ops::matrix_memory::{MLstmState, WriteRule};
+pub use ops::matrix_memory::{MLstmState, RecurrentDeltaState, WriteRule};
 pub use ops::{Activation, ExecutionPath, LstmState, SLstmState};
 #[cfg(feature = "flex")]
 pub use ops::{InstructionSet, InstructionSetError};
 pub use recurrent::Recurrent;
+pub use recurrent_delta_net::{RecurrentDeltaNet, RecurrentDeltaNetConfig};
 pub use rwkv7::{HeadsAffineNorm, LowRank, Rwkv7, Rwkv7Config, Rwkv7State};
 pub use sab::*;
 pub use segments::{Segments, SegmentsError, forward_groups};

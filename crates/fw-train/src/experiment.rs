@@ -367,7 +367,7 @@ mod tests {
         assert_eq!(nameless, "model.name is empty; it must be a name");
         let unknown = parse(&SMALLEST.replace("lstm", "lstn")).expect_err("no such kind");
         assert!(unknown.contains(
-            "model.kind is \"lstn\"; it must be one of: fast-weights, delta-net, mlstm, rwkv7, rnn"
+            "model.kind is \"lstn\"; it must be one of: fast-weights, delta-net, recurrent-delta-net, mlstm, rwkv7, rnn"
         ));
     }
 }

@@ -11,8 +11,8 @@ use fw_core::{
     AssociativeLstm, AssociativeLstmState, Attention, AttentionState, Blocks, DeltaNet,
     DeltaNetState, Elman, EncoderDecoder, EncoderDecoderState, FastMemory, FastWeights,
     FastWeightsState, GatedConvolution, Gru, LearnedStart, Lstm, LstmState, MLstm, MLstmState, Ntm,
-    NtmController, NtmState, Recurrent, RecurrentCell, Rwkv7, Rwkv7State, SLstm, SLstmState, Sab,
-    SabState, Stack,
+    NtmController, NtmState, Recurrent, RecurrentCell, RecurrentDeltaNet, RecurrentDeltaState,
+    Rwkv7, Rwkv7State, SLstm, SLstmState, Sab, SabState, Stack,
 };
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -259,6 +259,27 @@ impl FlatState for DeltaNet {
         let mut parts = vec![state.memory.clone().flatten(1, 3)];
         parts.extend(state.recent.clone().map(|recent| recent.flatten(1, 2)));
         Tensor::cat(parts, 1)
+    }
+}
+
+impl FlatState for RecurrentDeltaNet {
+    fn flat_width(&self) -> usize {
+        self.state_size(1)
+    }
+    fn state_from(&self, flat: Tensor<2>) -> RecurrentDeltaState {
+        let [batch_size, all] = flat.dims();
+        let first = self.initial_state(batch_size, &flat.device());
+        let shape = first.memory.dims();
+        let width: usize = shape[1..].iter().product();
+        let output = flat.clone().narrow(1, width, all - width);
+        RecurrentDeltaState {
+            memory: flat.narrow(1, 0, width).reshape(shape),
+            output: output.reshape(first.output.dims()),
+        }
+    }
+    fn state_to(&self, state: &RecurrentDeltaState) -> Tensor<2> {
+        let memory = state.memory.clone().flatten(1, 3);
+        Tensor::cat(vec![memory, state.output.clone().flatten(1, 2)], 1)
     }
 }
 
@@ -737,6 +758,10 @@ macro_rules! for_each_layer {
                 .with_feature_map(FeatureMap::Identity)
                 .with_key_norm(KeyNorm::None)
                 .with_output_gate(OutputGate::Sigmoid)
+        );
+        one!(
+            "recurrent delta net",
+            RecurrentDeltaNetConfig::new(d_input, 2, 3)
         );
         one!("slstm", SLstmConfig::new(d_input, d_hidden));
         one!(

@@ -8,6 +8,7 @@ mod common;
 mod fast_weights;
 mod matrix_memory;
 mod ntm;
+mod recurrent_delta;
 mod reference;
 mod sab;
 mod slstm;

@@ -8,7 +8,8 @@ use fw_core::{
     Answers, AnyLayer, AssociativeLstmConfig, AttentionConfig, BlocksConfig, ControllerKind,
     DeltaNetConfig, ElmanConfig, EncoderDecoderConfig, FastWeightsConfig, GatedConvolutionConfig,
     GruConfig, InitialWeights, LearnedStart, Lstm, LstmConfig, MLstmConfig, NormKind, NtmConfig,
-    Reads, Rwkv7Config, SLstmConfig, SabConfig, SourceAttention, Stack, Surroundings,
+    Reads, RecurrentDeltaNetConfig, Rwkv7Config, SLstmConfig, SabConfig, SourceAttention, Stack,
+    Surroundings,
 };
 
 use super::{assert_computes, assert_round_trip, file, lstm, open};
@@ -161,6 +162,8 @@ fn names_and_shapes_stay_what_they_are() {
 
     let attention = || AttentionConfig::new(4, 2, 3).init(&device);
     tell!("Attention", attention(), own, pytorch);
+    let delta = || RecurrentDeltaNetConfig::new(4, 2, 3).init(&device);
+    tell!("RecurrentDeltaNet", delta(), own, pytorch);
     let slstm = || SLstmConfig::new(3, 4).with_n_heads(2).init(&device);
     tell!("SLstm", slstm(), own);
     let mlstm = || MLstmConfig::new(4, 2, 3).init(&device);

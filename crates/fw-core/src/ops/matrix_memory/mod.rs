@@ -26,8 +26,8 @@
 //! | Kimi delta attention (KDA) | delta | [a channel](LogDecay::Channel) | 1 | Kimi team 2025 |
 //! | (gated) DeltaProduct | delta | none, or a head | n | Siems et al. 2025 |
 //!
-//! Two others have functions of their own: [`mlstm()`], a sum with exponential gates and a normaliser (Beck et al. 2024), and [`rwkv7()`], whose every step has a
-//! transition of rank one with two vectors of its own (Peng et al. 2025).
+//! Three others have functions of their own: [`mlstm()`], a sum with exponential gates and a normaliser (Beck et al. 2024); [`rwkv7()`], whose every step has a
+//! transition of rank one with two vectors of its own (Peng et al. 2025); and [`recurrent_delta()`], whose writes depend on what was read before (Irie et al. 2021).
 //!
 //! # Chunks
 //!
@@ -60,6 +60,7 @@ mod cpu;
 #[cfg(feature = "flex")]
 mod fused;
 mod mlstm;
+mod recurrent_delta;
 mod rwkv7;
 mod shapes;
 #[cfg(test)]
@@ -75,6 +76,7 @@ pub(crate) use mlstm::mlstm_of_spans;
 pub use mlstm::{MLstmSequences, MLstmState, mlstm};
 #[cfg(feature = "flex")]
 use mlstm::{MOST_NEGATIVE_SCALE, NORMALIZER_EPSILON};
+pub use recurrent_delta::{RecurrentDeltaState, recurrent_delta};
 pub(crate) use rwkv7::rwkv7_of_spans;
 pub use rwkv7::{Rwkv7Sequences, rwkv7};
 use shapes::check_sequence;

@@ -14,6 +14,7 @@ mod mlstm;
 mod ntm_ff;
 mod ntm_lstm;
 mod own;
+mod recurrent_delta_net;
 mod rnn;
 mod rwkv7;
 mod sab;
@@ -40,6 +41,7 @@ use crate::tasks::Task;
 pub const KINDS: &[&dyn Kind] = &[
     &fast_weights::FastWeights,
     &delta_net::DeltaNet,
+    &recurrent_delta_net::RecurrentDeltaNet,
     &mlstm::MLstm,
     &rwkv7::Rwkv7,
     &rnn::Rnn,

@@ -1,0 +1,56 @@
+//! The recurrent delta net.
+
+use fw_core::{LayerConfig, RecurrentDeltaNetConfig};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::heads::{Heads, check_heads};
+use super::{Given, Kind, Settings};
+use crate::Error;
+
+pub(super) struct RecurrentDeltaNet;
+
+fn base(d_input: usize) -> RecurrentDeltaNetConfig {
+    RecurrentDeltaNetConfig::new(d_input, 1, DEFAULT.d_hidden)
+}
+
+/// What is said otherwise than in fw-core's configuration.
+#[derive(Serialize, Deserialize, JsonSchema)]
+struct OwnSettings {
+    /// Width of what the layer yields, at least 1. Default 20.
+    d_hidden: usize,
+    /// D, the width of a query, a key and a value in each head, at least 1. Where it is not set: `d_hidden` / `n_heads`.
+    d_head: Option<usize>,
+}
+
+const DEFAULT: OwnSettings = OwnSettings {
+    d_hidden: 20,
+    d_head: None,
+};
+
+impl Kind for RecurrentDeltaNet {
+    fn name(&self) -> &'static str {
+        "recurrent-delta-net"
+    }
+
+    fn about(&self) -> &'static str {
+        "a DeltaNet whose writes depend on its own last output (Irie et al. 2021)"
+    }
+
+    fn settings(&self) -> Settings {
+        Settings::of(&base(1)).without(&["d_output"]).and(&DEFAULT)
+    }
+
+    fn layer(&self, given: &Given) -> Result<LayerConfig, Error> {
+        let own: OwnSettings = given.own()?;
+        let mut config: RecurrentDeltaNetConfig = given.over(&base(given.d_input), &["d_head"])?;
+        config.d_head = check_heads(Heads {
+            d_hidden: own.d_hidden,
+            n_heads: config.n_heads,
+            width: ("d_head", own.d_head),
+            d_value: None,
+        })?;
+        config.d_output = Some(own.d_hidden);
+        Ok(LayerConfig::RecurrentDeltaNet(config))
+    }
+}
