@@ -28,7 +28,7 @@ pub struct RecurrentDeltaNetConfig {
     /// H, the heads, each with a memory of its own, at least 1.
     pub n_heads: usize,
     /// D, the width of a query, a key and a value in each head, at least 1.
-    pub d_head: usize,
+    pub d_key: usize,
     /// Width of the output, at least 1. Default `None`: `d_input`, so that layers can stand upon each other with what goes around them.
     pub d_output: Option<usize>,
 }
@@ -45,7 +45,7 @@ impl RecurrentDeltaNetConfig {
         let sizes = [
             ("d_input", self.d_input),
             ("n_heads", self.n_heads),
-            ("d_head", self.d_head),
+            ("d_key", self.d_key),
             ("d_output", self.d_output.unwrap_or(self.d_input)),
         ];
         for (field, size) in sizes {
@@ -70,20 +70,20 @@ impl RecurrentDeltaNetConfig {
     /// What [`validate`](Self::validate) finds.
     pub fn try_init(&self, device: &Device) -> Result<RecurrentDeltaNet, ConfigError> {
         self.validate()?;
-        let (n_heads, d_head) = (self.n_heads, self.d_head);
+        let (n_heads, d_key) = (self.n_heads, self.d_key);
         let normal = Initializer::Normal {
             mean: 0.0,
-            std: 1.0 / (d_head as f64).sqrt(),
+            std: 1.0 / (d_key as f64).sqrt(),
         };
-        let square = || normal.init([1, n_heads, d_head, d_head], device);
+        let square = || normal.init([1, n_heads, d_key, d_key], device);
         let d_output = self.d_output.unwrap_or(self.d_input);
         Ok(RecurrentDeltaNet {
-            slow_net: linear([self.d_input, n_heads * (3 * d_head + 1)], None, device),
+            slow_net: linear([self.d_input, n_heads * (3 * d_key + 1)], None, device),
             r_q: square(),
             r_k: square(),
             r_v: square(),
-            r_b: normal.init([1, n_heads, 1, d_head], device),
-            out_linear: linear([n_heads * d_head, d_output], None, device),
+            r_b: normal.init([1, n_heads, 1, d_key], device),
+            out_linear: linear([n_heads * d_key, d_output], None, device),
         })
     }
 }
@@ -138,17 +138,17 @@ impl RecurrentDeltaNetConfig {
 #[derive(Module, Debug)]
 #[module(custom_display)]
 pub struct RecurrentDeltaNet {
-    /// W, to `n_heads (3 d_head + 1)`.
+    /// W, to `n_heads (3 d_key + 1)`.
     pub slow_net: Linear,
-    /// R of the queries, `[1, n_heads, d_head, d_head]`, from a head's output.
+    /// R of the queries, `[1, n_heads, d_key, d_key]`, from a head's output.
     pub r_q: Param<Tensor<4>>,
     /// R of the keys, in the same shape.
     pub r_k: Param<Tensor<4>>,
     /// R of the values, in the same shape.
     pub r_v: Param<Tensor<4>>,
-    /// R of the write strength, `[1, n_heads, 1, d_head]`.
+    /// R of the write strength, `[1, n_heads, 1, d_key]`.
     pub r_b: Param<Tensor<4>>,
-    /// W_o, from `n_heads d_head`.
+    /// W_o, from `n_heads d_key`.
     pub out_linear: Linear,
 }
 
@@ -156,7 +156,7 @@ displayed!(RecurrentDeltaNet: |layer|
     d_input = layer.d_input(),
     d_output = layer.d_output(),
     n_heads = layer.sizes()[0],
-    d_head = layer.sizes()[1]);
+    d_key = layer.sizes()[1]);
 
 impl RecurrentDeltaNet {
     /// H and D.
@@ -165,10 +165,10 @@ impl RecurrentDeltaNet {
         [shape[1], shape[2]]
     }
 
-    /// R, `[n_heads, d_head, 3 d_head + 1]`.
+    /// R, `[n_heads, d_key, 3 d_key + 1]`.
     fn recurrent(&self) -> Tensor<3> {
-        let [n_heads, d_head] = self.sizes();
-        let strength = self.r_b.val().reshape([1, n_heads, d_head, 1]);
+        let [n_heads, d_key] = self.sizes();
+        let strength = self.r_b.val().reshape([1, n_heads, d_key, 1]);
         let parts = [self.r_q.val(), self.r_k.val(), self.r_v.val(), strength];
         Tensor::cat(parts.into(), 3).squeeze_dim(0)
     }
@@ -181,10 +181,10 @@ impl RecurrentDeltaNet {
         state: RecurrentDeltaState,
     ) -> (Tensor<3>, RecurrentDeltaState) {
         let [batch_size, seq_length, _] = projected.dims();
-        let [n_heads, d_head] = self.sizes();
-        let given = projected.reshape([batch_size, seq_length, n_heads, 3 * d_head + 1]);
+        let [n_heads, d_key] = self.sizes();
+        let given = projected.reshape([batch_size, seq_length, n_heads, 3 * d_key + 1]);
         let (read, state) = recurrent_delta(given, self.recurrent(), state);
-        let heads = read.reshape([batch_size, seq_length, n_heads * d_head]);
+        let heads = read.reshape([batch_size, seq_length, n_heads * d_key]);
         (project_linear(&self.out_linear, heads), state)
     }
 }
@@ -201,14 +201,14 @@ impl Recurrent for RecurrentDeltaNet {
     }
 
     fn state_size(&self, _seq_length: usize) -> usize {
-        let [n_heads, d_head] = self.sizes();
-        n_heads * d_head * (d_head + 1)
+        let [n_heads, d_key] = self.sizes();
+        n_heads * d_key * (d_key + 1)
     }
 
     fn initial_state(&self, batch_size: usize, device: &Device) -> RecurrentDeltaState {
-        let [n_heads, d_head] = self.sizes();
+        let [n_heads, d_key] = self.sizes();
         let options = (device, self.out_linear.weight.val().dtype());
-        RecurrentDeltaState::zeros([batch_size, n_heads, d_head], options)
+        RecurrentDeltaState::zeros([batch_size, n_heads, d_key], options)
     }
 
     fn check_state(
@@ -217,8 +217,8 @@ impl Recurrent for RecurrentDeltaNet {
         batch_size: usize,
         dtype: DType,
     ) -> Result<(), StateError> {
-        let [n_heads, d_head] = self.sizes();
-        state.check([batch_size, n_heads, d_head], dtype)
+        let [n_heads, d_key] = self.sizes();
+        state.check([batch_size, n_heads, d_key], dtype)
     }
 
     fn project(&self, input: Tensor<3>) -> Tensor<3> {

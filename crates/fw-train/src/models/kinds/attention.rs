@@ -47,7 +47,7 @@ impl Kind for Attention {
         config.d_key = check_heads(Heads {
             d_hidden: own.d_hidden,
             n_heads: config.n_heads,
-            width: ("d_key", own.d_key),
+            d_key: own.d_key,
             d_value: None,
         })?;
         config.d_output = Some(own.d_hidden);

@@ -96,7 +96,7 @@ fn stacked(
     config.d_key = check_heads(Heads {
         d_hidden: own.d_hidden,
         n_heads,
-        width: ("d_key", own.d_key),
+        d_key: own.d_key,
         d_value: config.d_value,
     })?;
     config.d_output = Some(own.d_hidden);

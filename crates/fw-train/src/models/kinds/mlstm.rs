@@ -52,7 +52,7 @@ impl Kind for MLstm {
         config.d_key = check_heads(Heads {
             d_hidden: own.d_hidden,
             n_heads: config.n_heads,
-            width: ("d_key", own.d_key),
+            d_key: own.d_key,
             d_value: config.d_value,
         })?;
         config.gate_cap = (own.gate_cap != 0.0).then_some(own.gate_cap);

@@ -20,12 +20,12 @@ struct OwnSettings {
     /// Width of what the layer yields, at least 1. Default 20.
     d_hidden: usize,
     /// D, the width of a query, a key and a value in each head, at least 1. Where it is not set: `d_hidden` / `n_heads`.
-    d_head: Option<usize>,
+    d_key: Option<usize>,
 }
 
 const DEFAULT: OwnSettings = OwnSettings {
     d_hidden: 20,
-    d_head: None,
+    d_key: None,
 };
 
 impl Kind for RecurrentDeltaNet {
@@ -43,11 +43,11 @@ impl Kind for RecurrentDeltaNet {
 
     fn layer(&self, given: &Given) -> Result<LayerConfig, Error> {
         let own: OwnSettings = given.own()?;
-        let mut config: RecurrentDeltaNetConfig = given.over(&base(given.d_input), &["d_head"])?;
-        config.d_head = check_heads(Heads {
+        let mut config: RecurrentDeltaNetConfig = given.over(&base(given.d_input), &["d_key"])?;
+        config.d_key = check_heads(Heads {
             d_hidden: own.d_hidden,
             n_heads: config.n_heads,
-            width: ("d_head", own.d_head),
+            d_key: own.d_key,
             d_value: None,
         })?;
         config.d_output = Some(own.d_hidden);

@@ -49,7 +49,7 @@ impl Kind for Rwkv7 {
         config.d_key = check_heads(Heads {
             d_hidden: own.d_hidden,
             n_heads: config.n_heads,
-            width: ("d_key", own.d_key),
+            d_key: own.d_key,
             d_value: config.d_value,
         })?;
         let ranks = [

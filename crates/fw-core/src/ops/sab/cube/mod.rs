@@ -13,7 +13,7 @@ use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 
 use super::operation::{COUNT, Each, Inputs, InputsMetadata, Names, output_and_cell};
-use super::{FusedCell, Recall};
+use super::{CellKind, FusedCell, Recall};
 use crate::ops::Spans;
 use crate::ops::cube::hardware;
 use crate::ops::operation::{Place, on_cube};
