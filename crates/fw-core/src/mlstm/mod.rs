@@ -41,7 +41,7 @@ pub use config::MLstmConfig;
 /// - `W_q`, `W_k`, `W_v`, `W_o` and `W` are [`q`](Self::q), [`k`](Self::k), [`v`](Self::v), [`ogate_preact`](Self::ogate_preact) and
 ///   [`out_proj`](Self::out_proj), without biases, uniform in ±1/√(width of what is read) at the start;
 /// - `W_i`, `b_i` and `W_f`, `b_f` are [`igate_preact`](Self::igate_preact) and [`fgate_preact`](Self::fgate_preact): the maps 0 at the start, `b_i` as
-///   [configured](MLstmConfig::input_gate_bias), `b_f` from 3 for the first head to 6 for the last, so that heads forget a half in 14 steps up to 280;
+///   [configured](MLstmConfig::input_gate_bias), `b_f` from 3 for the first head to 6 for the last, so that, with the cap of 15, heads forget a half in 14 steps up to 207;
 /// - `c` is the [cap of the gates](MLstmConfig::gate_cap); `norm` takes away the mean of a head and divides by its standard deviation, and `w` is the weight of
 ///   [`multihead_norm`](Self::multihead_norm), 1 at the start;
 /// - `C` is `[K, V]` and `n` is `[K]`, one for each sample and head, 0 at the start, as is `m`. The operation itself is

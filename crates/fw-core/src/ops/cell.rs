@@ -14,7 +14,7 @@ pub enum CellKind {
     Lstm,
     /// Gates u, r, n: see [`Gru`](crate::Gru), without layer normalisation.
     Gru,
-    /// Gates z, i, f, o: see [`SLstm`](crate::SLstm). On the CPU alone.
+    /// Gates i, f, z, o: see [`SLstm`](crate::SLstm). On the CPU alone.
     SLstm,
     /// One block, and no gate that opens or closes: see [`Elman`](crate::Elman), without layer normalisation.
     Elman(Activation),

@@ -97,7 +97,7 @@ impl Rwkv7Config {
         };
         let of_keys = rank(2.5 * d_key as f64 / 64.0);
         let mix = |power: f64| {
-            // The first channels see the step alone, the last ones the step before as well.
+            // The first channels see the step before alone, the last ones little of it.
             let share = move |channel: usize| 1.0 - (channel as f64 / d_input as f64).powf(power);
             given([1, 1, d_input], share, device)
         };

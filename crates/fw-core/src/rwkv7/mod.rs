@@ -88,7 +88,7 @@ impl LowRank {
 /// ```
 ///
 /// where
-/// - `μ_r` to `μ_g` are [`x_r`](Self::x_r) to [`x_g`](Self::x_g): how much of a step is the step before it, 0 for the first channel and towards 1 for the
+/// - `μ_r` to `μ_g` are [`x_r`](Self::x_r) to [`x_g`](Self::x_g): how much of a step is the step before it, 1 for the first channel and towards 0 for the
 ///   last at the start; before the first step stands 0;
 /// - `W_r`, `W_k` and `W_v` are [`r_proj`](Self::r_proj), [`k_proj`](Self::k_proj) and [`v_proj`](Self::v_proj), orthogonal at the start, that of the keys times 0.1; `W_o` is
 ///   [`o_proj`](Self::o_proj), uniform in ±1/√(width of what is read);

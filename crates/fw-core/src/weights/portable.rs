@@ -18,7 +18,8 @@ pub enum Convention {
     Own,
     /// As PyTorch has the same layer, so that `load_state_dict(strict=True)` takes them: `torch.nn.LSTM`, `GRU` and `RNN` (layers, `bidirectional`; gates i f g o
     /// and r z n; matrices `[d_output, d_input]`), `Linear` and `Embedding`; of an [`Ntm`](crate::Ntm) the names of loudinthecloud/pytorch-ntm (without its output, `ntm.fc`, which is no part of the layer), of a
-    /// [`DeltaNet`](crate::DeltaNet) and an [`Rwkv7`](crate::Rwkv7) those of flash-linear-attention, of an [`MLstm`](crate::MLstm) those of xlstm.
+    /// [`DeltaNet`](crate::DeltaNet) and an [`Rwkv7`](crate::Rwkv7) those of flash-linear-attention, of an [`MLstm`](crate::MLstm) those of xlstm, of a [`RecurrentDeltaNet`](crate::RecurrentDeltaNet)
+    /// those of IDSIA/recurrent-fwp.
     PyTorch,
     /// As `torch.nn.LSTMCell`, `GRUCell` and `RNNCell` have them: the same without the number of the layer.
     PyTorchCell,

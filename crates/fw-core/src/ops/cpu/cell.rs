@@ -3,7 +3,8 @@
 use macerator::{Simd, Vector};
 
 use super::lanes::{
-    Real, activated, in_fours, load, sigmoid, sigmoid_slope, splat, store, tanh_slope, times_slope,
+    Real, activated, in_fours, load, log_sigmoid, sigmoid, sigmoid_slope, splat, store, tanh_slope,
+    times_slope,
 };
 use super::rows::Row;
 use crate::ops::CellKind;
@@ -99,7 +100,7 @@ pub(crate) unsafe fn step<S: Simd, T: Real>(kind: CellKind, row: Row, rows: Step
 
 /// What a step of an sLSTM yields.
 struct SLstm<S: Simd, T: Real> {
-    /// i', f', z and σ(o).
+    /// i', f as it came, z and σ(o).
     gates: [Vector<S, T>; 4],
     /// c, n and m.
     carry: [Vector<S, T>; 3],
@@ -116,23 +117,31 @@ fn slstm<S: Simd, T: Real>(
     [i, f, z, o]: [Vector<S, T>; 4],
     [prev_c, prev_n, prev_m]: [Vector<S, T>; 3],
 ) -> SLstm<S, T> {
-    let [zero, one, half, nothing] =
-        [T::zero(), T::one(), T::of(0.5), T::neg_infinity()].map(|number| splat::<S, T>(number));
-    // log σ(f) = min(f, 0) - log(1 + exp(-|f|))
-    let power = T::exp_lanes::<S>(zero.le(f).select(zero - f, f));
-    let log = zero.le(f).select(zero, f) - T::ln_lanes::<S>(one + power);
-    let kept = prev_n.eq(zero).select(nothing, log + prev_m);
+    let half = splat::<S, T>(T::of(0.5));
+    let kept = kept_of::<S, T>(f, prev_n, prev_m);
     let m = kept.le(i).select(i, kept);
-    let [i, f] = T::exp_each::<S, 2>([i - m, kept - m]);
+    let [i, share] = T::exp_each::<S, 2>([i - m, kept - m]);
     let [z, o] = T::tanh_each::<S, 2>([z, o * half]);
     let o = o.mul_add(half, half);
-    let c = f.mul_add(prev_c, i * z);
-    let n = f.mul_add(prev_n, i);
+    let c = share.mul_add(prev_c, i * z);
+    let n = share.mul_add(prev_n, i);
     SLstm {
         gates: [i, f, z, o],
         carry: [c, n, m],
         candidate: o * c / n,
     }
+}
+
+/// `log σ(f) + m_prev`, of which nothing is left where nothing was written yet.
+#[inline(always)]
+fn kept_of<S: Simd, T: Real>(
+    f: Vector<S, T>,
+    prev_n: Vector<S, T>,
+    prev_m: Vector<S, T>,
+) -> Vector<S, T> {
+    let [zero, nothing] = [T::zero(), T::neg_infinity()].map(|number| splat::<S, T>(number));
+    let [log, _] = log_sigmoid::<S, T>(f);
+    prev_n.eq(zero).select(nothing, log + prev_m)
 }
 
 /// The pointers of a step's rows in the backward pass.
@@ -207,8 +216,6 @@ pub(crate) unsafe fn step_back<S: Simd, T: Real>(kind: CellKind, row: Row, rows:
             }
             CellKind::SLstm => {
                 let [zero, one] = [T::zero(), T::one()].map(|number| splat::<S, T>(number));
-                // Beyond this f' is 0, and with it all that is multiplied by the slope.
-                let most = splat::<S, T>(T::of(80.0));
                 for lane in row.starts() {
                     let [i, f, z, o] = [0, 1, 2, 3].map(|index| gate(index, lane));
                     let of =
@@ -217,6 +224,8 @@ pub(crate) unsafe fn step_back<S: Simd, T: Real>(kind: CellKind, row: Row, rows:
                     let [c, n, m] = [0, 1, 2].map(|at| of(rows.carry, at));
                     let [of_c, of_n, of_m] = [0, 1, 2].map(|at| of(rows.carried, at));
                     let slope = load::<S, T>(rows.candidate.add(lane));
+                    let [_, forgotten] = log_sigmoid::<S, T>(f);
+                    let f = T::exp_lanes::<S>(kept_of::<S, T>(f, prev_n, prev_m) - m);
                     let (share, mean) = (one / n, c / n);
                     let of_mean = slope * o;
                     let of_c = of_mean.mul_add(share, of_c);
@@ -228,9 +237,6 @@ pub(crate) unsafe fn step_back<S: Simd, T: Real>(kind: CellKind, row: Row, rows:
                     let is_kept = one.le(f);
                     let through_kept = of_kept + is_kept.select(of_m, zero);
                     let through_input = of_input + one.le(f).select(zero, of_m);
-                    let rise = m - prev_m;
-                    let rise = most.le(rise).select(most, rise);
-                    let forgotten = one - f * T::exp_lanes::<S>(rise);
                     of_gate(0, lane, through_input);
                     of_gate(1, lane, through_kept * forgotten);
                     of_gate(2, lane, of_c * i * tanh_slope(z));

@@ -90,6 +90,16 @@ pub(crate) fn sigmoid<S: Simd, T: Real>(x: Vector<S, T>) -> Vector<S, T> {
     T::tanh_lanes::<S>(x * half).mul_add(half, half)
 }
 
+/// log σ(x) and σ(-x), which is its slope, in every lane, both with their digits where they are small.
+#[inline(always)]
+pub(crate) fn log_sigmoid<S: Simd, T: Real>(x: Vector<S, T>) -> [Vector<S, T>; 2] {
+    let [zero, one] = [T::zero(), T::one()].map(|number| splat::<S, T>(number));
+    // log σ(x) = min(x, 0) - log(1 + exp(-|x|))
+    let power = T::exp_lanes::<S>(zero.le(x).select(zero - x, x));
+    let log = zero.le(x).select(zero, x) - T::ln_lanes::<S>(one + power);
+    [log, zero.le(x).select(power, one) / (one + power)]
+}
+
 /// The slope of [`sigmoid`] where its value is y.
 #[inline(always)]
 pub(crate) fn sigmoid_slope<S: Simd, T: Real>(y: Vector<S, T>) -> Vector<S, T> {
@@ -371,6 +381,12 @@ mod tests {
                 assert_near("tanh", x, value(T::tanh_lanes(lanes)), x.tanh(), absolute);
                 let near = relative * x.exp();
                 assert_near("exp", x, value(T::exp_lanes(lanes)), x.exp(), near);
+                let [log, of_rest] = log_sigmoid::<S, T>(lanes).map(value);
+                let expected = 1.0 / (1.0 + x.exp());
+                let near = 4.0 * relative * expected;
+                assert_near("σ(-x)", x, of_rest, expected, near);
+                let near = absolute + relative * x.abs();
+                assert_near("log σ", x, log, -(-x).exp().ln_1p(), near);
                 // From 1e-35 to 1e35.
                 let power = T::of(10_f64.powf(x * 1.75));
                 let x = ToElement::to_f64(&power);

@@ -19,7 +19,8 @@ pub(crate) use instructions::arch;
 pub(crate) use instructions::architectures;
 pub use instructions::{InstructionSet, InstructionSetError};
 pub(crate) use lanes::{
-    Real, activated, in_fours, load, prefetch, sigmoid, sigmoid_slope, splat, store, times_slope,
+    Real, activated, in_fours, load, log_sigmoid, prefetch, sigmoid, sigmoid_slope, splat, store,
+    times_slope,
 };
 pub(crate) use packed::Packed;
 pub(crate) use pairs::{Pairs, add_rows};

@@ -131,7 +131,7 @@ impl Rwkv7Sequences {
 /// o_t = Sᵀ r_t                                            with the S after it
 /// ```
 ///
-/// where each number of `w_t` belongs to a key channel, a row of S. With `a = -k`, `b = β k` and keys of length 1 it is the
+/// where each number of `w_t` belongs to a key channel, a row of S. With `a = -k`, `b = β k` and `β v` in place of v it is the
 /// [delta rule](super::WriteRule::Delta), but that what is to be replaced is read before the step fades; with an a and a b of their own a memory can be
 /// moved about, too.
 ///

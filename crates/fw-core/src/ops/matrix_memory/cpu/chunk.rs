@@ -4,8 +4,8 @@ use super::super::{MOST_NEGATIVE_SCALE, Rule, key_scale};
 use super::layout::{Chunk, Decay, Layout, Problem};
 use super::room::{Faded, Room};
 use crate::ops::cpu::{
-    Initial, Real, Row, Rows, RowsMut, Simd, Strided, clear, load, product, row_product, sigmoid,
-    splat, store, transpose,
+    Initial, Real, Row, Rows, RowsMut, Simd, Strided, clear, load, log_sigmoid, product,
+    row_product, splat, store, transpose,
 };
 
 /// What is to be loaded of a unit.
@@ -146,17 +146,10 @@ impl<T: Real> Loader<'_, T> {
             for t in 0..chunk.n_steps {
                 *logs.add(t) = forget[step + t * layout.n_heads];
             }
-            let zero = splat::<S, T>(T::zero());
-            let one = splat::<S, T>(T::one());
             for lane in row.starts() {
-                // log σ(f) = min(f, 0) - log(1 + exp(-|f|))
-                let f = load::<S, T>(logs.add(lane));
-                let negative = zero - f;
-                let power = T::exp_lanes::<S>(negative.le(zero).select(negative, f));
-                let smaller = negative.le(zero).select(zero, f);
-                let log = smaller - T::ln_lanes::<S>(one + power);
+                let [log, of_rest] = log_sigmoid::<S, T>(load::<S, T>(logs.add(lane)));
                 store::<S, T>(logs.add(lane), log);
-                store::<S, T>(forgotten.add(lane), sigmoid::<S, T>(negative));
+                store::<S, T>(forgotten.add(lane), of_rest);
             }
             let most = T::of(MOST_NEGATIVE_SCALE);
             let mut scale = *scratch.add(gates.before);

@@ -181,7 +181,7 @@ impl<T: Real> Pass<'_, T> {
             let share = T::one() / divisor(normalizer, floor);
             let slope = T::zero() - dot::<S, T>(given, output, to) * share;
             given.scale_to::<S, T>(share, to, to);
-            let (of_normalizer, of_floor) = match normalizer.abs() > floor {
+            let (of_normalizer, of_floor) = match normalizer.abs() >= floor {
                 true => (slope * normalizer.signum(), T::zero()),
                 false => (T::zero(), slope),
             };
