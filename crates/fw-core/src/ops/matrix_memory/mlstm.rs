@@ -171,7 +171,7 @@ impl MLstmState {
 /// h_t = Cᵀ q_t / (max(|nᵀ q_t|, exp(-m_t)) + 1e-6)
 /// ```
 ///
-/// It is a [sum](WriteRule::Sum) with a decay for each head, where the normaliser is one more column of the values, which holds 1. The gradient flows through m as it stands,
+/// It is a [sum](super::WriteRule::Sum) with a decay for each head, where the normaliser is one more column of the values, which holds 1. The gradient flows through m as it stands,
 /// the maximum included.
 ///
 /// Numbers in half precision are computed with in single precision, and the outputs and the state come back in half precision.
