@@ -205,8 +205,8 @@ fn of_rwkv7(sizes: MemorySizes, path: ExecutionPath, device: &Device) -> Memory 
             log_decay,
             key,
             value,
-            removal,
-            replacement,
+            transition_read,
+            transition_write,
             state,
         ]: [Tensor<4>; 7] = leaves.try_into().expect("as many as were made");
         let sequences = Rwkv7Sequences {
@@ -214,8 +214,8 @@ fn of_rwkv7(sizes: MemorySizes, path: ExecutionPath, device: &Device) -> Memory 
             log_decay,
             key,
             value,
-            removal,
-            replacement,
+            transition_read,
+            transition_write,
         };
         rwkv7(sequences, Some(state), path).0
     };

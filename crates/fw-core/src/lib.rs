@@ -91,6 +91,7 @@ mod encoder_decoder;
 mod error;
 mod fast_weights;
 mod gated_convolution;
+mod heads_layer_norm;
 mod initializer;
 mod layer_config;
 mod learned_start;
@@ -128,11 +129,12 @@ pub use fast_weights::{
     WrittenState,
 };
 pub use gated_convolution::{GatedConvolution, GatedConvolutionConfig};
+pub use heads_layer_norm::HeadsLayerNorm;
 pub use initializer::HiddenInitializer;
 pub use layer_config::{CellConfig, LayerConfig, NetConfig};
 pub use learned_start::LearnedStart;
 pub use matrix_memory_trace::{DeltaNetTrace, MLstmTrace, MatrixMemoryTrace, Rwkv7Trace};
-pub use mlstm::{HeadsNorm, MLstm, MLstmConfig};
+pub use mlstm::{MLstm, MLstmConfig};
 pub use ntm::*;
 pub use ops::matrix_memory::{MLstmState, RecurrentDeltaState, WriteRule};
 pub use ops::{Activation, ExecutionPath, LstmState, SLstmState};
@@ -140,7 +142,7 @@ pub use ops::{Activation, ExecutionPath, LstmState, SLstmState};
 pub use ops::{InstructionSet, InstructionSetError};
 pub use recurrent::Recurrent;
 pub use recurrent_delta_net::{RecurrentDeltaNet, RecurrentDeltaNetConfig};
-pub use rwkv7::{HeadsAffineNorm, LowRank, Rwkv7, Rwkv7Config, Rwkv7State};
+pub use rwkv7::{LowRank, Rwkv7, Rwkv7Config, Rwkv7State};
 pub use sab::*;
 pub use segments::{Segments, SegmentsError, forward_groups};
 pub use sequence_model::{

@@ -5,11 +5,11 @@ use burn::module::Param;
 use burn::nn::{Initializer, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 
-use super::{HeadsNorm, MLstm, Options};
+use super::{MLstm, Options};
 use crate::delta_net::linear;
 use crate::error::{expect_valid, require, require_finite, require_size};
 use crate::initializer::given;
-use crate::{ConfigError, ExecutionPath};
+use crate::{ConfigError, ExecutionPath, HeadsLayerNorm};
 
 /// Configuration of [`MLstm`].
 #[derive(Config, Debug)]
@@ -106,9 +106,7 @@ impl MLstmConfig {
             ogate_preact: map(d_values),
             igate_preact: gate(input_bias.init([self.n_heads], device)),
             fgate_preact: gate(forget_biases(self.n_heads, device)),
-            multihead_norm: HeadsNorm {
-                weight: Initializer::Ones.init([d_values], device),
-            },
+            multihead_norm: HeadsLayerNorm::init(d_values, false, device),
             out_proj: linear(
                 [d_values, self.d_output.unwrap_or(self.d_input)],
                 None,

@@ -4,7 +4,7 @@ mod config;
 
 use alloc::vec::Vec;
 
-use burn::module::{Module, Param};
+use burn::module::Module;
 use burn::nn::Linear;
 use burn::tensor::activation::{log_sigmoid, sigmoid};
 use burn::tensor::{DType, Device, Tensor};
@@ -14,11 +14,12 @@ use crate::error::expect_fits;
 use crate::maps::{cut_widths, project_maps};
 use crate::matrix_memory_trace::recalled;
 use crate::ops::matrix_memory::{MLstmSequences, mlstm, mlstm_of_spans};
-use crate::ops::norm::layer_norm_of_heads;
 use crate::ops::precision::{in_type, widened};
 use crate::ops::{Spans, project_linear, takes_spans};
 use crate::recurrent::{advance_by, check_input, forward_by, state_or_initial, step_by_kernel};
-use crate::{ExecutionPath, MLstmState, MLstmTrace, MatrixMemoryTrace, Recurrent, StateError};
+use crate::{
+    ExecutionPath, HeadsLayerNorm, MLstmState, MLstmTrace, MatrixMemoryTrace, Recurrent, StateError,
+};
 
 pub use config::MLstmConfig;
 
@@ -93,18 +94,11 @@ pub struct MLstm {
     /// W_f and b_f, to `n_heads`.
     pub fgate_preact: Linear,
     /// w, of the norm of the heads' outputs.
-    pub multihead_norm: HeadsNorm,
+    pub multihead_norm: HeadsLayerNorm,
     /// W, from `n_heads d_value`.
     pub out_proj: Linear,
     #[module(skip)]
     options: Options,
-}
-
-/// Normalisation of each head's outputs, with a gain for each of their numbers.
-#[derive(Module, Debug)]
-pub struct HeadsNorm {
-    /// w, `[n_heads d_value]`.
-    pub weight: Param<Tensor<1>>,
 }
 
 /// What a layer is, beside its parameters.
@@ -172,8 +166,7 @@ impl MLstm {
     /// What the layer makes of what was read.
     fn outputs(&self, read: Tensor<4>, output_gate: Tensor<3>) -> Tensor<3> {
         let dtype = output_gate.dtype();
-        let weight = self.multihead_norm.weight.val();
-        let normed = layer_norm_of_heads(read, weight, None, self.options.epsilon);
+        let normed = self.multihead_norm.apply(read, self.options.epsilon);
         let gated = normed * sigmoid(widened(output_gate));
         project_linear(&self.out_proj, in_type(gated, dtype))
     }
@@ -188,8 +181,7 @@ impl MLstm {
     ) -> (Tensor<3>, MLstmState) {
         let dtype = projected.dtype();
         let (sequences, output_gate) = self.parts(projected);
-        let wide = sequences.query.dtype();
-        let (read, state) = mlstm(sequences, Some(state.in_type(wide)), path);
+        let (read, state) = mlstm(sequences, Some(state.widened()), path);
         (self.outputs(read, output_gate), state.in_type(dtype))
     }
 
@@ -209,11 +201,11 @@ impl MLstm {
         }
         let dtype = input.dtype();
         let (sequences, output_gate) = self.parts(self.project(input));
-        let mut state = state.in_type(sequences.query.dtype());
+        let mut state = state.widened();
         let (mut reads, mut recall) = (Vec::new(), Vec::new());
         let (mut strengths, mut decays) = (Vec::new(), Vec::new());
         for t in 0..seq_length {
-            let of_step = sequences.step(t);
+            let of_step = sequences.narrow(t, 1);
             let log_forget = log_sigmoid(of_step.forget_gate.clone()).squeeze_dim::<2>(1);
             let log_input = of_step.input_gate.clone().squeeze_dim::<2>(1);
             let before = state.log_scale.clone();
@@ -313,8 +305,7 @@ impl Recurrent for MLstm {
         }
         let projected = self.project(input.clone().unsqueeze_dim(0));
         let (sequences, output_gate) = self.parts(projected);
-        let wide = sequences.query.dtype();
-        let state = state.map(|state| state.in_type(wide));
+        let state = state.map(MLstmState::widened);
         let (read, state) = mlstm_of_spans(sequences, spans, state)?;
         let output = self.outputs(read, output_gate).squeeze_dim(0);
         Some((output, state.in_type(dtype)))

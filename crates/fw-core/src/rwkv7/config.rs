@@ -10,11 +10,11 @@ use burn::tensor::Device;
 )]
 use num_traits::Float as _;
 
-use super::{HeadsAffineNorm, LowRank, Options, Rwkv7};
+use super::{LowRank, Options, Rwkv7};
 use crate::delta_net::linear;
 use crate::error::{expect_valid, require, require_size};
 use crate::initializer::given;
-use crate::{ConfigError, ExecutionPath};
+use crate::{ConfigError, ExecutionPath, HeadsLayerNorm};
 
 /// Configuration of [`Rwkv7`].
 #[derive(Config, Debug)]
@@ -36,7 +36,7 @@ pub struct Rwkv7Config {
     pub rate_rank: Option<usize>,
     /// Width between the two maps of the output gate, at least 1. Default `None`: 5 √d_input, rounded to a multiple of 32, at least 32.
     pub gate_rank: Option<usize>,
-    /// ε of the norm of the heads' outputs, of which `d_value` times as much is added to their variance: above 0. Default 1e-5.
+    /// ε of the norm of the heads' outputs, of which `d_key` times as much is added to their variance: above 0. Default 1e-5.
     #[config(default = 1e-5)]
     pub epsilon: f64,
     /// How a sequence is computed. Default [`ExecutionPath::Auto`]: fused where there is a kernel.
@@ -144,10 +144,7 @@ impl Rwkv7Config {
                 device,
             )),
             g_lora: low_rank(self.gate_rank.unwrap_or(rank(5.0)), d_values),
-            g_norm: HeadsAffineNorm {
-                weight: Initializer::Ones.init([d_values], device),
-                bias: Initializer::Zeros.init([d_values], device),
-            },
+            g_norm: HeadsLayerNorm::init(d_values, true, device),
             o_proj: linear([d_values, self.d_output.unwrap_or(d_input)], None, device),
             options: Options {
                 n_heads,

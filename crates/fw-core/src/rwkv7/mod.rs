@@ -20,12 +20,11 @@ use crate::display::displayed;
 use crate::error::expect_fits;
 use crate::matrix_memory_trace::recalled;
 use crate::ops::matrix_memory::{Rwkv7Sequences, rwkv7, rwkv7_of_spans};
-use crate::ops::norm::layer_norm_of_heads;
 use crate::ops::precision::{in_type, widened};
 use crate::ops::shapes::fits;
 use crate::ops::{Spans, project_linear, rows, takes_spans};
 use crate::recurrent::{advance_by, check_input, forward_by, state_or_initial, step_by_kernel};
-use crate::{ExecutionPath, MatrixMemoryTrace, Recurrent, Rwkv7Trace, StateError};
+use crate::{ExecutionPath, HeadsLayerNorm, MatrixMemoryTrace, Recurrent, Rwkv7Trace, StateError};
 
 pub use config::Rwkv7Config;
 
@@ -163,18 +162,9 @@ pub struct Rwkv7 {
     /// The maps of the output gate.
     pub g_lora: LowRank,
     /// γ and β.
-    pub g_norm: HeadsAffineNorm,
+    pub g_norm: HeadsLayerNorm,
     #[module(skip)]
     options: Options,
-}
-
-/// Normalisation of each head's outputs, with a gain and a bias for each of their numbers.
-#[derive(Module, Debug)]
-pub struct HeadsAffineNorm {
-    /// `[n_heads d_value]`
-    pub weight: Param<Tensor<1>>,
-    /// `[n_heads d_value]`
-    pub bias: Param<Tensor<1>>,
 }
 
 /// State of [`Rwkv7`].
@@ -242,7 +232,7 @@ impl Rwkv7 {
         let length = removal.clone().square().sum_dim(3);
         // Where all numbers are 0 the root has no slope.
         let removal = removal / length.clamp_min(1e-24).sqrt();
-        let replacement = removal.clone() * heads(rate.clone(), d_key);
+        let transition_write = removal.clone() * heads(rate.clone(), d_key);
         let key = key.clone() + key * (rate - 1.0) * widened(self.k_a.val()).unsqueeze();
         let (receptance, key, value) = (
             heads(receptance, d_key),
@@ -257,8 +247,8 @@ impl Rwkv7 {
             log_decay: heads(sigmoid(decay) * -FASTEST_DECAY, d_key),
             key,
             value,
-            removal: removal.neg(),
-            replacement,
+            transition_read: removal.neg(),
+            transition_write,
         };
         let beside = Beside {
             own: own.reshape([batch_size, seq_length, n_heads * d_value]),
@@ -269,9 +259,8 @@ impl Rwkv7 {
 
     /// What the layer makes of what was read.
     fn outputs(&self, read: Tensor<4>, beside: Beside, dtype: DType) -> Tensor<3> {
-        let HeadsAffineNorm { weight, bias } = &self.g_norm;
-        let epsilon = self.options.epsilon * self.options.d_value as f64;
-        let normed = layer_norm_of_heads(read, weight.val(), Some(bias.val()), epsilon);
+        let epsilon = self.options.epsilon * self.options.d_key as f64;
+        let normed = self.g_norm.apply(read, epsilon);
         let gated = (normed + beside.own) * beside.gate;
         project_linear(&self.o_proj, in_type(gated, dtype))
     }
@@ -309,7 +298,12 @@ impl Rwkv7 {
         }
         let mean = |channels: Tensor<4>| in_type(channels.mean_dim(3).squeeze_dim::<3>(3), dtype);
         // κ has length 1, so that what is removed of what it reads has the length of κ a.
-        let removed = sequences.replacement.clone().square().sum_dim(3).sqrt();
+        let removed = sequences
+            .transition_write
+            .clone()
+            .square()
+            .sum_dim(3)
+            .sqrt();
         MatrixMemoryTrace {
             output: self.outputs(Tensor::cat(reads, 1), beside, dtype),
             state: Rwkv7State {

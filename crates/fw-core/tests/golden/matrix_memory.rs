@@ -152,8 +152,8 @@ fn check_rwkv7(golden: &Golden, path: ExecutionPath) {
         log_decay,
         key,
         value,
-        removal,
-        replacement,
+        transition_read,
+        transition_write,
         state,
     ] = leaves.clone();
     let sequences = Rwkv7Sequences {
@@ -161,8 +161,8 @@ fn check_rwkv7(golden: &Golden, path: ExecutionPath) {
         log_decay,
         key,
         value,
-        removal,
-        replacement,
+        transition_read,
+        transition_write,
     };
     let (output, last) = rwkv7(sequences, Some(state), path);
     let probe = |name| golden.leaf::<4>(name, &device).detach();

@@ -90,7 +90,7 @@ pub(crate) fn sigmoid<S: Simd, T: Real>(x: Vector<S, T>) -> Vector<S, T> {
     T::tanh_lanes::<S>(x * half).mul_add(half, half)
 }
 
-/// log σ(x) and σ(-x), which is its slope, in every lane, both with their digits where they are small.
+/// log σ(x) and its slope σ(-x) in every lane: the slope with all its digits where it is small, too.
 #[inline(always)]
 pub(crate) fn log_sigmoid<S: Simd, T: Real>(x: Vector<S, T>) -> [Vector<S, T>; 2] {
     let [zero, one] = [T::zero(), T::one()].map(|number| splat::<S, T>(number));

@@ -7,6 +7,7 @@ use alloc::vec;
 use burn::tensor::{DType, Device, Tensor};
 
 use super::Sizes;
+use super::shapes::{expect_rows, expect_sizes};
 #[cfg(feature = "flex")]
 use super::{Given, LogDecay, Rule, fused, is_available};
 use crate::StateError;
@@ -47,14 +48,14 @@ impl MLstmSequences {
         }
     }
 
-    /// Step t alone.
-    pub(crate) fn step(&self, t: usize) -> Self {
+    /// So many steps, from one on.
+    pub(crate) fn narrow(&self, first: usize, n: usize) -> Self {
         MLstmSequences {
-            query: self.query.clone().narrow(1, t, 1),
-            key: self.key.clone().narrow(1, t, 1),
-            value: self.value.clone().narrow(1, t, 1),
-            input_gate: self.input_gate.clone().narrow(1, t, 1),
-            forget_gate: self.forget_gate.clone().narrow(1, t, 1),
+            query: self.query.clone().narrow(1, first, n),
+            key: self.key.clone().narrow(1, first, n),
+            value: self.value.clone().narrow(1, first, n),
+            input_gate: self.input_gate.clone().narrow(1, first, n),
+            forget_gate: self.forget_gate.clone().narrow(1, first, n),
         }
     }
 
@@ -67,23 +68,14 @@ impl MLstmSequences {
         let [batch_size, seq_length, n_heads, d_key] = self.query.dims();
         let [_, _, _, d_value] = self.value.dims();
         let dims = [batch_size, seq_length, n_heads];
-        assert!(
-            dims.iter().all(|size| *size > 0) && d_key > 0 && d_value > 0,
-            "batch_size, seq_length, n_heads, d_key and d_value are {batch_size}, {seq_length}, {n_heads}, {d_key} and {d_value}; each must be at \
-             least 1"
-        );
+        expect_sizes([batch_size, seq_length, n_heads, d_key, d_value]);
         let dtype = self.query.dtype();
         check("the keys", &self.key, self.query.dims(), dtype);
         let values = [batch_size, seq_length, n_heads, d_value];
         check("the values", &self.value, values, dtype);
         check("the input gates", &self.input_gate, dims, dtype);
         check("the forget gates", &self.forget_gate, dims, dtype);
-        let n_rows = spans.n_rows();
-        assert!(
-            batch_size * seq_length == n_rows,
-            "the queries have {} steps; the spans have {n_rows}",
-            batch_size * seq_length
-        );
+        expect_rows("the queries", batch_size * seq_length, spans);
         Sizes {
             n_samples: spans.n_samples(),
             n_heads,
@@ -152,6 +144,13 @@ impl MLstmState {
         }
     }
 
+    pub(crate) fn widened(self) -> Self {
+        MLstmState {
+            memory: widened(self.memory),
+            log_scale: widened(self.log_scale),
+        }
+    }
+
     pub(crate) fn in_type(self, dtype: DType) -> Self {
         MLstmState {
             memory: in_type(self.memory, dtype),
@@ -211,13 +210,12 @@ pub fn mlstm(
     if let Some(state) = &state {
         expect_fits(state.check(sizes.state(), dtype));
     }
-    let wide = widened_dtype(dtype);
-    let operands = (sequences.widened(), state.map(|state| state.in_type(wide)));
+    let operands = (sequences.widened(), state.map(MLstmState::widened));
     #[cfg(feature = "flex")]
     if seq_length == 1
         && path != ExecutionPath::Composed
         && !device.is_autodiff()
-        && is_available(&device, wide)
+        && is_available(&device, operands.0.query.dtype())
     {
         let (output, state) = composed::step_alone(operands.0, operands.1, sizes);
         return (in_type(output, dtype), state.in_type(dtype));
@@ -245,16 +243,9 @@ pub(crate) fn mlstm_of_spans(
     if let Some(state) = &state {
         expect_fits(state.check(sizes.state(), dtype));
     }
-    let state = state.map(|state| state.in_type(widened_dtype(dtype)));
+    let state = state.map(MLstmState::widened);
     let (output, state) = by_kernel(&sequences.widened(), spans, state.as_ref(), sizes)?;
     Some((in_type(output, dtype), state.in_type(dtype)))
-}
-
-fn widened_dtype(dtype: DType) -> DType {
-    match dtype {
-        DType::F16 | DType::BF16 => DType::F32,
-        other => other,
-    }
 }
 
 /// The sequences by a kernel of this device, if it has one for the type.

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use burn::tensor::Tensor;
 
 use super::Sizes;
+use super::shapes::{expect_rows, expect_sizes};
 #[cfg(feature = "flex")]
 use super::{Given, LogDecay, Rule, alone, fused, is_available};
 use crate::ops::precision::{in_type, widened};
@@ -24,9 +25,9 @@ pub struct Rwkv7Sequences {
     /// v: `[batch_size, seq_length, n_heads, d_value]`.
     pub value: Tensor<4>,
     /// a, with which the memory is read before it changes: `[batch_size, seq_length, n_heads, d_key]`.
-    pub removal: Tensor<4>,
+    pub transition_read: Tensor<4>,
     /// b, under which that is written: `[batch_size, seq_length, n_heads, d_key]`.
-    pub replacement: Tensor<4>,
+    pub transition_write: Tensor<4>,
 }
 
 impl Rwkv7Sequences {
@@ -37,8 +38,8 @@ impl Rwkv7Sequences {
             log_decay: change(self.log_decay),
             key: change(self.key),
             value: change(self.value),
-            removal: change(self.removal),
-            replacement: change(self.replacement),
+            transition_read: change(self.transition_read),
+            transition_write: change(self.transition_write),
         }
     }
 
@@ -54,15 +55,16 @@ impl Rwkv7Sequences {
         };
         let (mut receptance, mut log_decay) = (each(self.receptance), each(self.log_decay));
         let (mut key, mut value) = (each(self.key), each(self.value));
-        let (mut removal, mut replacement) = (each(self.removal), each(self.replacement));
+        let (mut transition_read, mut transition_write) =
+            (each(self.transition_read), each(self.transition_write));
         let there = "each has as many steps";
         let step = |_| Rwkv7Sequences {
             receptance: receptance.next().expect(there),
             log_decay: log_decay.next().expect(there),
             key: key.next().expect(there),
             value: value.next().expect(there),
-            removal: removal.next().expect(there),
-            replacement: replacement.next().expect(there),
+            transition_read: transition_read.next().expect(there),
+            transition_write: transition_write.next().expect(there),
         };
         (0..seq_length).map(step).collect()
     }
@@ -76,23 +78,24 @@ impl Rwkv7Sequences {
         let [batch_size, seq_length, n_heads, d_key] = self.receptance.dims();
         let [_, _, _, d_value] = self.value.dims();
         let values = [batch_size, seq_length, n_heads, d_value];
-        assert!(
-            values.iter().all(|size| *size > 0) && d_key > 0,
-            "batch_size, seq_length, n_heads, d_key and d_value are {batch_size}, {seq_length}, {n_heads}, {d_key} and {d_value}; each must be at \
-             least 1"
-        );
+        expect_sizes([batch_size, seq_length, n_heads, d_key, d_value]);
         let (keys, dtype) = (self.receptance.dims(), self.receptance.dtype());
         check("the log decay", &self.log_decay, keys, dtype);
         check("the keys", &self.key, keys, dtype);
         check("the values", &self.value, values, dtype);
-        check("the removal keys", &self.removal, keys, dtype);
-        check("the replacement keys", &self.replacement, keys, dtype);
-        let n_rows = spans.n_rows();
-        assert!(
-            batch_size * seq_length == n_rows,
-            "the receptances have {} steps; the spans have {n_rows}",
-            batch_size * seq_length
+        check(
+            "the vectors that a transition reads with",
+            &self.transition_read,
+            keys,
+            dtype,
         );
+        check(
+            "the vectors that a transition writes under",
+            &self.transition_write,
+            keys,
+            dtype,
+        );
+        expect_rows("the receptances", batch_size * seq_length, spans);
         let sizes = Sizes {
             n_samples: spans.n_samples(),
             n_heads,
@@ -116,7 +119,7 @@ impl Rwkv7Sequences {
             value: self.value,
             strength: None,
             log_decay: LogDecay::Channel(self.log_decay),
-            transition: Some([self.removal, self.replacement]),
+            transition: Some([self.transition_read, self.transition_write]),
             start_scale: None,
         }
     }
@@ -151,8 +154,8 @@ impl Rwkv7Sequences {
 ///     log_decay: steps([[0.0, 0.0], [-100.0, 0.0]]), // channel 0 fades
 ///     key: steps([[1.0, 0.0], [0.0, 0.0]]),
 ///     value: Tensor::from_data([[[[3.0]], [[0.0]]]], &device),
-///     removal: steps([[0.0, 0.0], [1.0, 0.0]]),
-///     replacement: steps([[0.0, 0.0], [0.0, 1.0]]),
+///     transition_read: steps([[0.0, 0.0], [1.0, 0.0]]),
+///     transition_write: steps([[0.0, 0.0], [0.0, 1.0]]),
 /// };
 /// let (output, _) = rwkv7(sequences, None, ExecutionPath::Auto);
 /// assert_eq!(output.try_into_vec_as::<f32>().unwrap(), [3.0, 3.0]);
@@ -251,9 +254,9 @@ fn composed_sequence(
     let mut outputs = Vec::new();
     for step in sequences.steps() {
         let column = |row: Tensor<4>| row.reshape([n_samples, n_heads, d_key, 1]);
-        let read = step.removal.matmul(state.clone());
+        let read = step.transition_read.matmul(state.clone());
         state = state * column(step.log_decay.exp())
-            + column(step.replacement).matmul(read)
+            + column(step.transition_write).matmul(read)
             + column(step.key).matmul(step.value);
         let output = step.receptance.matmul(state.clone());
         outputs.push(output.reshape([n_samples, 1, n_heads, d_value]));

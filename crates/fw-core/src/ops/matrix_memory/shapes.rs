@@ -25,13 +25,7 @@ pub(super) fn check_sequence(
     } = sequences;
     let [batch_size, seq_length, n_heads, d_key] = query.dims();
     let [_, n_writes, _, d_value] = value.dims();
-    assert!(
-        [batch_size, seq_length, n_heads, d_key, d_value]
-            .iter()
-            .all(|size| *size > 0),
-        "batch_size, seq_length, n_heads, d_key and d_value are {batch_size}, {seq_length}, {n_heads}, {d_key} and {d_value}; each must be at \
-         least 1"
-    );
+    expect_sizes([batch_size, seq_length, n_heads, d_key, d_value]);
     assert!(
         n_writes > 0 && n_writes.is_multiple_of(seq_length),
         "there are {n_writes} values for {seq_length} steps; there must be a whole number of writes a step, at least 1"
@@ -65,12 +59,7 @@ pub(super) fn check_sequence(
         ),
         LogDecay::Channel(decay) => check("the log decay", decay, query.dims(), dtype),
     }
-    let n_rows = spans.n_rows();
-    assert!(
-        batch_size * seq_length == n_rows,
-        "the queries have {} steps; the spans have {n_rows}",
-        batch_size * seq_length
-    );
+    expect_rows("the queries", batch_size * seq_length, spans);
     let sizes = Sizes {
         n_samples: spans.n_samples(),
         n_heads,
@@ -83,4 +72,25 @@ pub(super) fn check_sequence(
         check("the memory", state, sizes.state(), dtype);
     }
     sizes
+}
+
+/// Panics unless there is something of everything.
+#[track_caller]
+pub(super) fn expect_sizes(sizes: [usize; 5]) {
+    let [batch_size, seq_length, n_heads, d_key, d_value] = sizes;
+    assert!(
+        sizes.iter().all(|size| *size > 0),
+        "batch_size, seq_length, n_heads, d_key and d_value are {batch_size}, {seq_length}, {n_heads}, {d_key} and {d_value}; each must be at \
+         least 1"
+    );
+}
+
+/// Panics unless sequences have as many steps as the spans of their samples.
+#[track_caller]
+pub(super) fn expect_rows(what: &str, steps: usize, spans: &Spans) {
+    let n_rows = spans.n_rows();
+    assert!(
+        steps == n_rows,
+        "{what} have {steps} steps; the spans have {n_rows}"
+    );
 }

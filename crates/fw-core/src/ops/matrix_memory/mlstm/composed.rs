@@ -5,9 +5,9 @@ use alloc::vec;
 use burn::tensor::Tensor;
 use burn::tensor::activation::log_sigmoid;
 
-#[cfg(feature = "flex")]
-use super::super::{Given, Rule, alone};
 use super::super::{LogDecay, Sequences, Sizes, WriteRule, composed, key_scale};
+#[cfg(feature = "flex")]
+use super::super::{Rule, alone};
 use super::{MLstmSequences, MLstmState, MOST_NEGATIVE_SCALE, NORMALIZER_EPSILON};
 
 /// What gates make of a memory: decays, write strengths and m of every step, `[batch_size, seq_length, n_heads]`.
@@ -75,20 +75,39 @@ fn normalized(read: Tensor<4>, log_scale: Tensor<3>) -> Tensor<4> {
     read.narrow(3, 0, columns - 1) / (normalizer.abs().max_pair(floor) + NORMALIZER_EPSILON)
 }
 
-/// The state that was given, or else zeros.
-fn state_or_zeros(state: Option<MLstmState>, sizes: Sizes, like: &Tensor<4>) -> MLstmState {
-    let options = (&like.device(), like.dtype());
-    state.unwrap_or_else(|| MLstmState::zeros(sizes.state(), options))
-}
-
 /// The equations in tensor operations, which run on every backend.
 pub(super) fn sequence(
     sequences: MLstmSequences,
     state: Option<MLstmState>,
     sizes: Sizes,
 ) -> (Tensor<4>, MLstmState) {
+    as_sums(sequences, state, sizes, |sums, memory, columns| {
+        composed::sequence(sums, Some(memory), columns, WriteRule::Sum)
+    })
+}
+
+/// One step alone, whose memory is written where it lies.
+#[cfg(feature = "flex")]
+pub(super) fn step_alone(
+    sequences: MLstmSequences,
+    state: Option<MLstmState>,
+    sizes: Sizes,
+) -> (Tensor<4>, MLstmState) {
+    as_sums(sequences, state, sizes, |sums, memory, columns| {
+        alone::step_alone(&sums.into(), Some(memory), columns, Rule::Gated)
+    })
+}
+
+/// Sequences whose gates have been applied, and whose values have a column more, as `run` sums them up.
+fn as_sums(
+    sequences: MLstmSequences,
+    state: Option<MLstmState>,
+    sizes: Sizes,
+    run: impl FnOnce(Sequences, Tensor<4>, Sizes) -> (Tensor<4>, Tensor<4>),
+) -> (Tensor<4>, MLstmState) {
     let [_, seq_length, _, _] = sequences.query.dims();
-    let state = state_or_zeros(state, sizes, &sequences.query);
+    let options = (&sequences.query.device(), sequences.query.dtype());
+    let state = state.unwrap_or_else(|| MLstmState::zeros(sizes.state(), options));
     let gates = Gates::new(
         sequences.input_gate,
         sequences.forget_gate,
@@ -106,46 +125,11 @@ pub(super) fn sequence(
         write_strength: gates.write_strength,
         log_decay: LogDecay::Head(gates.log_decay),
     };
-    let (read, memory) = composed::sequence(sums, Some(state.memory), columns, WriteRule::Sum);
+    let (read, memory) = run(sums, state.memory, columns);
     let last = gates.log_scale.clone().narrow(1, seq_length - 1, 1);
     let state = MLstmState {
         memory,
         log_scale: last.squeeze_dim(1),
-    };
-    (normalized(read, gates.log_scale), state)
-}
-
-/// One step alone, whose memory is written where it lies.
-#[cfg(feature = "flex")]
-pub(super) fn step_alone(
-    sequences: MLstmSequences,
-    state: Option<MLstmState>,
-    sizes: Sizes,
-) -> (Tensor<4>, MLstmState) {
-    let state = state_or_zeros(state, sizes, &sequences.query);
-    let gates = Gates::new(
-        sequences.input_gate,
-        sequences.forget_gate,
-        state.log_scale,
-        sizes.d_key,
-    );
-    let columns = Sizes {
-        d_value: sizes.d_value + 1,
-        ..sizes
-    };
-    let given = Given {
-        query: sequences.query,
-        key: sequences.key,
-        value: with_ones(sequences.value),
-        strength: Some(gates.write_strength),
-        log_decay: LogDecay::Head(gates.log_decay),
-        transition: None,
-        start_scale: None,
-    };
-    let (read, memory) = alone::step_alone(&given, Some(state.memory), columns, Rule::Gated);
-    let state = MLstmState {
-        memory,
-        log_scale: gates.log_scale.clone().squeeze_dim(1),
     };
     (normalized(read, gates.log_scale), state)
 }

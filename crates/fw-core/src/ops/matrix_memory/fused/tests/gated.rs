@@ -117,21 +117,7 @@ fn spans_equal_each_sample_alone() {
                 let (mut outputs, mut lasts) = (Vec::new(), Vec::new());
                 for sample in 0..spans.n_samples() {
                     let span = spans.of(sample);
-                    let own = MLstmSequences {
-                        query: sequences.query.clone().narrow(1, span.first, span.n_steps),
-                        key: sequences.key.clone().narrow(1, span.first, span.n_steps),
-                        value: sequences.value.clone().narrow(1, span.first, span.n_steps),
-                        input_gate: sequences.input_gate.clone().narrow(
-                            1,
-                            span.first,
-                            span.n_steps,
-                        ),
-                        forget_gate: sequences.forget_gate.clone().narrow(
-                            1,
-                            span.first,
-                            span.n_steps,
-                        ),
-                    };
+                    let own = sequences.narrow(span.first, span.n_steps);
                     let start = start.clone().map(|start| MLstmState {
                         memory: start.memory.narrow(0, sample, 1),
                         log_scale: start.log_scale.narrow(0, sample, 1),
@@ -173,7 +159,7 @@ fn steps_alone_are_the_sequence() {
             let (output, last) = mlstm(sequences.clone(), leaves.start.clone(), composed);
             let (mut outputs, mut state) = (Vec::new(), leaves.start.clone());
             for t in 0..5 {
-                let step = sequences.step(t);
+                let step = sequences.narrow(t, 1);
                 let (output, next) = mlstm(step, state, ExecutionPath::Auto);
                 outputs.push(output);
                 state = Some(next);

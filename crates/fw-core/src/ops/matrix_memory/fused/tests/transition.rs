@@ -48,14 +48,21 @@ impl Leaves {
     }
 
     fn sequences(&self) -> Rwkv7Sequences {
-        let [receptance, decay, key, value, removal, replacement] = self.rows.clone();
+        let [
+            receptance,
+            decay,
+            key,
+            value,
+            transition_read,
+            transition_write,
+        ] = self.rows.clone();
         Rwkv7Sequences {
             receptance,
             log_decay: log_sigmoid(decay),
             key,
             value,
-            removal,
-            replacement,
+            transition_read,
+            transition_write,
         }
     }
 
